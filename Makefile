@@ -1,0 +1,69 @@
+# Everything is installed by the targets themselves: on a fresh Debian 12 machine with root, `make demo` or `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEPS := $(VENV)/.dependencies
+PROGRAM := $(BIN)/lockgate
+KERNEL := $(VENV)/.row-kernel
+OBJECTS := agent/lockgate/kernel/objects
+
+# Debian packages, each with what it is for.
+RUN_PACKAGES := libbpf1
+BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
+TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2
+BENCH_PACKAGES := haproxy pgbouncer
+
+BPF_SOURCES := $(wildcard bpf/*.bpf.c)
+BPF_HEADERS := $(wildcard bpf/*.h)
+BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(BPF_SOURCES))
+PYX := $(shell find agent -name '*.pyx')
+
+.PHONY: help setup packages build demo test check bench soak fuzz lock clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+packages:
+	@packaging/install-debian-packages $(RUN_PACKAGES) $(BUILD_PACKAGES) $(TRY_PACKAGES)
+
+$(DEPS): requirements.lock | packages
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
+	@touch $@
+
+$(KERNEL): $(PYX) pyproject.toml $(DEPS)
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(OBJECTS)/%.o: bpf/%.bpf.c $(BPF_HEADERS) | packages
+	@mkdir -p $(OBJECTS)
+	clang -O2 -g -Wall -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -I/usr/include/$(shell gcc -dumpmachine) -c $< -o $@
+
+build: packages $(DEPS) $(KERNEL) $(BPF_OBJECTS)
+
+setup: build ## install everything a checkout needs
+
+demo: setup ## the main job on embedded defaults, as a transcript
+	@$(PROGRAM) demo
+
+check: setup ## format, lint, types, import direction
+	$(BIN)/ruff format --check agent tests
+	$(BIN)/ruff check agent tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything that has to hold, in under 15 minutes on 2 cores
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lock: $(DEPS) ## pin the dependencies again, with hashes
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
+
+clean: ## remove what was built
+	rm -rf $(VENV) build $(OBJECTS) agent/*.egg-info
+	find agent -name '*.so' -delete

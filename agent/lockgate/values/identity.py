@@ -1,0 +1,79 @@
+"""Who is asking: what the kernel saw, what the host knows of it, and whom the company calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An IP address in text (never a host name) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the kernel recorded of the process that called connect().
+
+    `start_ns` is the thread group leader's `start_boottime` in nanoseconds since boot and `exec_id` its
+    `self_exec_id`: together with `pid` (in the initial pid namespace) they name one program image, so a reused pid
+    or an exec is a different origin. `destination` is the address the application dialled.
+    """
+
+    pid: int
+    start_ns: int
+    exec_id: int
+    uid: int
+    gid: int
+    cgroup_id: int
+    socket_cgroup_id: int
+    netns_cookie: int
+    comm: str
+    destination: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the host knows of an origin. `cgroup` is its cgroup v2 path below the mount, `start_ns` as in Origin."""
+
+    pid: int
+    start_ns: int
+    exec_id: int
+    exe: str
+    cmdline: tuple[str, ...]
+    uid: int
+    user: str
+    cgroup: str
+    unit: str | None = None
+    container: str | None = None
+    runtime: str | None = None
+    image: str | None = None
+    pod: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom policy speaks of. `person` is the same for all accounts of one human, None for a service."""
+
+    name: str
+    person: str | None
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The verified claims of a token: a decision is taken on these and nothing else. Times in seconds since the epoch."""
+
+    token: str
+    """The token's id (`jti`), never the token itself."""
+    principal: str
+    person: str | None
+    groups: tuple[str, ...]
+    host: str
+    issued_at: int
+    expires_at: int

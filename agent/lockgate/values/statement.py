@@ -1,0 +1,62 @@
+"""What a request would do, as the understanding of its language tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Effect(StrEnum):
+    """The names policies use. A statement has one or more; `unknown` is what could not be told."""
+
+    READ = "read"
+    WRITE = "write"
+    DDL = "ddl"
+    ADMIN = "admin"
+    SESSION = "session"
+    TRANSACTION = "transaction"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a request.
+
+    `kind` is the command tag in the language's own words (`SELECT`, `UPDATE`, `COPY`). `objects` are the names the
+    statement touches as written, lower-cased where the language folds them (`public.orders`, `orders`, `role:bob`).
+    `columns` are the column names referred to anywhere, unqualified. `functions` are the called functions not known
+    harmless. `has_where` is False for an UPDATE, DELETE or SELECT over a relation without a predicate, True otherwise.
+    `refusal` is set when the statement can't be judged at all (and why, in one line).
+    """
+
+    kind: str
+    effects: frozenset[Effect]
+    objects: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    has_where: bool = True
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything one message asks for: one or more statements that run together or not at all.
+
+    `shape` keys caches: two texts with the same shape have the same statements and differ in literals only, and
+    judging them gives the same verdict. `text` is what the client sent. `detail` belongs to the language that made
+    the request (a parse tree for lineage and redaction) and is opaque to everyone else.
+    """
+
+    language: str
+    text: str
+    shape: str
+    statements: tuple[Statement, ...]
+    detail: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def effects(self) -> frozenset[Effect]:
+        return frozenset().union(*(s.effects for s in self.statements))
+
+    @property
+    def refusal(self) -> str | None:
+        return next((s.refusal for s in self.statements if s.refusal), None)

@@ -1,0 +1,42 @@
+"""What policy answered: a value with a key, so that it can be cached and, later, matched in the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Decision(StrEnum):
+    ALLOW = "allow"
+    DENY = "deny"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A classified column that this principal may not see plain.
+
+    `column` is `schema.table.column` (PostgreSQL), `masker` a name of `lockgate.masking.MASKERS`.
+    """
+
+    column: str
+    masker: str
+    policy: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`policy` is the deciding policy's `@id` (or its file and line), `reason` one sentence a client may be shown.
+
+    `approvers` and `timeout` (seconds) are set for a hold: any one group in `approvers` may turn the second key.
+    `epoch` is the number of the policy bundle that decided.
+    """
+
+    decision: Decision
+    policy: str
+    reason: str
+    epoch: int
+    masks: tuple[Mask, ...] = ()
+    approvers: tuple[str, ...] = ()
+    timeout: float = 0.0
