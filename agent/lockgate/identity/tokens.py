@@ -1,0 +1,221 @@
+"""Short-lived tokens: who a process is, signed by its host (JWT, RFC 7519; EdDSA, RFC 8037).
+
+A decision is taken on verified claims and nothing else. The reading side leaves a token no choices: the header must be
+exactly `alg`, `kid` and `typ` with the one algorithm, `kid` a key that is already known, and the claims of exactly
+the shape below.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from lockgate.identity.keys import HostKey, HostKeyError, InvalidKeySet, public_keys, verify_signature
+from lockgate.values.identity import Claims, Principal, Workload
+
+__all__ = [
+    "AGENT_GROUP",
+    "AUDIENCE",
+    "LIFETIME",
+    "OPERATOR_GROUP",
+    "SKEW",
+    "TOKEN_LIMIT",
+    "HostKey",
+    "HostKeyError",
+    "InvalidKeySet",
+    "InvalidToken",
+    "Token",
+    "TokenIssuer",
+    "public_keys",
+    "verify_signature",
+    "verify_with_jwks",
+]
+
+AUDIENCE: Final = "lockgate"
+AGENT_GROUP: Final = "lockgate:agent"
+"""The group of the agent's own token, which no configured identity may claim."""
+OPERATOR_GROUP: Final = "lockgate:operator"
+"""Added for a caller of the control socket who is root on the host."""
+
+LIFETIME: Final = 300
+"""Seconds a token lives (SPIFFE's default for a JWT-SVID is 300 too)."""
+
+SKEW: Final = 30.0
+"""Seconds by which the clocks of a host and the collector may differ."""
+
+TOKEN_LIMIT: Final = 16 * 1024
+"""Characters of a token: longer ones are neither made nor read (HTTP servers bound a header at 8 to 16 KiB)."""
+
+_ALGORITHM: Final = "EdDSA"
+# three base64url segments without padding, the last of 64 bytes
+_FORM: Final = re.compile(r"([A-Za-z0-9_-]{1,512})\.[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{86})")
+_JWS: Final = jwt.PyJWS(algorithms=[_ALGORITHM])
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class InvalidToken(Exception):
+    """Not a token of ours, or no longer. The message says why and holds nothing of the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`text` is the compact JWS to send, a secret while it lives; `claims` what it says."""
+
+    text: str
+    claims: Claims
+
+    def __repr__(self) -> str:
+        return f"Token(jti={self.claims.token!r}, principal={self.claims.principal!r})"
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alg: str
+    kid: str
+    typ: str
+
+
+class _Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    pid: int
+    exe: str
+    uid: int
+    user: str
+    unit: str | None = None
+    container: str | None = None
+
+
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    iss: Text
+    aud: Text
+    sub: Text
+    jti: Text
+    iat: int
+    nbf: int
+    exp: int
+    groups: list[Text]
+    person: Text | None = None
+    workload: _Workload | None = None
+
+
+_read_header = msgspec.json.Decoder(_Header).decode
+_read_body = msgspec.json.Decoder(_Body).decode
+
+
+class TokenIssuer:
+    """Makes and verifies this host's tokens. `lifetime` in seconds; `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self, key: HostKey, host: str, lifetime: int = LIFETIME, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.host = host
+        self.lifetime = lifetime
+        self.clock = clock
+        self._key = key
+        self._keys = {key.kid: key.private.public_key()}
+
+    def issue(self, principal: Principal, workload: Workload, *, operator: bool = False) -> Token:
+        """A token for a process. `operator` adds OPERATOR_GROUP, for root on the host and nobody else.
+
+        Raises ValueError for a name or group that only Lockgate itself may carry, for an operator who is not uid 0,
+        and when the token would be longer than TOKEN_LIMIT.
+        """
+        for name in (principal.name, principal.person or "", *principal.groups):
+            if name.startswith(("host:", "lockgate:")):
+                raise ValueError(f"{name!r}: names beginning with `host:` or `lockgate:` are Lockgate's own")
+        groups = principal.groups
+        if operator:
+            if workload.uid != 0:
+                raise ValueError(f"uid {workload.uid} can't be an operator: only root is")
+            groups = (*groups, OPERATOR_GROUP)
+        summary = _Workload(workload.pid, workload.exe, workload.uid, workload.user, workload.unit, workload.container)
+        return self._issue(principal.name, principal.person, groups, summary)
+
+    def issue_service(self) -> Token:
+        """The agent's own token, for its calls to the collector: `host:NAME` in group AGENT_GROUP."""
+        return self._issue(f"host:{self.host}", None, (AGENT_GROUP,), None)
+
+    def verify(self, text: str) -> Claims:
+        """The claims of a token of this host. Raises InvalidToken."""
+        return _verify(text, self._keys, self.host, self.clock(), 0.0)
+
+    def _issue(self, subject: str, person: str | None, groups: tuple[str, ...], workload: _Workload | None) -> Token:
+        issued = int(self.clock())
+        body = _Body(
+            iss=self.host,
+            aud=AUDIENCE,
+            sub=subject,
+            jti=secrets.token_hex(16),
+            iat=issued,
+            nbf=issued,
+            exp=issued + self.lifetime,
+            groups=list(groups),
+            person=person,
+            workload=workload,
+        )
+        text = _JWS.encode(msgspec.json.encode(body), self._key.private, _ALGORITHM, {"kid": self._key.kid})
+        if len(text) > TOKEN_LIMIT:
+            raise ValueError(f"the token of {subject!r} would have {len(text)} characters (at most {TOKEN_LIMIT})")
+        return Token(text, _claims(body))
+
+
+def verify_with_jwks(
+    text: str, jwks: Mapping[str, object], host: str, *, clock: Callable[[], float] = time.time, skew: float = SKEW
+) -> Claims:
+    """The claims of a token of `host`, whose published key set is `jwks`: the collector's side.
+
+    `skew` is by how many seconds the two clocks may differ. Raises InvalidToken, also for a key set that can't be used.
+    """
+    try:
+        keys = public_keys(jwks)
+    except InvalidKeySet as error:
+        raise InvalidToken(f"no usable key set of host {host!r}: {error}") from error
+    return _verify(text, keys, host, clock(), skew)
+
+
+def _verify(text: str, keys: Mapping[str, Ed25519PublicKey], host: str, now: float, skew: float) -> Claims:
+    form = _FORM.fullmatch(text) if len(text) <= TOKEN_LIMIT else None
+    if form is None:
+        raise InvalidToken("not a token of three parts, or too long")
+    try:
+        header = _read_header(base64.b64decode(form[1] + "=" * (-len(form[1]) % 4), altchars="-_", validate=True))
+    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidToken("the header is not exactly alg, kid and typ") from error
+    if header.alg != _ALGORITHM or header.typ != "JWT":
+        raise InvalidToken(f"the algorithm is not {_ALGORITHM}")
+    key = keys.get(header.kid)
+    if key is None:
+        raise InvalidToken("signed with a key that is not this host's")
+    # the last of the 86 characters has 4 bits to spare: with them set, one token could go by several texts
+    if form[2][-1] not in "AQgw":
+        raise InvalidToken("the signature is not in its one form")
+    try:
+        payload = _JWS.decode(text, key, algorithms=[_ALGORITHM])
+    except jwt.PyJWTError as error:
+        raise InvalidToken("the signature does not match") from error
+    try:
+        body = _read_body(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidToken("the claims are not those of a token of ours") from error
+    if body.aud != AUDIENCE:
+        raise InvalidToken("made for another audience")
+    if body.iss != host:
+        raise InvalidToken(f"not issued by host {host!r}")
+    if body.nbf > now + skew or body.iat > now + skew:
+        raise InvalidToken("not valid yet")
+    if now >= body.exp + skew:
+        raise InvalidToken("expired")
+    return _claims(body)
+
+
+def _claims(body: _Body) -> Claims:
+    return Claims(body.jti, body.sub, body.person, tuple(body.groups), body.iss, body.iat, body.exp)
