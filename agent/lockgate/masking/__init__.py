@@ -1,0 +1,28 @@
+"""Masks: what they do to a value, which column gets which, and the compiled kernel that rewrites rows.
+
+`skip_rows` and `mask_rows` are the compiled ones, always: the reference in `rows.py` is some hundred times slower, and
+an agent that quietly ran it would look broken under load rather than badly installed.
+"""
+
+try:
+    from lockgate.masking._rows import mask_rows, skip_rows
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "the compiled row kernel (lockgate.masking._rows) is missing: run `make setup`, or install the package"
+    ) from error
+from lockgate.masking.maskers import MASKERS, stricter
+from lockgate.masking.plan import Columns, Field, Plan, Source, Unmaskable, build_plan, choose_maskers
+
+__all__ = [
+    "MASKERS",
+    "Columns",
+    "Field",
+    "Plan",
+    "Source",
+    "Unmaskable",
+    "build_plan",
+    "choose_maskers",
+    "mask_rows",
+    "skip_rows",
+    "stricter",
+]

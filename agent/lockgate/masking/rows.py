@@ -1,0 +1,121 @@
+"""Walk and rewrite PostgreSQL DataRow messages: the reference that `_rows.pyx` is held against.
+
+A DataRow is `D`, Int32 length (of itself and what follows), Int16 number of columns and, for each column, Int32 length
+(-1 for NULL) and that many bytes (PostgreSQL documentation, "Message Formats"). `lockgate.masking` offers the compiled
+functions of the same names; this module is read and tested, not run in the agent.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from lockgate.masking.maskers import REDACTED, REDACTED_JSON, REDACTED_JSONB, Action, partial
+
+LONGEST_ROW: Final = 1024 * 1024 * 1024
+"""The largest length a DataRow may claim, in bytes: the server builds one in a StringInfo, which ends below 1 GiB."""
+
+_DATA_ROW: Final = 0x44
+_LEAST: Final = 6  # the length itself and the number of columns
+_HEADER = struct.Struct("!BI")
+_COUNT = struct.Struct("!H")
+_LENGTH = struct.Struct("!i")
+_REPLACEMENTS: Final = {
+    Action.REDACT: REDACTED,
+    Action.REDACT_JSON: REDACTED_JSON,
+    Action.REDACT_JSONB: REDACTED_JSONB,
+}
+
+
+def skip_rows(buffer: bytes | bytearray | memoryview, start: int, end: int) -> tuple[int, int]:
+    """Walk over the complete DataRow messages that follow one another from `start`.
+
+    Returns the offset of the first byte that is not part of one (another message, an incomplete row, `end`) and the
+    number of rows. Raises ValueError when a length is below 6 or above LONGEST_ROW, or the offsets are outside the
+    buffer.
+    """
+    data = _view(buffer, start, end)
+    offset, rows = start, 0
+    while (length := _row_length(data, offset, end)) is not None:
+        offset += 1 + length
+        rows += 1
+    return offset, rows
+
+
+def mask_rows(
+    buffer: bytes | bytearray | memoryview, start: int, end: int, actions: bytes
+) -> tuple[bytes, int, int, int]:
+    """The same walk, with each row rewritten by `actions` (`Plan.actions`): one byte, an `Action`, a column.
+
+    Returns (the rewritten messages, the offset reached, rows, masked cells). A NULL stays NULL and is not counted.
+    Raises ValueError as `skip_rows` does, and when a row has not as many columns as `actions`, a column's length is
+    below -1 or leaves the row, bytes follow the last column, or an action is not known. Nothing is returned then:
+    the caller closes the connection.
+    """
+    data = _view(buffer, start, end)
+    result = bytearray()
+    offset, rows, cells = start, 0, 0
+    while (length := _row_length(data, offset, end)) is not None:
+        body, masked = _mask_row(data[offset + 5 : offset + 1 + length], actions)
+        result += _HEADER.pack(_DATA_ROW, 4 + len(body)) + body
+        offset += 1 + length
+        rows += 1
+        cells += masked
+    return bytes(result), offset, rows, cells
+
+
+def _view(buffer: bytes | bytearray | memoryview, start: int, end: int) -> memoryview:
+    data = memoryview(buffer)
+    if not 0 <= start <= end <= len(data):
+        raise ValueError("offsets outside the buffer")
+    return data
+
+
+def _row_length(data: memoryview, offset: int, end: int) -> int | None:
+    """The length field of the complete row at `offset`, None where none is."""
+    if end - offset < 5 or data[offset] != _DATA_ROW:
+        return None
+    length: int = _HEADER.unpack_from(data, offset)[1]
+    if not _LEAST <= length <= LONGEST_ROW:
+        raise ValueError("DataRow of an impossible length")
+    return length if end - offset > length else None
+
+
+def _mask_row(row: memoryview, actions: bytes) -> tuple[bytes, int]:
+    """`row` from its number of columns on -> the same, rewritten, and the number of cells masked."""
+    (count,) = _COUNT.unpack_from(row)
+    if count != len(actions):
+        raise ValueError("DataRow with another number of columns than announced")
+    result = bytearray(row[:2])
+    place, masked = 2, 0
+    for action in actions:
+        if len(row) - place < 4:
+            raise ValueError("DataRow ends inside a column")
+        (length,) = _LENGTH.unpack_from(row, place)
+        place += 4
+        if length < -1 or length > len(row) - place:
+            raise ValueError("DataRow column of an impossible length")
+        if length == -1:
+            result += _LENGTH.pack(-1)
+            continue
+        value = bytes(row[place : place + length])
+        place += length
+        shown = _shown(value, action)
+        result += _LENGTH.pack(-1) if shown is None else _LENGTH.pack(len(shown)) + shown
+        masked += action != Action.KEEP
+    if place != len(row):
+        raise ValueError("DataRow goes on behind its last column")
+    return bytes(result), masked
+
+
+def _shown(value: bytes, action: int) -> bytes | None:
+    if action == Action.KEEP:
+        return value
+    if action == Action.NULL:
+        return None
+    if action == Action.PARTIAL:
+        return partial(value)
+    try:
+        return _REPLACEMENTS[Action(action)]
+    except ValueError:
+        raise ValueError("unknown masking action") from None
