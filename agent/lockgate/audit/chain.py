@@ -11,8 +11,6 @@ elsewhere (the collector's own, an anchor). Records after the last seal are coun
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
@@ -21,9 +19,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from lockgate.audit.record import HASH_BYTES, Envelope, RecordError, Seal, decode, envelope
+from lockgate.identity.keys import SIGNATURE_CONTEXT, public_keys
 
 MAX_PROBLEMS = 1000
 """How many problems, and how many gaps, a verification lists; the rest are only counted."""
@@ -33,7 +31,7 @@ _GENESIS_DOMAIN = b"lockgate audit chain v1\0"
 
 
 class Signer(Protocol):
-    """What a seal needs of the host's key."""
+    """What a seal needs of the host's key (`lockgate.identity.keys.HostKey`, or one kept in hardware)."""
 
     @property
     def kid(self) -> str: ...
@@ -131,19 +129,6 @@ def seal(host: str, head: Head, signer: Signer) -> Seal:
     }
 
 
-def public_key(jwk: Mapping[str, object]) -> Ed25519PublicKey:
-    """The key of an RFC 8037 JWK (`kty` OKP, `crv` Ed25519). Raises ValueError for anything else."""
-    x = jwk.get("x")
-    if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or not isinstance(x, str):
-        raise ValueError("not an Ed25519 public key (RFC 8037: kty OKP, crv Ed25519, x)")
-    try:
-        return Ed25519PublicKey.from_public_bytes(
-            base64.b64decode(x + "=" * (-len(x) % 4), altchars=b"-_", validate=True)
-        )
-    except (binascii.Error, ValueError):
-        raise ValueError("not an Ed25519 public key: x is not 32 bytes in base64url") from None
-
-
 class Verifier:
     """Verifies one host's records as they come. Feed them in the order of the chain, each once.
 
@@ -151,11 +136,11 @@ class Verifier:
     `head` is all there is to keep between two runs.
     """
 
-    def __init__(self, host: str, jwk: Mapping[str, object], head: Head | None = None) -> None:
-        """`head` is where an earlier run ended, None to begin at the first record. Raises ValueError for a bad key."""
+    def __init__(self, host: str, jwks: Mapping[str, object], head: Head | None = None) -> None:
+        """`head` is where an earlier run ended, None to begin at the first record. Raises InvalidKeySet."""
         self.host = host
         self.head = head or start(host)
-        self._key = public_key(jwk)
+        self._keys = public_keys(jwks)
         self._torn = False
         """A gap since the last seal: then its `first` can't be compared, the seal before it may be in the gap."""
 
@@ -193,19 +178,26 @@ class Verifier:
 
     def _check_seal(self, found: Envelope, fields: Mapping[str, object]) -> list[Problem]:
         first, last = fields.get("first"), fields.get("last")
-        digest, signature = fields.get("hash"), fields.get("signature")
+        digest, kid, signature = fields.get("hash"), fields.get("kid"), fields.get("signature")
         if not (
-            type(first) is int and type(last) is int and isinstance(digest, bytes) and isinstance(signature, bytes)
+            type(first) is int
+            and type(last) is int
+            and isinstance(digest, bytes)
+            and isinstance(kid, str)
+            and isinstance(signature, bytes)
         ):
-            return [Problem(found.seq, Flaw.SEAL, "a seal without first, last, hash and signature")]
+            return [Problem(found.seq, Flaw.SEAL, "a seal without first, last, hash, kid and signature")]
         if last != found.seq - 1 or digest != found.prev:
             return [Problem(found.seq, Flaw.SEAL, "a seal of something other than the record before it")]
         if not 1 <= first <= last or (first != self.head.sealed + 1 and not self._torn):
             return [
                 Problem(found.seq, Flaw.SEAL, f"seals from {first}, but the seals before it end at {self.head.sealed}")
             ]
+        key = self._keys.get(kid)
+        if key is None:
+            return [Problem(found.seq, Flaw.SIGNATURE, f"signed with a key that {self.host!r} does not have")]
         try:
-            self._key.verify(signature, seal_message(self.host, first, last, digest))
+            key.verify(signature, SIGNATURE_CONTEXT + seal_message(self.host, first, last, digest))
         except InvalidSignature:
             return [Problem(found.seq, Flaw.SIGNATURE, f"not signed by the key of {self.host!r}")]
         return []
@@ -214,18 +206,18 @@ class Verifier:
 def verify(
     host: str,
     records: Iterable[bytes],
-    jwk: Mapping[str, object],
+    jwks: Mapping[str, object],
     *,
     after: Head | None = None,
     until: Head | None = None,
 ) -> Verification:
-    """Verify the canonical bytes of `records`, in order, against the host's public key.
+    """Verify the canonical bytes of `records`, in order, against the host's published keys.
 
     `after` is the head the first of them must continue (None: they begin at seq 1). `until` is a head known from
-    elsewhere: the chain must reach it and have that very record there. Raises ValueError for a bad key, and for an
+    elsewhere: the chain must reach it and have that very record there. Raises InvalidKeySet, and ValueError for an
     `until` that lies before `after`.
     """
-    verifier = Verifier(host, jwk, after)
+    verifier = Verifier(host, jwks, after)
     problems: list[Problem] = []
     gaps: list[tuple[int, int]] = []
     count = found = first = 0
