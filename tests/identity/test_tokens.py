@@ -21,9 +21,11 @@ from lockgate.identity.tokens import (
     OPERATOR_GROUP,
     SKEW,
     TOKEN_LIMIT,
+    Approval,
     InvalidToken,
     Token,
     TokenIssuer,
+    verify_approval,
     verify_with_jwks,
 )
 from lockgate.values.identity import Claims, Principal, Workload
@@ -342,3 +344,44 @@ def test_whatever_was_signed_is_read_or_refused(header: bytes, body: bytes) -> N
         issuer.verify(sign(key, header, body))
     with pytest.raises(InvalidToken):
         issuer.verify(sign(key, {"alg": "EdDSA", "kid": key.kid, "typ": "JWT"}, body))
+
+
+DECISION = Approval("hold-0001", "d" * 64, "approve")
+
+
+def test_an_approval_says_who_decided_what(issuer: TokenIssuer, key: HostKey, clock: Clock) -> None:
+    token = issuer.issue_approval(ANN, PSQL, DECISION)
+    claims, approval = verify_approval(token.text, key.jwks(), "host-1", clock=clock)
+    assert (claims, approval) == (token.claims, DECISION)
+    assert (claims.person, claims.groups) == ("ann", ("engineers", "dba"))
+
+
+def test_an_approval_opens_nothing_else(issuer: TokenIssuer, key: HostKey, clock: Clock) -> None:
+    text = issuer.issue_approval(ANN, PSQL, DECISION).text
+    with pytest.raises(InvalidToken, match="audience"):
+        issuer.verify(text)
+    with pytest.raises(InvalidToken, match="audience"):
+        verify_with_jwks(text, key.jwks(), "host-1", clock=clock)
+
+
+def test_a_token_is_no_approval(issuer: TokenIssuer, key: HostKey, clock: Clock) -> None:
+    with pytest.raises(InvalidToken, match="audience"):
+        verify_approval(issuer.issue(ANN, PSQL).text, key.jwks(), "host-1", clock=clock)
+    header, body = unpack(issuer.issue_approval(ANN, PSQL, DECISION))
+    with pytest.raises(InvalidToken, match="audience"):
+        issuer.verify(sign(key, header, {**body, "aud": "lockgate"}))
+    del body["approval"]
+    with pytest.raises(InvalidToken, match="decides nothing"):
+        verify_approval(sign(key, header, body), key.jwks(), "host-1", clock=clock)
+
+
+def test_an_approval_of_another_decision_is_not_read(issuer: TokenIssuer, key: HostKey, clock: Clock) -> None:
+    header, body = unpack(issuer.issue_approval(ANN, PSQL, DECISION))
+    for wrong in ({**body["approval"], "decision": "maybe"}, {"hold": "x"}, "approve"):
+        with pytest.raises(InvalidToken, match="not those of a token"):
+            verify_approval(sign(key, header, {**body, "approval": wrong}), key.jwks(), "host-1", clock=clock)
+
+
+def test_nobody_approves_under_a_name_of_ours(issuer: TokenIssuer) -> None:
+    with pytest.raises(ValueError, match="own"):
+        issuer.issue_approval(Principal("x", "x", ("lockgate:agent",)), PSQL, DECISION)

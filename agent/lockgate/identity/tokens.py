@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import jwt
 import msgspec
@@ -25,11 +25,13 @@ from lockgate.values.identity import Claims, Principal, Workload
 
 __all__ = [
     "AGENT_GROUP",
+    "APPROVAL_AUDIENCE",
     "AUDIENCE",
     "LIFETIME",
     "OPERATOR_GROUP",
     "SKEW",
     "TOKEN_LIMIT",
+    "Approval",
     "HostKey",
     "HostKeyError",
     "InvalidKeySet",
@@ -37,11 +39,14 @@ __all__ = [
     "Token",
     "TokenIssuer",
     "public_keys",
+    "verify_approval",
     "verify_signature",
     "verify_with_jwks",
 ]
 
 AUDIENCE: Final = "lockgate"
+APPROVAL_AUDIENCE: Final = "lockgate-approval"
+"""Of a token that decides one hold: it is handed to the agent of the held statement, so it must open nothing else."""
 AGENT_GROUP: Final = "lockgate:agent"
 """The group of the agent's own token, which no configured identity may claim."""
 OPERATOR_GROUP: Final = "lockgate:operator"
@@ -79,6 +84,15 @@ class Token:
         return f"Token(jti={self.claims.token!r}, principal={self.claims.principal!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A decision on one hold, bound to what the approver saw. `digest` is lockgate.approval.digest's."""
+
+    hold: str
+    digest: str
+    decision: Literal["approve", "deny"]
+
+
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alg: str
     kid: str
@@ -105,6 +119,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     groups: list[Text]
     person: Text | None = None
     workload: _Workload | None = None
+    approval: Approval | None = None
 
 
 _read_header = msgspec.json.Decoder(_Header).decode
@@ -129,16 +144,18 @@ class TokenIssuer:
         Raises ValueError for a name or group that only Lockgate itself may carry, for an operator who is not uid 0,
         and when the token would be longer than TOKEN_LIMIT.
         """
-        for name in (principal.name, principal.person or "", *principal.groups):
-            if name.startswith(("host:", "lockgate:")):
-                raise ValueError(f"{name!r}: names beginning with `host:` or `lockgate:` are Lockgate's own")
+        _not_our_own(principal)
         groups = principal.groups
         if operator:
             if workload.uid != 0:
                 raise ValueError(f"uid {workload.uid} can't be an operator: only root is")
             groups = (*groups, OPERATOR_GROUP)
-        summary = _Workload(workload.pid, workload.exe, workload.uid, workload.user, workload.unit, workload.container)
-        return self._issue(principal.name, principal.person, groups, summary)
+        return self._issue(principal.name, principal.person, groups, _summary(workload))
+
+    def issue_approval(self, principal: Principal, workload: Workload, approval: Approval) -> Token:
+        """A token that says one thing: this principal takes this decision. Raises ValueError as `issue` does."""
+        _not_our_own(principal)
+        return self._issue(principal.name, principal.person, principal.groups, _summary(workload), approval)
 
     def issue_service(self) -> Token:
         """The agent's own token, for its calls to the collector: `host:NAME` in group AGENT_GROUP."""
@@ -146,13 +163,20 @@ class TokenIssuer:
 
     def verify(self, text: str) -> Claims:
         """The claims of a token of this host. Raises InvalidToken."""
-        return _verify(text, self._keys, self.host, self.clock(), 0.0)
+        return _claims(_verify(text, self._keys, self.host, self.clock(), 0.0, AUDIENCE))
 
-    def _issue(self, subject: str, person: str | None, groups: tuple[str, ...], workload: _Workload | None) -> Token:
+    def _issue(
+        self,
+        subject: str,
+        person: str | None,
+        groups: tuple[str, ...],
+        workload: _Workload | None,
+        approval: Approval | None = None,
+    ) -> Token:
         issued = int(self.clock())
         body = _Body(
             iss=self.host,
-            aud=AUDIENCE,
+            aud=AUDIENCE if approval is None else APPROVAL_AUDIENCE,
             sub=subject,
             jti=secrets.token_hex(16),
             iat=issued,
@@ -161,6 +185,7 @@ class TokenIssuer:
             groups=list(groups),
             person=person,
             workload=workload,
+            approval=approval,
         )
         text = _JWS.encode(msgspec.json.encode(body), self._key.private, _ALGORITHM, {"kid": self._key.kid})
         if len(text) > TOKEN_LIMIT:
@@ -175,14 +200,29 @@ def verify_with_jwks(
 
     `skew` is by how many seconds the two clocks may differ. Raises InvalidToken, also for a key set that can't be used.
     """
+    return _claims(_verify(text, _usable(jwks, host), host, clock(), skew, AUDIENCE))
+
+
+def verify_approval(
+    text: str, jwks: Mapping[str, object], host: str, *, clock: Callable[[], float] = time.time, skew: float = SKEW
+) -> tuple[Claims, Approval]:
+    """Who decided, and what: of a token that `issue_approval` made on `host`. Raises InvalidToken."""
+    body = _verify(text, _usable(jwks, host), host, clock(), skew, APPROVAL_AUDIENCE)
+    if body.approval is None:
+        raise InvalidToken("decides nothing")
+    return _claims(body), body.approval
+
+
+def _usable(jwks: Mapping[str, object], host: str) -> Mapping[str, Ed25519PublicKey]:
     try:
-        keys = public_keys(jwks)
+        return public_keys(jwks)
     except InvalidKeySet as error:
         raise InvalidToken(f"no usable key set of host {host!r}: {error}") from error
-    return _verify(text, keys, host, clock(), skew)
 
 
-def _verify(text: str, keys: Mapping[str, Ed25519PublicKey], host: str, now: float, skew: float) -> Claims:
+def _verify(
+    text: str, keys: Mapping[str, Ed25519PublicKey], host: str, now: float, skew: float, audience: str
+) -> _Body:
     form = _FORM.fullmatch(text) if len(text) <= TOKEN_LIMIT else None
     if form is None:
         raise InvalidToken("not a token of three parts, or too long")
@@ -206,7 +246,7 @@ def _verify(text: str, keys: Mapping[str, Ed25519PublicKey], host: str, now: flo
         body = _read_body(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidToken("the claims are not those of a token of ours") from error
-    if body.aud != AUDIENCE:
+    if body.aud != audience or (body.approval is not None and audience != APPROVAL_AUDIENCE):
         raise InvalidToken("made for another audience")
     if body.iss != host:
         raise InvalidToken(f"not issued by host {host!r}")
@@ -214,8 +254,18 @@ def _verify(text: str, keys: Mapping[str, Ed25519PublicKey], host: str, now: flo
         raise InvalidToken("not valid yet")
     if now >= body.exp + skew:
         raise InvalidToken("expired")
-    return _claims(body)
+    return body
 
 
 def _claims(body: _Body) -> Claims:
     return Claims(body.jti, body.sub, body.person, tuple(body.groups), body.iss, body.iat, body.exp)
+
+
+def _not_our_own(principal: Principal) -> None:
+    for name in (principal.name, principal.person or "", *principal.groups):
+        if name.startswith(("host:", "lockgate:")):
+            raise ValueError(f"{name!r}: names beginning with `host:` or `lockgate:` are Lockgate's own")
+
+
+def _summary(workload: Workload) -> _Workload:
+    return _Workload(workload.pid, workload.exe, workload.uid, workload.user, workload.unit, workload.container)
