@@ -39,7 +39,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What the host knows of an origin. `cgroup` is its cgroup v2 path below the mount, `start_ns` as in Origin."""
+    """What the host knows of an origin. `cgroup` is its cgroup v2 path below the mount, `start_ns` as in Origin.
+
+    `unit`, `container` and `pod` are qualified (`user@1000.service/foo.service`) where a user's own manager or a
+    delegated unit named them: such a name is the user's choice and proves nothing about the host.
+    `exe_is_local` is True when `exe` names the same file for the agent: in a container any file can have any path.
+    """
 
     pid: int
     start_ns: int
@@ -54,6 +59,7 @@ class Workload:
     runtime: str | None = None
     image: str | None = None
     pod: str | None = None
+    exe_is_local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

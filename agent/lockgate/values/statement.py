@@ -26,7 +26,9 @@ class Statement:
     statement touches as written, lower-cased where the language folds them (`public.orders`, `orders`, `role:bob`).
     `columns` are the column names referred to anywhere, unqualified. `functions` are the called functions not known
     harmless. `has_where` is False for an UPDATE, DELETE or SELECT over a relation without a predicate, True otherwise.
-    `refusal` is set when the statement can't be judged at all (and why, in one line).
+    `makes` is the name it gives to another statement (`("prepared", "p1")` for PREPARE, `("cursor", "c")` for DECLARE),
+    `uses` the name of the one it goes on with (EXECUTE, FETCH, MOVE). `refusal` is set when the statement can't be
+    judged at all (and why, in one line).
     """
 
     kind: str
@@ -35,6 +37,8 @@ class Statement:
     columns: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     has_where: bool = True
+    makes: tuple[str, str] | None = None
+    uses: tuple[str, str] | None = None
     refusal: str | None = None
 
 

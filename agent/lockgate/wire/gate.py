@@ -1,0 +1,126 @@
+"""What a wire session asks of the rest of the house, and what it is answered.
+
+A session is sans-IO: it is fed bytes and it leaves bytes to send in `to_client` and `to_server`. Everything it cannot
+decide itself it asks of a `Gate`, synchronously; an answer that takes time is None now and `Session.resume` later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lockgate.values.statement import Request
+
+
+class ProtocolError(Exception):
+    """Theirs: hostile or broken bytes. The connection ends with a native error that carries this message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A native error in the making. `code` is the protocol's own (a SQLSTATE); `message` one line a client may show."""
+
+    code: str
+    message: str
+    detail: str | None = None
+    hint: str | None = None
+
+
+class Masking(Protocol):
+    """How the result of one request is to be masked."""
+
+    def plan(self, statement: int, fields: Sequence[Any]) -> Any:
+        """A row plan for the result of the request's `statement`-th statement; None when nothing needs masking.
+
+        Raises MaskingError when it can't be told what a column holds.
+        """
+
+
+class MaskingError(Exception):
+    """What a result column holds could not be told: the rows must not leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Go on, or don't.
+
+    `refusal` None lets the request pass, with `masking` on what comes back. `barrier` keeps every later text waiting
+    until this request has been answered, because it may change how a text is read. `handle` is the gate's own.
+    """
+
+    refusal: Refusal | None = None
+    masking: Masking | None = None
+    barrier: bool = False
+    handle: Any = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution of a request, from the forward to its end. Counters are filled in by the session."""
+
+    request: Request
+    ruling: Ruling
+    rows: int = 0
+    bytes: int = 0
+    masked_cells: int = 0
+    tag: str | None = None
+    error: str | None = None
+    """The native error code the upstream answered with."""
+    outcome: str = "running"
+    statement: int = 0
+    """How many of the request's statements have completed."""
+    plan: Any = None
+    planned: bool = False
+    """Whether `plan` is the answer of `ruling.masking` for the result now coming back (None: nothing to mask)."""
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is about to run.
+
+    `candidates` are further requests that it may turn out to run (SQL `EXECUTE name`, `FETCH cursor`): all must pass.
+    `parameters` gives the bound values (None for NULL) and is only worth calling when somebody has to approve them.
+    """
+
+    request: Request
+    candidates: tuple[Request, ...] = ()
+    in_transaction: bool = False
+    parameters: Callable[[], Sequence[bytes | None]] = field(default=lambda: ())
+    formats: bytes = b""
+
+
+class RowKernel(Protocol):
+    """Walks rows in bytes. `start` is a message boundary; both stop at the first byte that is not a complete row."""
+
+    def skip_rows(self, buf: Any, start: int, end: int) -> tuple[int, int]:
+        """The offset reached and the rows passed. Raises ValueError on lengths that make no sense."""
+
+    def mask_rows(self, buf: Any, start: int, end: int, plan: Any) -> tuple[bytes, int, int, int]:
+        """The rewritten rows, the offset reached, the rows and the cells masked. Raises ValueError likewise."""
+
+
+class Gate(Protocol):
+    """The house, as one connection sees it."""
+
+    def open(self, parameters: Mapping[str, str]) -> Refusal | None:
+        """The client introduced itself (user, database, application_name ...). None lets it go on to the upstream."""
+
+    def understand(self, text: str) -> Request:
+        """What the text would do. Never raises for any text: what can't be judged is a request with a refusal."""
+
+    def prepare(self, request: Request, name: str) -> Refusal | None:
+        """The request is about to be sent to be parsed, not run. Records it."""
+
+    def run(self, asked: Asked) -> Ruling | None:
+        """The request is about to run. None: wait for `Session.resume`. A ruling without refusal has been recorded."""
+
+    def settle(self, run: Run) -> None:
+        """The run has ended: `outcome` is completed, error, skipped, refused or disconnected."""
+
+    def key(self, process: int, secret: bytes) -> None:
+        """The upstream gave this connection its cancellation key."""
+
+    def cancel(self, process: int, secret: bytes) -> None:
+        """This connection is nothing but a request to cancel what the connection with that key runs."""

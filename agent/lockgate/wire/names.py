@@ -1,0 +1,88 @@
+"""What a name on the server stands for, when the answer is still on its way.
+
+Prepared statements, portals and cursors are named by the client and live on the server. A client may send "make `a`"
+and "run `a`" in one breath; whether the first succeeded is known later. So a name stands for every value it may stand
+for at the time the server reads the second message, and a run must be judged on all of them. Two rules narrow it:
+
+- messages between two synchronisation points (a *segment*) run in order and stop at the first error, so a name used
+  in the segment that made it stands for that value alone: had the making failed, the use would be skipped;
+- a making that the server confirmed is the only value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[V]):
+    """One making (or, with `value` None, unmaking) of a name."""
+
+    name: str
+    value: V | None
+    segment: int
+    confirmed: bool = False
+
+
+class Names(Generic[V]):
+    """One namespace of one connection. `limit` bounds the names; adding more raises OverflowError."""
+
+    __slots__ = ("_entries", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._entries: dict[str, list[Entry[V]]] = {}
+        self._limit = limit
+
+    def make(self, name: str, value: V | None, segment: int) -> Entry[V]:
+        """The message that makes (or with None unmakes) `name` is about to be sent."""
+        entry = Entry(name, value, segment)
+        entries = self._entries.get(name)
+        if entries is None:
+            if len(self._entries) >= self._limit:
+                raise OverflowError(f"more than {self._limit} names")
+            self._entries[name] = [entry]
+        else:
+            if len(entries) >= self._limit:
+                raise OverflowError(f"more than {self._limit} unanswered uses of one name")
+            entries.append(entry)
+        return entry
+
+    def confirm(self, entry: Entry[V]) -> None:
+        """The server did what `entry` says: whatever was before is gone, what came after stays open."""
+        entry.confirmed = True
+        entries = self._entries.get(entry.name)
+        if entries is None or entry not in entries:
+            return
+        later = entries[entries.index(entry) :]
+        if entry.value is None and len(later) == 1:
+            del self._entries[entry.name]
+        else:
+            self._entries[entry.name] = later
+
+    def withdraw(self, entry: Entry[V]) -> None:
+        """The server refused or skipped it: the name stands for what it stood for before."""
+        entries = self._entries.get(entry.name)
+        if entries is not None and entry in entries:
+            entries.remove(entry)
+            if not entries:
+                del self._entries[entry.name]
+
+    def candidates(self, name: str, segment: int) -> list[V]:
+        """Everything `name` may stand for when a message of `segment` is read. Empty: the server has no such name."""
+        found: list[V] = []
+        for entry in reversed(self._entries.get(name, ())):
+            if entry.value is not None:
+                found.append(entry.value)
+            if entry.confirmed or entry.segment == segment:
+                break
+        return found
+
+    def clear(self) -> None:
+        """The server dropped every name."""
+        self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,161 @@
+"""The PostgreSQL frontend/backend protocol 3.0, as bytes.
+
+Source: PostgreSQL documentation, chapters "Message Formats" and "Message Flow".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lockgate.wire.gate import ProtocolError
+
+PROTOCOL_3 = 3 << 16
+SSL_REQUEST = 80877103
+GSSENC_REQUEST = 80877104
+CANCEL_REQUEST = 80877102
+
+STARTUP_BYTES = 10_000
+"""The largest start-up packet: PostgreSQL's own bound, MAX_STARTUP_PACKET_LENGTH."""
+
+_INT32 = struct.Struct("!i")
+_INT16 = struct.Struct("!h")
+_HEAD = struct.Struct("!ci")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column of a RowDescription. `format` is 0 for text and 1 for binary."""
+
+    name: str
+    table_oid: int
+    column_number: int
+    type_oid: int
+    format: int
+
+
+def frame(kind: bytes, payload: bytes = b"") -> bytes:
+    """A message with its type byte and its length, which counts itself but not the type."""
+    return _HEAD.pack(kind, len(payload) + 4) + payload
+
+
+def startup(parameters: Mapping[str, str], minor: int = 0) -> bytes:
+    """A StartupMessage."""
+    body = b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in parameters.items()) + b"\0"
+    return _INT32.pack(len(body) + 8) + _INT32.pack(PROTOCOL_3 | minor) + body
+
+
+def parse_startup(body: bytes) -> dict[str, str]:
+    """The parameters of a StartupMessage after the version. Raises ProtocolError."""
+    if not body.endswith(b"\0"):
+        raise ProtocolError("start-up packet is not terminated")
+    parts = body[:-1].split(b"\0")
+    if parts[-1] != b"" or len(parts) % 2 == 0:
+        raise ProtocolError("start-up packet does not hold pairs of names and values")
+    parameters: dict[str, str] = {}
+    try:
+        for name, value in zip(parts[:-1:2], parts[1::2], strict=True):
+            key = name.decode()
+            if not key or key in parameters:
+                raise ProtocolError(f"start-up parameter {key!r} is empty or given twice")
+            parameters[key] = value.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("start-up packet is not UTF-8") from None
+    return parameters
+
+
+def ssl_request() -> bytes:
+    return _INT32.pack(8) + _INT32.pack(SSL_REQUEST)
+
+
+def cancel_request(process: int, secret: bytes) -> bytes:
+    return _INT32.pack(12 + len(secret)) + _INT32.pack(CANCEL_REQUEST) + struct.pack("!I", process) + secret
+
+
+def negotiate_protocol_version(unknown: Sequence[str]) -> bytes:
+    """ "I speak 3.0 and don't know these options": NegotiateProtocolVersion."""
+    names = b"".join(name.encode() + b"\0" for name in unknown)
+    return frame(b"v", _INT32.pack(0) + _INT32.pack(len(unknown)) + names)
+
+
+def query(text: str) -> bytes:
+    return frame(b"Q", text.encode() + b"\0")
+
+
+def parse(name: str, text: str) -> bytes:
+    return frame(b"P", name.encode() + b"\0" + text.encode() + b"\0\0\0")
+
+
+def describe_portal(name: bytes) -> bytes:
+    return frame(b"D", b"P" + name + b"\0")
+
+
+def execute(portal: str) -> bytes:
+    return frame(b"E", portal.encode() + b"\0\0\0\0\0")
+
+
+FLUSH = frame(b"H")
+
+
+def ready_for_query(status: int) -> bytes:
+    """`status` is ord of I (idle), T (in a transaction) or E (in a failed one)."""
+    return frame(b"Z", bytes((status,)))
+
+
+def cstring(payload: bytes, start: int) -> tuple[bytes, int]:
+    """The NUL-terminated string at `start` and the offset behind it. Raises ProtocolError."""
+    end = payload.find(b"\0", start)
+    if end < 0:
+        raise ProtocolError("string in message is not terminated")
+    return payload[start:end], end + 1
+
+
+def parse_fields(payload: bytes) -> list[Field]:
+    """The columns of a RowDescription's payload. Raises ProtocolError."""
+    fields: list[Field] = []
+    try:
+        (count,) = _INT16.unpack_from(payload, 0)
+        offset = 2
+        for _ in range(count):
+            name, offset = cstring(payload, offset)
+            table, number, kind, _, _, fmt = struct.unpack_from("!IhIhih", payload, offset)
+            offset += 18
+            fields.append(Field(name.decode("utf-8", "replace"), table, number, kind, fmt))
+    except struct.error:
+        raise ProtocolError("RowDescription is cut short") from None
+    if offset != len(payload):
+        raise ProtocolError("RowDescription has bytes left over")
+    return fields
+
+
+def parse_parameters(payload: bytes, start: int) -> tuple[bytes, list[bytes | None]]:
+    """The format codes (raw, two bytes each) and the values of a Bind, from behind its two names.
+
+    Raises ProtocolError.
+    """
+    try:
+        (formats,) = _INT16.unpack_from(payload, start)
+        offset = start + 2 + 2 * formats
+        codes = payload[start + 2 : offset]
+        (count,) = _INT16.unpack_from(payload, offset)
+        offset += 2
+        values: list[bytes | None] = []
+        for _ in range(count):
+            (length,) = _INT32.unpack_from(payload, offset)
+            offset += 4
+            if length < 0:
+                values.append(None)
+                continue
+            if offset + length > len(payload):
+                raise ProtocolError("Bind is cut short")
+            values.append(payload[offset : offset + length])
+            offset += length
+    except struct.error:
+        raise ProtocolError("Bind is cut short") from None
+    return codes, values
+
+
+def parse_error(payload: bytes) -> dict[str, str]:
+    """The fields of an ErrorResponse or NoticeResponse, by their one-letter code."""
+    return {part[:1].decode("latin-1"): part[1:].decode("utf-8", "replace") for part in payload.split(b"\0") if part}

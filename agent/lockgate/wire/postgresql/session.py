@@ -1,0 +1,251 @@
+"""One PostgreSQL connection, sans-IO: bytes in from both sides, bytes out to both sides, questions to the gate.
+
+The life of a connection is the handler that client bytes are fed to:
+
+    starting  -> SSLRequest, GSSENCRequest: `N`; CancelRequest: told to the gate, the end; StartupMessage: greeted
+    greeted   -> waits for the I/O to connect upstream (`wants_upstream`, then `connected` or `failed`)
+    relaying  -> authentication in both directions, until the server's first ReadyForQuery
+    running   -> frontend.py and backend.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
+from lockgate.wire.postgresql import errors, frames
+from lockgate.wire.postgresql.backend import Backend
+from lockgate.wire.postgresql.conversation import Conversation
+from lockgate.wire.postgresql.frontend import Frontend
+
+AUTHENTICATION_BYTES = 65_536
+"""The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
+
+Bytes = bytes | memoryview
+
+
+class Session:
+    """The I/O feeds `client_data` and `server_data` and sends what `drain_client` and `drain_server` give.
+
+    None of the methods raises for anything a peer sends: a ProtocolError becomes a native error and `closing`.
+    """
+
+    __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_to_client",
+                 "_to_server", "closing", "parameters", "wants_upstream")  # fmt: skip
+
+    def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int) -> None:
+        """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole."""
+        self._gate = gate
+        self._conversation = Conversation(gate)
+        self._frontend = Frontend(self._conversation, message_bytes)
+        self._backend = Backend(self._conversation, rows, row_bytes)
+        self._client: Callable[[Bytes], None] = self._starting
+        self._early = bytearray()
+        self._to_client: list[bytes] = []
+        self._to_server: list[bytes] = []
+        self.parameters: Mapping[str, str] = {}
+        self.wants_upstream = False
+        """True once the client has introduced itself: the I/O connects upstream and says `connected` or `failed`."""
+        self.closing = False
+        """True when nothing more will be said: the I/O sends what is left and closes both sides."""
+
+    # what the I/O calls
+
+    def client_data(self, data: Bytes) -> None:
+        """Bytes from the client."""
+        if self.closing:
+            return
+        try:
+            self._client(data)
+        except ProtocolError as error:
+            self._fail(error)
+        else:
+            self._collect()
+
+    def server_data(self, data: Bytes) -> None:
+        """Bytes from the server."""
+        if self.closing:
+            return
+        try:
+            self._backend.feed(data)
+            self._after_server()
+        except ProtocolError as error:
+            self._fail(error)
+        else:
+            self._collect()
+
+    def connected(self) -> None:
+        """The upstream is there, in plain or inside TLS: the start-up packet goes out."""
+        self._to_server.append(frames.startup(self.parameters))
+        self._client = self._relaying
+        early, self._early = bytes(self._early), bytearray()
+        if early:
+            self.client_data(early)
+
+    def failed(self, refusal: Refusal) -> None:
+        """The upstream can't be had, or the house gives up: a native FATAL error and the end."""
+        self._to_client.append(errors.fatal(refusal.code, refusal.message))
+        self._end()
+
+    def resume(self, ruling: Ruling) -> None:
+        """The ruling on the request that `Gate.run` had answered None."""
+        try:
+            self._frontend.resume(ruling)
+            if self._frontend.closed:
+                self._end()
+        except ProtocolError as error:
+            self._fail(error)
+        else:
+            self._collect()
+
+    def notice(self, message: str, hint: str | None = None) -> None:
+        """Tell the client something while it waits."""
+        self._to_client.append(errors.notice_response(message, hint))
+
+    def client_gone(self) -> None:
+        """The client closed its side."""
+        self._conversation.settle_all("disconnected")
+        self._end()
+
+    def server_gone(self) -> None:
+        """The server closed its side: what it said last has been passed on."""
+        self._conversation.settle_all("disconnected")
+        self._end()
+
+    def drain_client(self) -> bytes:
+        """What is to be sent to the client, taken."""
+        return _take(self._to_client)
+
+    def drain_server(self) -> bytes:
+        """What is to be sent to the server, taken."""
+        return _take(self._to_server)
+
+    @property
+    def parked(self) -> bool:
+        """Whether a request waits for `resume`."""
+        return self._frontend.parked
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of what the client sent waits to be read."""
+        return self._frontend.waiting_bytes + len(self._early)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the connection could be closed without breaking anything off."""
+        return self._conversation.idle and not self.parked and self._conversation.status == ord("I")
+
+    # states
+
+    def _starting(self, data: Bytes) -> None:
+        self._early += data
+        while len(self._early) >= 8:
+            length = int.from_bytes(self._early[:4], "big")
+            if not 8 <= length <= frames.STARTUP_BYTES:
+                raise ProtocolError("this is not the PostgreSQL protocol, or the start-up packet is too long")
+            if len(self._early) < length:
+                return
+            code, body = int.from_bytes(self._early[4:8], "big"), bytes(self._early[8:length])
+            del self._early[:length]
+            if code in (frames.SSL_REQUEST, frames.GSSENC_REQUEST):
+                if body or self._early:
+                    raise ProtocolError("bytes came with a request for encryption")
+                self._to_client.append(b"N")
+            elif code == frames.CANCEL_REQUEST:
+                if len(body) < 8:
+                    raise ProtocolError("CancelRequest is cut short")
+                self._gate.cancel(int.from_bytes(body[:4], "big"), body[4:])
+                self._end()
+                return
+            else:
+                self._greet(code, body)
+                return
+
+    def _greet(self, code: int, body: bytes) -> None:
+        major, minor = code >> 16, code & 0xFFFF
+        if major != 3:
+            raise ProtocolError(f"protocol {major}.{minor} is not supported: 3.0 is")
+        parameters = frames.parse_startup(body)
+        unknown = [name for name in parameters if name.startswith("_pq_.")]
+        for name in unknown:
+            del parameters[name]
+        if minor or unknown:
+            self._to_client.append(frames.negotiate_protocol_version(unknown))
+        if "user" not in parameters:
+            raise ProtocolError("the start-up packet names no user")
+        if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
+            self.failed(Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: replication connections are refused"))
+            return
+        self.parameters = parameters
+        refusal = self._gate.open(parameters)
+        if refusal is not None:
+            self.failed(refusal)
+            return
+        self._client = self._waiting
+        self.wants_upstream = True
+
+    def _waiting(self, data: Bytes) -> None:
+        if len(self._early) + len(data) > AUTHENTICATION_BYTES:
+            raise ProtocolError("too much was sent before the connection was there")
+        self._early += data
+
+    def _relaying(self, data: Bytes) -> None:
+        """Authentication: nothing but `p` and Terminate may come from the client before the server is ready."""
+        self._early += data
+        while len(self._early) >= 5 and not self._conversation.authenticated:
+            kind, length = self._early[0], int.from_bytes(self._early[1:5], "big")
+            if kind not in b"pX" or not 4 <= length <= AUTHENTICATION_BYTES:
+                raise ProtocolError(f"message {chr(kind)!r} before authentication was over")
+            if len(self._early) <= length:
+                return
+            self._to_server.append(bytes(self._early[: length + 1]))
+            del self._early[: length + 1]
+            if kind == ord("X"):
+                self._end()
+                return
+
+    def _running(self, data: Bytes) -> None:
+        self._frontend.feed(data)
+        if self._frontend.closed:
+            self._end()
+
+    # what they share
+
+    def _after_server(self) -> None:
+        """The server said something: go on with what waited for it."""
+        conversation = self._conversation
+        if conversation.ready and self._client == self._relaying:
+            self._client = self._running
+            early, self._early = bytes(self._early), bytearray()
+            self._running(early)
+        elif self._frontend.waiting_bytes and not self._frontend.parked:
+            self._frontend.pump()
+
+    def _fail(self, error: ProtocolError) -> None:
+        self._collect()
+        self._to_client.append(errors.fatal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}"))
+        self._conversation.settle_all("broken")
+        self._end()
+
+    def _collect(self) -> None:
+        """Bring together what both halves have to say, in order."""
+        if self._backend.out:
+            self._to_client += self._backend.out
+            self._backend.out.clear()
+        if self._frontend.back:
+            self._to_client += self._frontend.back
+            self._frontend.back.clear()
+        if self._frontend.out:
+            self._to_server += self._frontend.out
+            self._frontend.out.clear()
+
+    def _end(self) -> None:
+        self.closing = True
+
+
+def _take(parts: list[bytes]) -> bytes:
+    if len(parts) == 1:
+        return parts.pop()
+    whole = b"".join(parts)
+    parts.clear()
+    return whole
