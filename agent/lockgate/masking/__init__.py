@@ -10,19 +10,23 @@ except ModuleNotFoundError as error:
     raise ImportError(
         "the compiled row kernel (lockgate.masking._rows) is missing: run `make setup`, or install the package"
     ) from error
+from lockgate.masking.classified import Classified, Held, Place, Source, resolve
 from lockgate.masking.maskers import MASKERS, stricter
-from lockgate.masking.plan import Columns, Field, Plan, Source, Unmaskable, build_plan, choose_maskers
+from lockgate.masking.plan import Field, Plan, Unmaskable, build_plan, choose_maskers
 
 __all__ = [
     "MASKERS",
-    "Columns",
+    "Classified",
     "Field",
+    "Held",
+    "Place",
     "Plan",
     "Source",
     "Unmaskable",
     "build_plan",
     "choose_maskers",
     "mask_rows",
+    "resolve",
     "skip_rows",
     "stricter",
 ]

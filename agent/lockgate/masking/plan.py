@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Final, Protocol
 
+from lockgate.masking.classified import Classified, Held
 from lockgate.masking.maskers import MASKERS, Action, stricter
 from lockgate.values.output import Output
 from lockgate.values.verdict import Mask
@@ -40,31 +41,6 @@ class Field(Protocol):
     def type_modifier(self) -> int: ...
     @property
     def format(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The column a field was read from, as RowDescription's table OID and attribute number name it.
-
-    `name` is `schema.table.column` of today, `table` False for a view or materialised view (whose columns come
-    from elsewhere), `classified` the classified columns whose values it holds, by the names masks have.
-    """
-
-    name: str
-    table: bool
-    classified: frozenset[str] = frozenset()
-
-
-class Columns(Protocol):
-    """What is known of a database's columns: `lockgate.proxy.classified.Classified`."""
-
-    def source(self, table_oid: int, column_number: int) -> Source | None:
-        """None when the relation or the column is not in the catalog."""
-        ...
-
-    def classified(self, name: str) -> frozenset[str]:
-        """`schema.table.column` of today -> the classified columns whose values it holds, by the names masks have."""
-        ...
 
 
 class Unmaskable(Exception):
@@ -126,7 +102,7 @@ def _action(field: Field, masker: str | None, readable: bool, text_types: Collec
 
 
 def choose_maskers(
-    fields: Sequence[Field], masks: Sequence[Mask], outputs: Sequence[Output] | None, columns: Columns
+    fields: Sequence[Field], masks: Sequence[Mask], outputs: Sequence[Output] | None, columns: Classified
 ) -> tuple[str | None, ...]:
     """The masker of each field, from what the server says of it and what lineage does.
 
@@ -148,26 +124,28 @@ def choose_maskers(
     for mask in masks:
         maskers[mask.column] = stricter(maskers.get(mask.column), mask.masker)
 
-    def of_server(source: Source) -> str | None:
-        return _strictest(maskers.get(name) for name in source.classified)
-
-    def of_lineage(output: Output, sources: frozenset[str]) -> str | None:
-        found = _strictest(maskers.get(name) for source in sources for name in columns.classified(source))
-        whole = output.plain and len(sources) == 1
-        return found if found is None or whole else stricter(found, "redact")
+    def masker_for(held: Held, unchanged: bool) -> str | None:
+        plain = _strictest(maskers.get(name) for name in held.plain)
+        derived = _strictest(maskers.get(name) for name in held.derived)
+        if plain is not None and not unchanged:
+            plain = stricter(plain, "redact")
+        return stricter(plain, None if derived is None else stricter(derived, "redact"))
 
     chosen: list[str | None] = []
     for place, field in enumerate(fields):
         source = columns.source(field.table_oid, field.column_number) if field.table_oid else None
         output = None if outputs is None else outputs[place]
-        if output is not None and output.sources is not None:
-            if source is not None and source.table and source.name in output.sources:
-                chosen.append(of_server(source))
-            else:
-                server = None if source is None else of_server(source)
-                chosen.append(stricter(server, of_lineage(output, output.sources)))
-        elif source is not None and source.table:
-            chosen.append(of_server(source))
+        if (
+            source is not None
+            and source.table
+            and (output is None or output.sources is None or source.name in output.sources)
+        ):
+            chosen.append(masker_for(source.held, unchanged=True))
+        elif output is not None and output.sources is not None:
+            unchanged = output.plain and len(output.sources) == 1
+            server = None if source is None else masker_for(source.held, unchanged)
+            lineage = _strictest(masker_for(columns.held(name), unchanged) for name in output.sources)
+            chosen.append(stricter(server, lineage))
         else:
             why = "its lineage is not known" if output is None else output.why
             raise Unmaskable(f"column {place + 1} of the result may depend on a masked column: {why}")
