@@ -1,0 +1,98 @@
+"""The annotations that give a forbid its consequence, and the rules they have to keep.
+
+Cedar ignores annotations, so everything about them is checked here: a misspelt `@aprovers` would turn a hold into
+something else without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockgate.policy.source import BundleError, Piece
+
+STRICTEST_FIRST = ("null", "redact", "partial")
+"""Maskers by how little they leave: when several forbids hide a column, the first of these that any of them names."""
+
+MASK_DEFAULT = "redact"
+"""The masker of a forbid without @mask, and of a column that no policy lets this principal see."""
+
+HOLD_SECONDS = 15 * 60.0
+"""How long a statement waits for the second key when @timeout does not say."""
+
+HOLD_SECONDS_MIN = 1.0
+HOLD_SECONDS_MAX = 24 * 3600.0
+"""A held statement keeps a connection and its transaction: a day is already a long time to hold locks."""
+
+REASON_LENGTH = 300
+"""Characters. PostgreSQL's clients show an error message on one line."""
+
+KEYS = ("id", "approvers", "timeout", "mask", "reason")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,99}")
+_TIMEOUT = re.compile(r"([0-9]{1,6})([smh])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+RESERVED = frozenset(("default-deny",))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy as people speak of it. `actions` is empty when its scope names none, which means all of them.
+
+    `timeout` is in seconds. `approvers`, `timeout` and `mask` are set on the forbids that carry them.
+    """
+
+    id: str
+    effect: str
+    actions: frozenset[str]
+    path: Path
+    line: int
+    reason: str | None = None
+    approvers: tuple[str, ...] = ()
+    timeout: float = HOLD_SECONDS
+    mask: str | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Mapping[str, str]) -> Policy:
+    """The Policy of a parsed piece. Raises BundleError for any annotation that would not mean what it says."""
+
+    def fail(message: str) -> BundleError:
+        return BundleError(f"{piece.where}: {message}")
+
+    for key in annotations:
+        if key not in KEYS:
+            raise fail(f"@{key} is not an annotation (there are {', '.join('@' + k for k in KEYS)})")
+    name = annotations.get("id", f"{piece.path.name}:{piece.line}")
+    if "id" in annotations and (not _ID.fullmatch(name) or name in RESERVED):
+        raise fail(f"@id({name!r}): letters, digits, blanks and . _ / - only, at most 100, and not {sorted(RESERVED)}")
+    for key, action in (("approvers", "execute_alone"), ("timeout", "execute_alone"), ("mask", "reveal")):
+        if key in annotations and (effect != "forbid" or actions != {action}):
+            raise fail(f'@{key} belongs on a forbid whose scope says `action == Action::"{action}"`, and nowhere else')
+    if "timeout" in annotations and "approvers" not in annotations:
+        raise fail("@timeout without @approvers: nobody is asked, so there is nothing to wait for")
+    mask = annotations.get("mask")
+    if mask is not None and mask not in STRICTEST_FIRST:
+        raise fail(f"@mask({mask!r}) is not a masker (there are {', '.join(STRICTEST_FIRST)})")
+    reason = annotations.get("reason")
+    if reason is not None and not (0 < len(reason) <= REASON_LENGTH and reason.isprintable() and reason.strip()):
+        raise fail(f"@reason is one line of 1 to {REASON_LENGTH} characters")
+    approvers: tuple[str, ...] = ()
+    if "approvers" in annotations:
+        approvers = tuple(group.strip() for group in annotations["approvers"].split(","))
+        if not all(approvers):
+            raise fail('@approvers names groups, as in @approvers("dba,security")')
+        if len(set(approvers)) != len(approvers):
+            raise fail("@approvers names a group twice")
+    timeout = HOLD_SECONDS
+    if "timeout" in annotations:
+        match = _TIMEOUT.fullmatch(annotations["timeout"])
+        timeout = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not HOLD_SECONDS_MIN <= timeout <= HOLD_SECONDS_MAX:
+            raise fail(f"@timeout({annotations['timeout']!r}) is not 1s to 24h, as in 90s, 15m or 2h")
+    return Policy(name, effect, actions, piece.path, piece.line, reason, approvers, timeout, mask)

@@ -1,0 +1,63 @@
+"""What Cedar's validator can't see: words inside strings, and names that nobody defines.
+
+The schema knows that `context.effects` is a set of strings; that "wriet" is not one of them only Lockgate knows. A
+forbid on an effect that can't occur never forbids, so that is an error; a group without members yet is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+from cedarpy import pst
+
+from lockgate.policy.source import BundleError
+from lockgate.values.statement import Effect
+
+_COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
+_EFFECTS = frozenset(effect.value for effect in Effect)
+
+
+def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
+    """Warnings about one policy's words. Raises BundleError for an effect that does not exist."""
+    warnings: list[str] = []
+    for attribute, word in sorted(_words(template)):
+        if attribute == "effects" and word not in _EFFECTS:
+            raise BundleError(f"{where}: {word!r} is not an effect (they are {', '.join(Effect)})")
+        if attribute == "kinds" and word != word.upper():
+            warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
+    return tuple(warnings)
+
+
+def named(template: pst.Template) -> frozenset[tuple[str, str]]:
+    """Every (entity type, id) that the policy names, in its scope or its conditions."""
+    return frozenset((str(uid.type), uid.id) for uid in pst.entity_uids(template))
+
+
+def actions(template: pst.Template) -> frozenset[str]:
+    """The ids of the actions its scope names; empty for `action` alone, which is all of them."""
+    match template.action:
+        case pst.ActionEq(entity=entity):
+            return frozenset((entity.id,))
+        case pst.ActionIn(entities=entities):
+            return frozenset(entity.id for entity in entities)
+        case _:
+            return frozenset()
+
+
+def _words(node: object) -> Iterator[tuple[str, str]]:
+    """(attribute, string) for every comparison of `context.ATTRIBUTE` with strings. Cedar bounds the depth to 100."""
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _words(item)
+        return
+    if not is_dataclass(node) or isinstance(node, type):
+        return
+    if isinstance(node, pst.BinaryOp) and node.op in _COMPARISONS:
+        for side, other in ((node.left, node.right), (node.right, node.left)):
+            if isinstance(side, pst.GetAttr) and side.base == pst.Var("context"):
+                literals = other.elements if isinstance(other, pst.Set) else (other,)
+                yield from ((side.attr, word.value) for word in literals if isinstance(word, pst.StringLit))
+    for field in fields(node):
+        value = getattr(node, field.name)
+        yield from _words(tuple(value.values()) if isinstance(value, dict) else value)

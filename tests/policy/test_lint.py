@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import cedarpy
+import pytest
+from cedarpy import pst
+
+from lockgate.policy import lint
+from lockgate.policy.source import BundleError
+
+
+def parse(condition: str = "true", scope: str = "principal, action, resource") -> pst.Template:
+    return cedarpy.policies_to_pst(f"forbid ({scope}) when {{ {condition} }};").static_policies["policy0"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.effects.contains("wriet")',
+        'context.effects.containsAny(["write", "wriet"])',
+        'context["effects"].containsAll(["wriet"])',
+        '["read", "wriet"].containsAll(context.effects)',
+        'context.effects == ["wriet"]',
+        'true && !(principal in Group::"a" || (if true then context.effects.contains("wriet") else false))',
+        '{"a": context.effects.contains("wriet")}.a',
+    ],
+)
+def test_an_effect_that_cannot_occur_is_an_error(condition: str) -> None:
+    with pytest.raises(BundleError, match=r"^p:1: 'wriet' is not an effect \(they are read, write"):
+        lint.check_words(parse(condition), "p:1")
+
+
+def test_words_of_other_attributes_are_free() -> None:
+    assert lint.check_words(parse('context.objects.contains("wriet") && context.user == "read"'), "p:1") == ()
+
+
+def test_a_kind_in_small_letters_never_matches() -> None:
+    (warning,) = lint.check_words(parse('context.kinds.contains("delete")'), "p:1")
+    assert "'delete' is no statement's kind" in warning
+    assert lint.check_words(parse('context.kinds.contains("DELETE")'), "p:1") == ()
+
+
+def test_names_are_found_in_scope_and_conditions() -> None:
+    template = parse('principal in Group::"a" && resource in Tag::"b"', 'principal == Principal::"c", action, resource')
+    assert lint.named(template) == {("Group", "a"), ("Tag", "b"), ("Principal", "c")}
+
+
+@pytest.mark.parametrize(
+    ("scope", "actions"),
+    [
+        ("action", set[str]()),
+        ('action == Action::"reveal"', {"reveal"}),
+        ('action in [Action::"reveal", Action::"execute"]', {"reveal", "execute"}),
+        ('action in Action::"reveal"', {"reveal"}),
+    ],
+)
+def test_actions_of_a_scope(scope: str, actions: set[str]) -> None:
+    assert lint.actions(parse(scope=f"principal, {scope}, resource")) == actions
