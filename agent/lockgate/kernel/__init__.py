@@ -1,0 +1,1 @@
+"""All that touches the kernel: BPF objects, pins, cgroups, probes. Needs root."""

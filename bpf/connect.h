@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * cgroup/connect4, cgroup/connect6: note who asks and for what, then send the connection to the agent.
+ *
+ * The kernel calls these from connect(), from sendmsg(MSG_FASTOPEN) and from io_uring, with the socket locked and
+ * before a source port is chosen. They run for the cgroup the socket was created in; the caller may live elsewhere.
+ */
+#pragma once
+
+#include "counters.h"
+#include "maps.h"
+
+#define ALLOW 1
+#define REJECT 0
+
+static __always_inline int reject(enum counter why)
+{
+	count(why);
+	return REJECT; /* EPERM */
+}
+
+static __always_inline int is_exempt(__u64 cgroup_id)
+{
+	return bpf_map_lookup_elem(&exempt, &cgroup_id) != NULL;
+}
+
+/* Where connect(0.0.0.0) leads: the address the socket is bound to, else loopback (net/ipv4/route.c). */
+static __always_inline __u32 resolve_any4(void *sk)
+{
+	__u32 bound = socket_source4(sk);
+
+	return bound ? bound : LOOPBACK4;
+}
+
+static __always_inline void describe(struct origin *origin, struct bpf_sock_addr *ctx, const struct target_key *wanted,
+				     const struct target *target)
+{
+	const struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	__u64 ids = bpf_get_current_uid_gid();
+
+	origin->start_ns = leader->start_boottime;
+	origin->exec_id = leader->self_exec_id;
+	origin->cgroup_id = bpf_get_current_cgroup_id();
+	origin->socket_cgroup_id = socket_cgroup_id(ctx->sk);
+	origin->netns_cookie = bpf_get_netns_cookie(ctx);
+	origin->pid = bpf_get_current_pid_tgid() >> 32;
+	origin->uid = (__u32)ids;
+	origin->gid = ids >> 32;
+	origin->datastore = target->datastore;
+	bpf_get_current_comm(origin->comm, sizeof(origin->comm));
+	origin->destination = wanted->address;
+	origin->port = wanted->port;
+}
+
+/*
+ * While the agent is away anyone may bind its port and would be sent other people's connections, passwords included.
+ * So a connection goes only to a listener made in the agent's cgroup; no listener at all is what it looks like
+ * without Lockgate: connection refused.
+ */
+static __always_inline int reject_without_agent(struct bpf_sock_addr *ctx, const struct address *listener, __u16 port)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *found;
+	__u64 owner;
+
+	if (is_mapped(listener)) {
+		tuple.ipv4.saddr = tuple.ipv4.daddr = listener->word[3];
+		tuple.ipv4.dport = bpf_htons(port);
+		found = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, listener, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, listener, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.dport = bpf_htons(port);
+		found = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!found) {
+		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval)) /* 5.18 */
+			bpf_set_retval(-ECONNREFUSED);
+		count(REJECTED_ABSENT);
+		return 1;
+	}
+	owner = socket_cgroup_id(found);
+	bpf_sk_release(found);
+	if (!is_exempt(owner)) {
+		count(REJECTED_IMPOSTOR);
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * Returns ALLOW or REJECT. `wanted` is the canonical destination. On a redirect `*listener` and `*port` are where to,
+ * otherwise `*port` is 0.
+ */
+static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct target_key *wanted,
+				    struct address *listener, __u16 *port)
+{
+	struct target *target;
+	struct client *client;
+
+	*port = 0;
+	/* A socket may connect again after a failure or AF_UNSPEC, by then in other hands: it starts with a clean sheet. */
+	bpf_sk_storage_delete(&clients, ctx->sk);
+	if (is_exempt(bpf_get_current_cgroup_id())) {
+		count(EXEMPT);
+		return ALLOW;
+	}
+	target = bpf_map_lookup_elem(&targets, wanted);
+	if (!target)
+		return ALLOW;
+	if (bpf_get_current_task_btf()->flags & PF_KTHREAD)
+		return reject(REJECTED_NAMELESS);
+	*listener = is_mapped(&wanted->address) ? address_of4(LOOPBACK4) : loopback6();
+	if (reject_without_agent(ctx, listener, target->listener_port))
+		return REJECT;
+	client = bpf_sk_storage_get(&clients, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!client)
+		return reject(REJECTED_STORAGE);
+	describe(&client->origin, ctx, wanted, target);
+	*port = target->listener_port;
+	count(REDIRECTED);
+	return ALLOW;
+}
+
+static __always_inline int is_tcp(const struct bpf_sock_addr *ctx)
+{
+	return ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP;
+}
+
+SEC("cgroup/connect4")
+int connect4(struct bpf_sock_addr *ctx)
+{
+	struct target_key wanted = { .prefix_bits = 32 + 128 };
+	struct address listener;
+	__u16 port;
+
+	if (!is_tcp(ctx) || !ctx->sk)
+		return ALLOW;
+	wanted.port = ctx->user_port;
+	wanted.address = address_of4(ctx->user_ip4);
+	if (!wanted.address.word[3])
+		wanted.address.word[3] = resolve_any4(ctx->sk);
+	if (redirect(ctx, &wanted, &listener, &port) == REJECT)
+		return REJECT;
+	if (port) {
+		ctx->user_ip4 = listener.word[3];
+		ctx->user_port = bpf_htons(port);
+	}
+	return ALLOW;
+}
+
+SEC("cgroup/connect6")
+int connect6(struct bpf_sock_addr *ctx)
+{
+	struct target_key wanted = { .prefix_bits = 32 + 128 };
+	struct address listener, bound;
+	__u16 port;
+
+	if (!is_tcp(ctx) || !ctx->sk)
+		return ALLOW;
+	wanted.port = ctx->user_port;
+	wanted.address.word[0] = ctx->user_ip6[0];
+	wanted.address.word[1] = ctx->user_ip6[1];
+	wanted.address.word[2] = ctx->user_ip6[2];
+	wanted.address.word[3] = ctx->user_ip6[3];
+	if (is_unspecified(&wanted.address)) { /* tcp_v6_connect(): loopback, of the family the socket is bound to */
+		bound.word[0] = ctx->sk->src_ip6[0];
+		bound.word[1] = ctx->sk->src_ip6[1];
+		bound.word[2] = ctx->sk->src_ip6[2];
+		bound.word[3] = ctx->sk->src_ip6[3];
+		wanted.address = is_mapped(&bound) ? address_of4(LOOPBACK4) : loopback6();
+	} else if (is_mapped(&wanted.address) && !wanted.address.word[3]) {
+		wanted.address.word[3] = resolve_any4(ctx->sk);
+	}
+	if (redirect(ctx, &wanted, &listener, &port) == REJECT)
+		return REJECT;
+	if (port) {
+		ctx->user_ip6[0] = listener.word[0];
+		ctx->user_ip6[1] = listener.word[1];
+		ctx->user_ip6[2] = listener.word[2];
+		ctx->user_ip6[3] = listener.word[3];
+		ctx->user_port = bpf_htons(port);
+	}
+	return ALLOW;
+}

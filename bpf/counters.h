@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* One counter for everything that can fail and for every way a connect can go. Mirrored by layout.py: COUNTERS. */
+#pragma once
+
+#include "kernel_types.h"
+
+enum counter {
+	REDIRECTED,
+	EXEMPT,
+	/* rejected connects */
+	REJECTED_STORAGE,  /* no memory for the origin */
+	REJECTED_NAMELESS, /* a kernel thread connects: no process to answer for it */
+	REJECTED_ABSENT,   /* nobody listens: the agent is gone */
+	REJECTED_IMPOSTOR, /* someone else listens on the agent's port */
+	REJECTED_MPTCP,	   /* multipath TCP, whose subflows connect without asking these hooks */
+	/* the origin's way to the accepted socket; each failure ends in "no origin" */
+	PUBLISHED,
+	PUBLISH_FAILED,	 /* the map is full */
+	CALLBACK_FAILED, /* the kernel would not tell when the socket closes */
+	WITHDRAWN,	 /* closed before it was accepted */
+	ADOPTED,
+	ADOPT_FAILED, /* no memory for the origin */
+	COUNTERS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+static __always_inline void count(enum counter which)
+{
+	__u32 key = which;
+	__u64 *value = bpf_map_lookup_elem(&counters, &key);
+
+	if (value)
+		*value += 1; /* this CPU's own */
+}
