@@ -73,7 +73,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The verified claims of a token: a decision is taken on these and nothing else. Times in seconds since the epoch."""
+    """The verified claims of a token: a decision is taken on these alone. Times in seconds since the epoch."""
 
     token: str
     """The token's id (`jti`), never the token itself."""
