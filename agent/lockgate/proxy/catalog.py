@@ -1,0 +1,368 @@
+"""The agent's own reader of a PostgreSQL database's catalog, and the snapshots it keeps.
+
+What a column of a result is can only be told from the catalog of the very database the client is in, so the agent reads
+it over a connection of its own, to the same address, as a role that needs nothing but CONNECT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from lockgate.masking import Classified, Held, Place, resolve
+from lockgate.values.catalog import Catalog, Column, Relation
+from lockgate.values.identity import Endpoint
+
+READ_SECONDS: Final = 30.0
+"""The longest one reading may take once connected."""
+TTL_SECONDS: Final = 60.0
+"""The oldest a snapshot may be: the longest that a change made past the agent goes unseen."""
+MISS_SECONDS: Final = 1.0
+"""The least time between two readings of one database, however often something in it turns out to be unknown."""
+SNAPSHOTS: Final = 64
+"""Databases whose snapshot is kept; the least recently used goes first. One of 300 relations takes some 0.6 MB."""
+DATABASES: Final = 4096
+"""Databases whose classified columns are remembered by number, which nothing may push out."""
+COLUMNS: Final = 250_000
+"""The most columns a database may have: some 100 MB. An empty database has 3,000, a large ERP system 200,000."""
+PASSWORD_BYTES: Final = 4096
+LOCK_TIMEOUT: Final = "100ms"
+"""How long a view's definition waits for a relation that a client's transaction is altering."""
+
+_SIZE = """
+SELECT coalesce(sum(relnatts), 0)::int8 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f')
+"""
+_VIEWS = "SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('v', 'm') ORDER BY oid"
+_DEFINITIONS = """
+SELECT view, pg_catalog.pg_get_viewdef(view) AS definition FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS view
+"""
+# One statement, so that all of it is of one moment. A generated column depends on others through its expression
+# (pg_attrdef) or, by server version, itself; the pair of attribute numbers travels as one integer.
+_RELATIONS = """
+SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+       a.names, a.numbers, a.types,
+       ARRAY(SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS parents,
+       ARRAY(SELECT DISTINCT (g.attnum::int4 << 16) | d.refobjsubid
+               FROM pg_catalog.pg_attribute g
+               LEFT JOIN pg_catalog.pg_attrdef e ON e.adrelid = g.attrelid AND e.adnum = g.attnum
+               JOIN pg_catalog.pg_depend d
+                 ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = c.oid
+                AND d.refobjsubid > 0 AND d.refobjsubid <> g.attnum
+                AND (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = e.oid
+                     OR d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+                        AND d.objsubid = g.attnum)
+              WHERE g.attrelid = c.oid AND g.attnum > 0 AND g.attgenerated <> '' AND NOT g.attisdropped) AS generated
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(attname::text ORDER BY attnum), '{}') AS names,
+              coalesce(array_agg(attnum::int4 ORDER BY attnum), '{}') AS numbers,
+              coalesce(array_agg(atttypid ORDER BY attnum), '{}') AS types
+         FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
+ WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f')
+"""
+# Also what somebody put into pg_catalog after initdb, whose objects have lower OIDs (FirstNormalObjectId).
+_FUNCTIONS = """
+SELECT p.proname::text FROM pg_catalog.pg_proc p
+ WHERE p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384
+UNION
+SELECT o.oprname::text FROM pg_catalog.pg_operator o LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+ WHERE o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace OR o.oid >= 16384
+    OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384
+"""
+_TEXT_TYPES = "SELECT oid FROM pg_catalog.pg_type WHERE typname = 'citext' AND typtype = 'b' AND typcategory = 'S'"
+
+
+class CatalogError(Exception):
+    """The catalog can't be read. One line, without a secret; a statement that needs it is refused with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One database as `CatalogReader` found it.
+
+    `parents` are the relations that each relation inherits from or is a partition of; `generated` its pairs of
+    attribute numbers (generated column, column it is computed from); `text_types` the OIDs of further types that hold
+    any text. `Catalog.functions` also has the names of operators outside pg_catalog (`+++`).
+    """
+
+    catalog: Catalog
+    parents: Mapping[int, tuple[int, ...]]
+    generated: Mapping[int, tuple[tuple[int, int], ...]]
+    text_types: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What lineage (`catalog`), the choice of maskers (`columns`) and the plan (`text_types`) need to know."""
+
+    catalog: Catalog
+    columns: Classified
+    text_types: frozenset[int]
+
+
+class CatalogReader:
+    """Reads catalogs as `user`, with the password in `password_file` (None: the server asks for none).
+
+    The file is read at each connect, so that a new password needs no restart; one that others may read or write is
+    refused. `tls` is `prefer` or `disable`, as for the clients' own upstream connections.
+    """
+
+    def __init__(
+        self,
+        user: str,
+        password_file: str | None,
+        *,
+        tls: Literal["prefer", "disable"] = "prefer",
+        connect_seconds: float = 10.0,
+    ) -> None:
+        self._user = user
+        self._password_file = password_file
+        self._tls = tls
+        self._connect_seconds = connect_seconds
+
+    async def read(self, endpoint: Endpoint, database: str) -> Reading:
+        """Connect, read and disconnect. Raises CatalogError."""
+        import asyncpg  # imported late: an agent whose datastores have nothing classified stays the smaller for it
+        from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
+
+        connect: Any = asyncpg.connect  # untyped
+        try:
+            connection = await connect(
+                host=endpoint.host,
+                port=endpoint.port,
+                user=self._user,
+                # never None, which would send asyncpg to look in the environment and in ~/.pgpass
+                password=_password(self._password_file) if self._password_file is not None else "",
+                database=database,
+                ssl=self._tls,
+                direct_tls=False,
+                target_session_attrs="any",
+                timeout=self._connect_seconds,
+                command_timeout=READ_SECONDS,
+                # pg_get_viewdef qualifies every name that this path does not find
+                server_settings={
+                    "application_name": "lockgate catalog",
+                    "search_path": "pg_catalog, pg_temp",
+                    "lock_timeout": LOCK_TIMEOUT,
+                    "default_transaction_read_only": "on",
+                },
+            )
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    reading = await _read(connection, database)
+                    await connection.close()
+                    return reading
+            finally:
+                connection.terminate()  # where it is not closed yet
+        except TimeoutError:
+            raise CatalogError(f"the catalog of {database!r} at {endpoint} can't be read: it took too long") from None
+        except UnicodeDecodeError:
+            raise CatalogError(f"the catalog of {database!r} at {endpoint} has names that are not UTF-8") from None
+        except (PostgresError, InterfaceError, InternalClientError, OSError) as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise CatalogError(f"the catalog of {database!r} at {endpoint} can't be read: {why}") from None
+
+
+def _password(file: str) -> str:
+    try:
+        # not blocking, should it be a pipe
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as stream:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise CatalogError(f"{file} is not a file")
+            if facts.st_mode & stat.S_IRWXO:
+                raise CatalogError(f"{file} is open to everyone: take away others' rights (chmod o= {file})")
+            content = stream.read(PASSWORD_BYTES + 1)
+    except OSError as error:
+        raise CatalogError(f"{file} can't be read: {error.strerror or error}") from None
+    if len(content) > PASSWORD_BYTES:
+        raise CatalogError(f"{file} has more than {PASSWORD_BYTES} bytes: it is not a password")
+    try:
+        password = content.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise CatalogError(f"{file} is not UTF-8") from None
+    if not password or "\0" in password:
+        raise CatalogError(f"{file} has no password in it")
+    return password
+
+
+async def _read(connection: Any, database: str) -> Reading:
+    size = await connection.fetchval(_SIZE)
+    if size > COLUMNS:
+        raise CatalogError(f"the catalog of {database!r} has {size} columns, more than {COLUMNS}")
+    async with connection.transaction(isolation="read_committed", readonly=True):
+        # Definitions first: what they name stays locked against renaming until the relations are read too.
+        definitions = await _definitions(connection, [row[0] for row in await connection.fetch(_VIEWS)])
+        rows = await connection.fetch(_RELATIONS)
+        functions = await connection.fetch(_FUNCTIONS)
+        text_types = await connection.fetch(_TEXT_TYPES)
+    by_oid: dict[int, Relation] = {}
+    by_name: dict[str, list[Relation]] = {}
+    for row in rows:
+        columns = zip(row["names"], row["numbers"], row["types"], strict=True)
+        relation = Relation(
+            oid=row["oid"],
+            schema=row["schema"],
+            name=row["name"],
+            kind=row["kind"],
+            columns=tuple(Column(*column) for column in columns),
+            definition=definitions.get(row["oid"]),
+        )
+        by_oid[relation.oid] = relation
+        by_name.setdefault(relation.name, []).append(relation)
+    return Reading(
+        Catalog(
+            database=database,
+            by_oid=by_oid,
+            by_name={name: tuple(relations) for name, relations in by_name.items()},
+            functions=frozenset(row[0] for row in functions),
+        ),
+        parents={row["oid"]: tuple(row["parents"]) for row in rows if row["parents"]},
+        generated={
+            row["oid"]: tuple((p >> 16, p & 0xFFFF) for p in row["generated"]) for row in rows if row["generated"]
+        },
+        text_types=frozenset(row[0] for row in text_types),
+    )
+
+
+async def _definitions(connection: Any, views: Sequence[int]) -> dict[int, str]:
+    """The queries of views. One that can't be had (dropped meanwhile, or over a relation that is being altered) is
+    left out, found by halving: lineage then says that it is not known."""
+    from asyncpg import exceptions
+
+    if not views:
+        return {}
+    try:
+        async with connection.transaction():
+            rows = await connection.fetch(_DEFINITIONS, views)
+    except (
+        exceptions.LockNotAvailableError,
+        exceptions.UndefinedTableError,
+        exceptions.UndefinedObjectError,
+        exceptions.InternalServerError,
+    ):
+        if len(views) == 1:
+            return {}
+        middle = len(views) // 2
+        return await _definitions(connection, views[:middle]) | await _definitions(connection, views[middle:])
+    return {row["view"]: row["definition"].rstrip().rstrip(";") for row in rows if row["definition"]}
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One database. `started` is when its last reading began, `since` when that of its snapshot did."""
+
+    snapshot: Snapshot | None = None
+    since: float = -math.inf
+    started: float = -math.inf
+    sticky: Mapping[Place, Held] = field(default_factory=dict)
+    running: asyncio.Task[Snapshot] | None = None
+    queued: asyncio.Task[Snapshot] | None = None
+
+
+class Catalogs:
+    """The snapshots of one datastore's databases, by address and name.
+
+    `classification` has the datastore's `schema.table.column` names (`config.load_classification`). What was once
+    seen classified is remembered for as long as this object lives. Call `close` when done.
+    """
+
+    def __init__(
+        self, reader: CatalogReader, classification: Iterable[str], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reader = reader
+        self._names = tuple(classification)
+        self._clock = clock
+        self._entries: OrderedDict[tuple[Endpoint, str], _Entry] = OrderedDict()
+
+    def cached(self, endpoint: Endpoint, database: str) -> Snapshot | None:
+        """The snapshot of `get` if it can be had without waiting."""
+        entry = self._entries.get((endpoint, database))
+        if entry is None or entry.snapshot is None or self._clock() - entry.since >= TTL_SECONDS:
+            return None
+        self._entries.move_to_end((endpoint, database))
+        return entry.snapshot
+
+    async def get(self, endpoint: Endpoint, database: str) -> Snapshot:
+        """A snapshot at most TTL_SECONDS old, read if need be. Raises CatalogError."""
+        snapshot = self.cached(endpoint, database)
+        if snapshot is not None:
+            return snapshot
+        entry = self._entry(endpoint, database)
+        return await asyncio.shield(entry.running or self._queue(entry, endpoint, database))
+
+    async def refresh(self, endpoint: Endpoint, database: str) -> Snapshot:
+        """A snapshot whose reading began after this call: for something that the last one doesn't have.
+
+        All callers until then share it. One reading begins at least MISS_SECONDS after the one before, so this may
+        wait as long. Raises CatalogError; the old snapshot then stays for `get` until it is too old.
+        """
+        return await asyncio.shield(self._queue(self._entry(endpoint, database), endpoint, database))
+
+    async def close(self) -> None:
+        """End what is being read. Those waiting for it are cancelled."""
+        tasks = [task for e in self._entries.values() for task in (e.running, e.queued) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _entry(self, endpoint: Endpoint, database: str) -> _Entry:
+        key = (endpoint, database)
+        entry = self._entries.get(key)
+        if entry is None:
+            if len(self._entries) >= DATABASES:
+                self._forget_unclassified()
+            entry = self._entries[key] = _Entry()
+        self._entries.move_to_end(key)
+        return entry
+
+    def _forget_unclassified(self) -> None:
+        """Make room for one more, from those that nothing has to be remembered of. Raises CatalogError."""
+        for key, entry in self._entries.items():
+            if not entry.sticky and entry.running is None and entry.queued is None:
+                del self._entries[key]
+                return
+        raise CatalogError(f"more than {DATABASES} databases have classified columns")
+
+    def _queue(self, entry: _Entry, endpoint: Endpoint, database: str) -> asyncio.Task[Snapshot]:
+        if entry.queued is None:
+            entry.queued = asyncio.create_task(self._run(entry, endpoint, database))
+            entry.queued.add_done_callback(_seen)
+        return entry.queued
+
+    async def _run(self, entry: _Entry, endpoint: Endpoint, database: str) -> Snapshot:
+        if entry.running is not None:
+            await asyncio.wait((entry.running,))
+        await asyncio.sleep(max(0.0, entry.started + MISS_SECONDS - self._clock()))
+        entry.running, entry.queued = entry.queued, None
+        started = entry.started = self._clock()
+        try:
+            reading = await self._reader.read(endpoint, database)
+            columns = resolve(self._names, reading.catalog, reading.parents, reading.generated, entry.sticky)
+            entry.sticky = columns.sticky
+            entry.since = started
+            entry.snapshot = Snapshot(reading.catalog, columns, reading.text_types)
+            self._trim()
+            return entry.snapshot
+        finally:
+            entry.running = None
+
+    def _trim(self) -> None:
+        kept = [entry for entry in self._entries.values() if entry.snapshot is not None]
+        for entry in kept[: max(0, len(kept) - SNAPSHOTS)]:
+            entry.snapshot = None
+
+
+def _seen(task: asyncio.Task[Snapshot]) -> None:
+    """Everyone who waited may have gone: their error is nobody's then, and not one to be logged as forgotten."""
+    if not task.cancelled():
+        task.exception()
