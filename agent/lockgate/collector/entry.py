@@ -1,0 +1,85 @@
+"""One record as the store keeps it: its canonical bytes, their hash, and the fields one searches by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from lockgate.audit import chain
+from lockgate.audit.record import MAX_RECORD_BYTES, Envelope, RecordError, canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`hash` is the SHA-256 of `raw`; `prev` the hash that the record says came before it."""
+
+    raw: bytes
+    hash: bytes
+    host: str
+    seq: int
+    prev: bytes
+    time: int
+    type: str
+    phase: str | None
+    id: str | None
+    connection: str | None
+    principal: str | None
+    person: str | None
+    datastore: str | None
+    verdict: str | None
+    statement: str | None
+    objects: tuple[str, ...]
+
+
+class _Connection(msgspec.Struct, frozen=True):
+    id: str | None = None
+    principal: str | None = None
+    person: str | None = None
+    datastore: str | None = None
+
+
+class _Record(Envelope, frozen=True, kw_only=True):
+    connection: _Connection | None = None
+    verdict: str | None = None
+    statement: str | None = None
+    objects: tuple[str, ...] = ()
+
+
+_decode = msgspec.msgpack.Decoder(_Record).decode
+
+
+def parse(raw: bytes) -> Entry:
+    """The entry of one record, put back into canonical form if a relay re-encoded it. Raises RecordError."""
+    if len(raw) > MAX_RECORD_BYTES:
+        raise RecordError(f"a record of more than {MAX_RECORD_BYTES} bytes")
+    raw = canonical(raw)
+    try:
+        record = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a record: {error}") from None
+    connection = record.connection or _Connection()
+    return Entry(
+        raw=raw,
+        hash=chain.step(raw),
+        host=record.host,
+        seq=record.seq,
+        prev=record.prev,
+        time=record.time,
+        type=record.type,
+        phase=record.phase,
+        id=record.id,
+        connection=connection.id,
+        principal=connection.principal,
+        person=connection.person,
+        datastore=connection.datastore,
+        verdict=record.verdict,
+        statement=record.statement,
+        objects=record.objects,
+    )
+
+
+def parse_all(records: Iterable[bytes]) -> list[Entry]:
+    """The entries of several records. Raises RecordError for the first that is none."""
+    return [parse(raw) for raw in records]

@@ -1,0 +1,70 @@
+-- The collector's store. Times are nanoseconds since the epoch, but for holds, which keep the agent's seconds.
+
+CREATE TABLE IF NOT EXISTS hosts (
+    name TEXT PRIMARY KEY,
+    kid TEXT NOT NULL,
+    jwks TEXT NOT NULL,
+    pinned INTEGER NOT NULL
+) STRICT;
+
+-- How far the chain of a host was verified as it came: chain.Head.
+CREATE TABLE IF NOT EXISTS heads (
+    host TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    sealed INTEGER NOT NULL
+) STRICT;
+
+-- `raw` is what was hashed; the other columns are taken from it to search by.
+-- `conflict` is 1 for a record whose number another record holds: kept, never overwritten, not part of the chain.
+CREATE TABLE IF NOT EXISTS records (
+    rowid INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    conflict INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    phase TEXT,
+    id TEXT,
+    connection TEXT,
+    principal TEXT,
+    person TEXT,
+    datastore TEXT,
+    verdict TEXT,
+    raw BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS records_once ON records (host, seq, hash);
+CREATE UNIQUE INDEX IF NOT EXISTS records_chain ON records (host, seq) WHERE conflict = 0;
+CREATE INDEX IF NOT EXISTS records_conflicts ON records (host, seq) WHERE conflict = 1;
+CREATE INDEX IF NOT EXISTS records_seals ON records (host, seq) WHERE type = 'seal';
+CREATE INDEX IF NOT EXISTS records_id ON records (id) WHERE id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_time ON records (time);
+CREATE INDEX IF NOT EXISTS records_connection ON records (connection, time) WHERE connection IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_principal ON records (principal, time) WHERE principal IS NOT NULL;
+
+-- Words of statements and of the objects they touch; an underscore belongs to a word, as it does in SQL.
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
+    statement, objects, content='', tokenize="unicode61 tokenchars '_'"
+);
+
+-- Alarms: forks, broken chains, bad seals, a second key for a host.
+CREATE TABLE IF NOT EXISTS problems (
+    host TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    flaw TEXT NOT NULL,
+    text TEXT NOT NULL,
+    found INTEGER NOT NULL,
+    PRIMARY KEY (host, seq, flaw, text)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS holds (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'approved', 'denied', 'expired', 'cancelled')),
+    expires REAL NOT NULL,
+    hold TEXT NOT NULL,
+    decided TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS holds_waiting ON holds (expires) WHERE state = 'waiting';
