@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from cedarpy import Entities, is_authorized
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -121,3 +123,23 @@ def test_thousands_of_groups_are_only_slower(tmp_path: Path) -> None:
     rules = bundle(tmp_path, ENGINEERS)
     assert not execute(rules, "ann", groups).permitted
     assert execute(rules, "ann", (*groups, "engineers", "engineers")).permitted
+
+
+def test_what_is_asked_conforms_to_the_schema(tmp_path: Path) -> None:
+    """At run time it is not validated again, so here it is, with every attribute there is."""
+    rules = bundle(tmp_path, "permit (principal, action, resource);")
+    claims = who("ann", "engineers")
+    column = questions.column("orders", "public.customers.email", ("pii",))
+    context = questions.statement_context(Statement("X", READ.effects, ("a",), ("b",), ("c",)), PLACE)
+    entities = Entities.from_json_str(json.dumps([questions.principal(claims), ORDERS, column]), rules.schema)
+    approval = questions.approval_context(claims, (READ,), "held")
+    nobody = questions.approval_context(who("bot", person=None), (), "held")
+    for action, resource, about in (
+        ("execute", ORDERS, context),
+        ("execute_alone", ORDERS, context),
+        ("reveal", column, PLACE),
+        ("approve", ORDERS, approval),
+        ("approve", ORDERS, nobody),
+    ):
+        asked = questions.question(claims, action, resource, about)
+        assert is_authorized(asked, rules.policy_set, entities, rules.schema).allowed

@@ -19,7 +19,7 @@ VERDICTS = 16384
 """Cached verdicts; `limits.verdict_cache` in agent.yaml."""
 
 CACHED_LENGTH = 8192
-"""Characters of shape, database and user that a cache key may hold: what a client sends longer is judged every time."""
+"""Characters of a client's making that a cached verdict may keep alive: what is longer is judged every time."""
 
 DISTINCT_STATEMENTS = 256
 """Statements of one message that differ in what policy can see. Each costs two evaluations on the data path."""
@@ -41,8 +41,7 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cached:
-    language: str
+class _Judged:
     statements: tuple[Statement, ...]
     verdict: Verdict
 
@@ -56,7 +55,8 @@ class Engine:
     def __init__(self, bundle: Bundle, *, cache: int = VERDICTS) -> None:
         self.bundle = bundle
         self.epoch = bundle.epoch
-        self._verdicts: Generations[tuple[object, ...], _Cached] = Generations(cache)
+        self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
+        self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)
         self._reveals: Generations[tuple[object, ...], Reveal] = Generations(cache)
 
     def decide(
@@ -64,20 +64,25 @@ class Engine:
     ) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.
 
-        `columns` are the classified columns (`schema.table.column`) that the request may touch. A verdict is cached
-        under everything it was taken on. `shape` stands for the statements in the key, and they are compared
-        as well: an EXECUTE has one shape whatever it executes.
+        `columns` are the classified columns (`schema.table.column`) that the request may touch. A verdict depends on
+        the statements, and is cached under them and under everything else it was taken on. The shape is a quick way
+        to the same verdict and no more: an EXECUTE has one shape whatever it executes, so what was judged under a
+        shape is compared with what is asked.
         """
         columns = tuple(columns)
-        key = (claims.principal, claims.person, claims.groups, datastore, database, user, request.shape, columns)
-        cached = self._verdicts.get(key)
-        if cached is not None and cached.language == request.language:
-            statements = cached.statements
+        who = (claims.principal, claims.person, claims.groups, datastore, database, user, columns)
+        judged = self._shapes.get((who, request.shape))
+        if judged is not None:
+            statements = judged.statements
             if statements is request.statements or statements == request.statements:
-                return cached.verdict
-        verdict = self._judge(claims, datastore, database, user, request, columns)
-        if len(request.shape) + len(database) + len(user) <= CACHED_LENGTH:
-            self._verdicts.put(key, _Cached(request.language, request.statements, verdict))
+                return judged.verdict
+        if _length(request, database, user) > CACHED_LENGTH:
+            return self._judge(claims, datastore, database, user, request, columns)
+        verdict = self._verdicts.get((who, request.statements))
+        if verdict is None:
+            verdict = self._judge(claims, datastore, database, user, request, columns)
+            self._verdicts.put((who, request.statements), verdict)
+        self._shapes.put((who, request.shape), _Judged(request.statements, verdict))
         return verdict
 
     def may_approve(
@@ -93,14 +98,7 @@ class Engine:
         against = objection(approver, requester, verdict.approvers)
         if against is not None:
             return Approval(False, against, "lockgate:second-key")
-        context = {
-            "requester": requester.principal,
-            **({} if requester.person is None else {"requester_person": requester.person}),
-            "effects": sorted(request.effects),
-            "objects": sorted({name for s in request.statements for name in s.objects}),
-            "kinds": sorted({s.kind for s in request.statements}),
-            "policy": verdict.policy,
-        }
+        context = questions.approval_context(requester, request.statements, verdict.policy)
         resource = questions.store(datastore)
         ask = questions.question(approver, "approve", resource, context)
         (answer,) = questions.ask(self.bundle, (ask,), (questions.principal(approver), resource))
@@ -133,15 +131,13 @@ class Engine:
 
         place = {"database": database, "user": user, "protocol": protocol}
         resource = questions.store(datastore)
-        entities = (questions.principal(claims), resource)
-
-        def ask(action: str) -> tuple[Answer, ...]:
-            asked = [
-                questions.question(claims, action, resource, questions.statement_context(s, place)) for s in statements
-            ]
-            return questions.ask(self.bundle, asked, entities)
-
-        executed = ask("execute")
+        asked = [
+            questions.question(claims, action, resource, questions.statement_context(statement, place))
+            for action in ("execute", "execute_alone")
+            for statement in statements
+        ]
+        answers = questions.ask(self.bundle, asked, (questions.principal(claims), resource))
+        executed, alone = answers[: len(statements)], answers[len(statements) :]
         for statement, answer in zip(statements, executed, strict=True):
             if not answer.permitted:
                 return self._refused(answer, claims, datastore, statement, alone=False)
@@ -152,7 +148,7 @@ class Engine:
             self.epoch,
         )
         held: list[tuple[Policy, Statement]] = []
-        for statement, answer in zip(statements, ask("execute_alone"), strict=True):
+        for statement, answer in zip(statements, alone, strict=True):
             if answer.permitted:
                 continue
             if answer.error is not None or not answer.policies or not all(p.approvers for p in answer.policies):
@@ -198,13 +194,13 @@ class Engine:
         self, claims: Claims, datastore: str, place: dict[str, str], columns: tuple[str, ...]
     ) -> tuple[Mask, ...] | str:
         """A Mask for every column that is not revealed, or the error. What a statement is doesn't enter into it."""
-        who = (claims.principal, claims.person, claims.groups, datastore, place["database"], place["user"])
+        who = (claims.principal, claims.person, claims.groups, datastore, *place.values())
         wanted = tuple(dict.fromkeys(columns))
         known = {name: reveal for name in wanted if (reveal := self._reveals.get((who, name))) is not None}
         missing = [name for name in wanted if name not in known]
         if missing:
             known |= zip(missing, self._ask_reveals(claims, datastore, place, missing), strict=True)
-            if len(place["database"]) + len(place["user"]) <= CACHED_LENGTH:
+            if sum(map(len, place.values())) <= CACHED_LENGTH:
                 for name in missing:
                     self._reveals.put((who, name), known[name])
         reveals = [known[name] for name in wanted]
@@ -219,6 +215,12 @@ class Engine:
             self.bundle, asked, (questions.principal(claims), questions.store(datastore), *entities)
         )
         return [_reveal(name, tags.get(name), answer) for name, answer in zip(names, answers, strict=True)]
+
+
+def _length(request: Request, database: str, user: str) -> int:
+    """Characters that caching a verdict on this request keeps alive, all of them chosen by the client."""
+    names = (name for s in request.statements for name in (*s.objects, *s.columns, *s.functions, s.refusal or ""))
+    return len(request.shape) + len(database) + len(user) + sum(map(len, names))
 
 
 def _reveal(name: str, tags: tuple[str, ...] | None, answer: Answer) -> Reveal:

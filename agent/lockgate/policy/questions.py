@@ -41,10 +41,11 @@ class Answer:
 def ask(bundle: Bundle, questions: Sequence[Question], entities: Iterable[Entity]) -> tuple[Answer, ...]:
     """Put the questions, in order, over one set of entities. Never raises for what names contain."""
     try:
-        # an unpaired surrogate has no UTF-8 and so no Cedar string: refuse it here, for the whole batch
-        known = cedarpy.Entities.from_json_str(json.dumps(list(entities)), bundle.schema)
-        results = cedarpy.is_authorized_batch(list(questions), bundle.policy_set, known, bundle.schema)
-    except ValueError as error:
+        # not validated against the schema a second time (a third of the cost): everything here is built below, to the
+        # schema that the policies were validated with, and a wrong type would be an evaluation error, so a refusal
+        known = cedarpy.Entities.from_json_str(json.dumps(list(entities)))
+        results = cedarpy.is_authorized_batch(list(questions), bundle.policy_set, known)
+    except ValueError as error:  # an unpaired surrogate has no UTF-8, and so is no name to Cedar
         return (Answer(False, (), f"not a question: {error}"),) * len(questions)
     return tuple(_read(bundle, result) for result in results)
 
@@ -93,6 +94,18 @@ def statement_context(statement: Statement, place: Mapping[str, str]) -> dict[st
         "kinds": [statement.kind],
         "has_where": statement.has_where,
         **place,
+    }
+
+
+def approval_context(requester: Claims, statements: Sequence[Statement], policy: str) -> dict[str, object]:
+    """What is being approved, all statements together: they run together or not at all."""
+    return {
+        "requester": requester.principal,
+        **({} if requester.person is None else {"requester_person": requester.person}),
+        "effects": sorted({effect for s in statements for effect in s.effects or (Effect.UNKNOWN,)}),
+        "objects": sorted({name for s in statements for name in s.objects}),
+        "kinds": sorted({s.kind for s in statements}),
+        "policy": policy,
     }
 
 
