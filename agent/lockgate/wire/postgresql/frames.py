@@ -33,6 +33,7 @@ class Field:
     column_number: int
     type_oid: int
     format: int
+    type_modifier: int = -1
 
 
 def frame(kind: bytes, payload: bytes = b"") -> bytes:
@@ -119,9 +120,9 @@ def parse_fields(payload: bytes) -> list[Field]:
         offset = 2
         for _ in range(count):
             name, offset = cstring(payload, offset)
-            table, number, kind, _, _, fmt = struct.unpack_from("!IhIhih", payload, offset)
+            table, number, kind, _, modifier, fmt = struct.unpack_from("!IhIhih", payload, offset)
             offset += 18
-            fields.append(Field(name.decode("utf-8", "replace"), table, number, kind, fmt))
+            fields.append(Field(name.decode("utf-8", "replace"), table, number, kind, fmt, modifier))
     except struct.error:
         raise ProtocolError("RowDescription is cut short") from None
     if offset != len(payload):

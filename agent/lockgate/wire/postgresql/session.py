@@ -126,6 +126,16 @@ class Session:
         return self._frontend.parked
 
     @property
+    def ready(self) -> bool:
+        """Whether the server has taken the client in."""
+        return self._conversation.ready
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the client said goodbye before it went."""
+        return self._frontend.closed
+
+    @property
     def waiting_bytes(self) -> int:
         """How much of what the client sent waits to be read."""
         return self._frontend.waiting_bytes + len(self._early)
