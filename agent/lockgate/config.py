@@ -24,18 +24,14 @@ class ConfigError(Exception):
     """A configuration that can't be used. The message reads `FILE:LINE: KEY: what is wrong`."""
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class Agent(_Strict):
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Name
     state_dir: str = "/var/lib/lockgate"
     run_dir: str = "/run/lockgate"
     metrics: str | None = None
 
 
-class Intercept(_Strict):
+class Intercept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`cgroup` is a cgroup v2 path whose processes are intercepted; the agent itself lives in `agent_cgroup`.
 
     `agent_cgroup` defaults to a sibling of `cgroup` named `agent` (`/lockgate-agent` when `cgroup` is the root).
@@ -53,12 +49,12 @@ class Intercept(_Strict):
         return f"{path.rpartition('/')[0]}/agent" if path else "/lockgate-agent"
 
 
-class CatalogReader(_Strict):
+class CatalogReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     user: str
     password_file: str | None = None
 
 
-class Datastore(_Strict):
+class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Name
     protocol: Literal["postgresql"]
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -67,16 +63,16 @@ class Datastore(_Strict):
     upstream_tls: Literal["prefer", "disable"] = "prefer"
 
 
-class CollectorClient(_Strict):
+class CollectorClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     address: str
     api: str
 
 
-class Limits(_Strict):
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every bound of the data path. Sizes in bytes, times in seconds."""
 
     message_bytes: int = 16 * 1024 * 1024
-    """A client message (a statement, a row of COPY in). PostgreSQL itself takes 1 GiB; pgbouncer's default packet is 2 GiB."""
+    """A client message (a statement, a row of COPY in). PostgreSQL itself takes 1 GiB."""
     row_bytes: int = 64 * 1024 * 1024
     """A row that has to be held in memory because a column in it is masked."""
     pipeline_bytes: int = 1024 * 1024
@@ -91,8 +87,8 @@ class Limits(_Strict):
     drain_seconds: float = 10.0
 
 
-class SpoolSettings(_Strict):
-    """`fsync`: `always` before a statement leaves, `interval` every `fsync_seconds`, `never` leaves it to the kernel."""
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`fsync`: `always` before a statement leaves, `interval` every `fsync_seconds`, `never`: when the kernel does."""
 
     max_bytes: int = 1024 * 1024 * 1024
     segment_bytes: int = 16 * 1024 * 1024
@@ -100,7 +96,7 @@ class SpoolSettings(_Strict):
     fsync_seconds: float = 1.0
 
 
-class AgentFile(_Strict):
+class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     agent: Agent
     intercept: Intercept
     datastores: Annotated[list[Datastore], msgspec.Meta(min_length=1)]
@@ -112,35 +108,83 @@ class AgentFile(_Strict):
     spool: SpoolSettings = SpoolSettings()
 
 
-class Collector(_Strict):
+class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: str
     http: str
     state_dir: str = "/var/lib/lockgate-collector"
-    auditors: list[str] = ["security"]
+    auditors: list[str] = msgspec.field(default_factory=lambda: ["security"])
     """Groups whose members may search and read records through the API."""
     hosts: dict[str, str] = {}
     """Host name -> the thumbprint (RFC 7638, base64url) its key must have. A host not named is pinned on first use."""
 
 
-class CollectorFile(_Strict):
+class CollectorFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     collector: Collector
 
 
-class Selector(_Strict):
+class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     unit: str | None = None
     container: str | None = None
     image: str | None = None
     pod: str | None = None
-    user: str | None = None
+    user: str | Annotated[int, msgspec.Meta(ge=0)] | None = None
     exe: str | None = None
     cgroup: str | None = None
 
+    def problem(self) -> tuple[str, str] | None:
+        """(key, what is wrong) of a selector that would never match or always, None when it may stand.
 
-class Identity(_Strict):
+        Nothing here is a pattern: a selector that quietly matches nothing is a rule that quietly isn't there.
+        """
+        given = [key for key in self.__struct_fields__ if getattr(self, key) is not None]
+        if not given:
+            return "", f"selects nothing: name at least one of {', '.join(self.__struct_fields__)}"
+        for key in given:
+            if getattr(self, key) == "":
+                return key, "is empty"
+        if self.unit is not None and not _UNIT.fullmatch(self.unit):
+            return (
+                "unit",
+                f"{self.unit!r} is not a unit's full name, such as billing.service or user@1000.service/a.service",
+            )
+        if self.container is not None and not _CONTAINER.fullmatch(self.container):
+            return "container", f"{self.container!r} is not a container's full id (64 hexadecimal digits)"
+        if self.exe is not None and not _PATH.fullmatch(self.exe):
+            return "exe", f"{self.exe!r} is not an absolute path"
+        if self.cgroup is not None and not _PATH.fullmatch(self.cgroup.removesuffix("/**") or "/"):
+            return "cgroup", f"{self.cgroup!r} is not an absolute path below the cgroup v2 mount"
+        return None
+
+
+RESERVED = ("host:", "lockgate:")
+"""How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
+
+UNMATCHED = "unmatched"
+"""The principal of every process that no entry selects."""
+
+_UNIT = re.compile(r"(?:[^/\s]+/)?[^/\s]+\.(?:service|scope|socket|mount|swap)|user@\d+\.service")
+_CONTAINER = re.compile(r"(?:[^/\s]+/)?[0-9a-f]{64}")
+_PATH = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))[^/*]+)+/?")
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     principal: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     when: Selector
-    person: str | None = None
-    groups: list[str] = []
+    person: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    groups: Annotated[list[Annotated[str, msgspec.Meta(max_length=128)]], msgspec.Meta(max_length=64)] = []
+
+    def problem(self) -> tuple[str, str] | None:
+        """(key, what is wrong) of an entry that can't stand, None when it may."""
+        if self.principal == UNMATCHED:
+            return "principal", f"{UNMATCHED!r} is what a process is called that no entry selects"
+        names = [("principal", self.principal), ("person", self.person)]
+        for key, name in (*names, *((f"groups[{n}]", group) for n, group in enumerate(self.groups))):
+            if name == "":
+                return key, "is empty"
+            if name is not None and name.startswith(RESERVED):
+                return key, f"{name!r}: names beginning with {' or '.join(RESERVED)} are Lockgate's own"
+        wrong = self.when.problem()
+        return wrong and (f"when.{wrong[0]}".rstrip("."), wrong[1])
 
 
 def load_agent(path: str | Path) -> AgentFile:
@@ -165,7 +209,7 @@ def load_agent(path: str | Path) -> AgentFile:
                     path,
                     node,
                     f"$.datastores[{index}]",
-                    "`classify` is set, so this datastore needs `catalog`: without it no column can be told from another",
+                    "`classify` is set, so this datastore needs `catalog`: else no column is told from another",
                 )
             )
     for key, value in (("collector.address", settings.collector.address), ("agent.metrics", settings.agent.metrics)):
@@ -295,7 +339,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[object, int] = {}
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
                 continue
             if key in seen:

@@ -61,6 +61,9 @@ SKEW: Final = 30.0
 TOKEN_LIMIT: Final = 16 * 1024
 """Characters of a token: longer ones are neither made nor read (HTTP servers bound a header at 8 to 16 KiB)."""
 
+EXE_SHOWN: Final = 512
+"""Characters of the executable's path, from its end, that a token carries."""
+
 _ALGORITHM: Final = "EdDSA"
 # three base64url segments without padding, the last of 64 bytes
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]{1,512})\.[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{86})")
@@ -268,4 +271,6 @@ def _not_our_own(principal: Principal) -> None:
 
 
 def _summary(workload: Workload) -> _Workload:
-    return _Workload(workload.pid, workload.exe, workload.uid, workload.user, workload.unit, workload.container)
+    return _Workload(
+        workload.pid, workload.exe[-EXE_SHOWN:], workload.uid, workload.user, workload.unit, workload.container
+    )
