@@ -2,8 +2,9 @@
 /*
  * cgroup/connect4, cgroup/connect6: note who asks and for what, then send the connection to the agent.
  *
- * The kernel calls these from connect(), from sendmsg(MSG_FASTOPEN) and from io_uring, with the socket locked and
- * before a source port is chosen. They run for the cgroup the socket was created in; the caller may live elsewhere.
+ * The kernel calls these from connect(), from sendmsg(MSG_FASTOPEN), from io_uring and, with the subflow, for a
+ * multipath TCP socket; each time with the socket locked and before a source port is chosen. They run for the cgroup
+ * the socket was created in; the caller may live elsewhere.
  */
 #pragma once
 
@@ -108,8 +109,6 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct targ
 	target = bpf_map_lookup_elem(&targets, wanted);
 	if (!target)
 		return ALLOW;
-	if (bpf_get_current_task_btf()->flags & PF_KTHREAD)
-		return reject(REJECTED_NAMELESS);
 	*listener = is_mapped(&wanted->address) ? address_of4(LOOPBACK4) : loopback6();
 	if (reject_without_agent(ctx, listener, target->listener_port))
 		return REJECT;

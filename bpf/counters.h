@@ -9,10 +9,8 @@ enum counter {
 	EXEMPT,
 	/* rejected connects */
 	REJECTED_STORAGE,  /* no memory for the origin */
-	REJECTED_NAMELESS, /* a kernel thread connects: no process to answer for it */
 	REJECTED_ABSENT,   /* nobody listens: the agent is gone */
 	REJECTED_IMPOSTOR, /* someone else listens on the agent's port */
-	REJECTED_MPTCP,	   /* multipath TCP, whose subflows connect without asking these hooks */
 	/* the origin's way to the accepted socket; each failure ends in "no origin" */
 	PUBLISHED,
 	PUBLISH_FAILED,	 /* the map is full */

@@ -16,17 +16,11 @@
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
-#define IPPROTO_MPTCP 262
 #define ECONNREFUSED 111
-#define EPROTONOSUPPORT 93
-
-/* include/linux/sched.h. io_uring's workers do not carry it: they act for, and as, the process that made the ring. */
-#define PF_KTHREAD 0x00200000
 
 #define RELOCATED __attribute__((preserve_access_index))
 
 struct task_struct {
-	unsigned int flags;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
 	__u64 self_exec_id;

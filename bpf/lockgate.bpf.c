@@ -2,7 +2,6 @@
 /* Every hook in one object, so that they share their maps by construction. */
 #include "connect.h"
 #include "getpeername.h"
-#include "sock_create.h"
 #include "sockops.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -46,12 +46,13 @@ def python(script: str, *arguments: object) -> list[str]:
 class Gate:
     """An interceptor attached to a tree's `apps`, its agent's listeners in this process."""
 
-    def __init__(self, tree: CgroupTree, pin_dir: Path | None = None) -> None:
+    def __init__(self, tree: CgroupTree, pin_dir: Path | None = None, cgroup: str | None = None) -> None:
         self.tree = tree
+        self._started: list[subprocess.Popen[str]] = []
         tree.enter_agent()
         self.four, self.six = dual_listener()
         self.port: int = self.four.getsockname()[1]
-        self.interceptor = Interceptor(cgroup=tree.apps, agent_cgroup=tree.agent, pin_dir=pin_dir)
+        self.interceptor = Interceptor(cgroup=cgroup or tree.apps, agent_cgroup=tree.agent, pin_dir=pin_dir)
 
     def target(self, network: Network | None, port: int, datastore: int = 0) -> Target:
         return Target(network, port, datastore, self.port)
@@ -64,12 +65,15 @@ class Gate:
         return answer
 
     def start(self, script: str, *arguments: object, cgroup: str | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        """Run in the background, over when its standard input is closed or the gate is."""
+        process = subprocess.Popen(
             in_cgroup(cgroup or self.tree.apps, python(script, *arguments)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
 
     def accept(self, family: int = 4) -> tuple[Origin | None, int | None]:
         """The next connection's origin and datastore."""
@@ -82,6 +86,10 @@ class Gate:
         return self.interceptor.counters()[name]
 
     def close(self) -> None:
+        for process in self._started:
+            if process.stdin and not process.stdin.closed:
+                process.kill()
+                process.communicate()
         self.interceptor.close()
         self.four.close()
         self.six.close()
@@ -133,3 +141,8 @@ def boot_ticks(pid: int) -> int:
 
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def isolated(argv: list[str]) -> list[str]:
+    """The command that runs `argv` in a network namespace of its own, with loopback up."""
+    return ["unshare", "--net", "/bin/sh", "-c", 'ip link set lo up && exec "$@"', "sh", *argv]

@@ -22,7 +22,7 @@ TARGETS_MAX = 4096
 """Declared addresses of all datastores together, host names resolved. Half of what the map holds: new before old."""
 
 _CARRY = "carry"
-_HOOKS = ("sock_create", "getpeername4", "getpeername6", _CARRY, "connect6", "connect4")
+_HOOKS = ("getpeername4", "getpeername6", _CARRY, "connect6", "connect4")
 """In order of attachment: no connection is redirected before its origin can be carried."""
 _AGENT_CARRY = "agent_carry"
 

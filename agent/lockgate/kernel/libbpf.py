@@ -75,6 +75,7 @@ def library() -> ctypes.CDLL:
         "bpf_object__next_map": (pointer, [pointer, pointer]),
         "bpf_object__next_program": (pointer, [pointer, pointer]),
         "bpf_map__name": (string, [pointer]),
+        "bpf_map__is_internal": (ctypes.c_bool, [pointer]),
         "bpf_map__fd": (ctypes.c_int, [pointer]),
         "bpf_map__reuse_fd": (ctypes.c_int, [pointer, fd]),
         "bpf_map__type": (ctypes.c_int, [pointer]),
@@ -196,7 +197,11 @@ class Object:
         self._object: int | None = lib.bpf_object__open_file(os.fsencode(path), None)
         if not self._object:
             raise KernelError(f"{path}: can't be opened as a BPF object", ctypes.get_errno(), "\n".join(_LOG))
-        self._maps = {lib.bpf_map__name(p).decode(): p for p in self._each(lib.bpf_object__next_map)}
+        self._maps = {
+            lib.bpf_map__name(p).decode(): p
+            for p in self._each(lib.bpf_object__next_map)
+            if not lib.bpf_map__is_internal(p)  # the compiler's constants
+        }
         self._programs = {lib.bpf_program__name(p).decode(): p for p in self._each(lib.bpf_object__next_program)}
 
     @property

@@ -53,15 +53,17 @@ class Pins:
 
 
 def remove_pins(directory: Path, first: tuple[str, ...] = ()) -> None:
-    """Unpin everything below `directory`, `first` ahead of the rest, and take its bpffs and the folder away."""
+    """Unpin what Pins put in `directory`, `first` ahead of the rest, and take its bpffs and the folder away."""
     for name in first:
         (directory / name).unlink(missing_ok=True)
     if directory.is_dir():
         for path in directory.iterdir():
-            path.unlink()
+            if "." not in path.name:  # dots are the kernel's own (maps.debug), which it doesn't let go
+                path.unlink()
     if directory.is_mount():
         if _libc_call("umount2", os.fsencode(directory), 0):
             raise KernelError(f"unmount {directory}", ctypes.get_errno())
+    if directory.is_dir():
         directory.rmdir()
     (directory.parent / f"{directory.name}.lock").unlink(missing_ok=True)
 

@@ -1,0 +1,177 @@
+"""bpf/sockops.h: the origin reaches the accepted socket, once, and no other."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lockgate.kernel import libbpf
+from lockgate.kernel.layout import Target
+from lockgate.kernel.libbpf import Map
+from tests.kernel.conftest import Gate, finish, isolated, lines, python
+from tests.support.cgroup import CgroupTree, run_in
+from tests.support.postgres import free_port
+
+DIAL_FROM = """
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(('127.0.0.1', int(sys.argv[1]))); s.connect((sys.argv[2], int(sys.argv[3])))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0')  # reset: no TIME_WAIT keeps the port
+    say()
+"""
+
+
+@pytest.fixture
+def published(tree: CgroupTree, pin_dir: Path) -> Iterator[tuple[Gate, Map]]:
+    """An attached gate and its map of handshakes in flight."""
+    gate = Gate(tree, pin_dir)
+    try:
+        gate.interceptor.attach()
+        fd = libbpf.pinned(pin_dir / "map_published")
+        assert fd is not None
+        yield gate, Map("published", fd)
+        gate.interceptor.detach()
+    finally:
+        gate.close()
+
+
+def test_a_connection_straight_to_the_listener_has_no_origin(gate: Gate) -> None:
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    for cgroup in (gate.tree.apps, gate.tree.root):
+        gate.run("s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); say()", gate.port, cgroup=cgroup)
+        assert gate.accept() == (None, None)
+
+
+def test_an_origin_is_for_one_connection(published: tuple[Gate, Map]) -> None:
+    """The same four numbers, later, from inside the intercepted cgroup and from outside: nobody's origin."""
+    gate, table = published
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    source = free_port()
+    gate.run(DIAL_FROM, source, "10.9.8.7", 5432)
+    assert gate.accept()[0] is not None
+    assert not list(table.keys())
+    for cgroup in (gate.tree.root, gate.tree.apps):
+        gate.run(DIAL_FROM, source, "127.0.0.1", gate.port, cgroup=cgroup)
+        assert gate.accept() == (None, None)
+
+
+def test_an_origin_nobody_took_is_withdrawn_before_its_port_is_free(published: tuple[Gate, Map]) -> None:
+    """A listener whose queue is full drops the SYN: the origin is out and waiting when the client gives up."""
+    gate, table = published
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy:
+        busy.settimeout(5)
+        port = busy.getsockname()[1]
+        gate.interceptor.set_targets([Target(None, 5432, 0, port)])
+        source = free_port()
+        with socket.create_connection(("127.0.0.1", port)):  # fills the queue
+            client = gate.start(
+                """
+                s = socket.socket(); s.bind(('127.0.0.1', int(sys.argv[1]))); s.setblocking(False)
+                say(errno=s.connect_ex(('10.9.8.7', 5432))); sys.stdin.readline()
+                s.close(); say(); sys.stdin.read()
+                """,
+                source,
+            )
+            answers = lines(client)
+            assert next(answers)["errno"] == errno.EINPROGRESS
+            assert len(list(table.keys())) == 1
+            assert client.stdin
+            client.stdin.write("\n")
+            client.stdin.flush()
+            next(answers)
+            assert not list(table.keys())
+            assert gate.count("withdrawn") == 1
+            busy.accept()[0].close()
+        gate.run(DIAL_FROM, source, "127.0.0.1", port, cgroup=gate.tree.root)
+        connection, address = busy.accept()
+        with connection:
+            assert address[1] == source
+            assert gate.interceptor.origin(connection.fileno()) is None
+        finish(client)
+
+
+def test_a_connection_that_is_refused_leaves_nothing_behind(published: tuple[Gate, Map]) -> None:
+    gate, table = published
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    for _ in range(3):
+        gate.run("s = socket.create_connection(('10.9.8.7', 5432)); s.close(); say()")
+    for _ in range(3):
+        assert gate.accept()[0] is not None
+    assert not list(table.keys())
+    assert (gate.count("published"), gate.count("adopted"), gate.count("withdrawn")) == (3, 3, 0)
+
+
+def test_a_full_map_costs_the_origin_and_is_counted(published: tuple[Gate, Map]) -> None:
+    gate, table = published
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    assert table.shape.max_entries == 16384
+    value = bytes(table.shape.value_size)
+    for number in range(table.shape.max_entries):
+        table.update(number.to_bytes(table.shape.key_size, "little"), value)
+    gate.run("s = socket.create_connection(('10.9.8.7', 5432)); say()")
+    assert gate.accept() == (None, None)
+    assert gate.count("publish_failed") == 1
+    table.delete(bytes(table.shape.key_size))
+    gate.run("s = socket.create_connection(('10.9.8.7', 5432)); say()")
+    assert gate.accept()[0] is not None
+
+
+def test_no_memory_on_the_accepted_socket_costs_the_origin_and_is_counted(gate: Gate) -> None:
+    """The accepted socket inherits the listener's filter, sized so that no option memory is left for the origin."""
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    script = """
+        import ctypes, struct
+        limit = '/proc/sys/net/core/optmem_max'
+        program = ctypes.create_string_buffer(struct.pack('HBBI', 0, 0, 0, 0) * 2000 + struct.pack('HBBI', 6, 0, 0, 0xffff))
+        # BPF_LD|BPF_IMM 2000 times, then BPF_RET: a filter that lets everything pass
+        filter = struct.pack('HxxxxxxP', 2001, ctypes.addressof(program))
+        def takes(size):
+            open(limit, 'w').write(str(size))
+            with socket.socket() as s:
+                try: s.setsockopt(socket.SOL_SOCKET, 26, filter)
+                except OSError: return False
+                return True
+        low, high = 1, 131072
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if takes(middle) else (middle + 1, high)
+        assert takes(low)
+        listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+        listener.setsockopt(socket.SOL_SOCKET, 26, filter)
+        child = os.fork()
+        if child == 0:
+            open(sys.argv[2], 'w').write('0')
+            os._exit(socket.socket().connect_ex(('10.9.8.7', 5432)))
+        say(errno=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    procs = gate.tree.hierarchy.directory(gate.tree.apps) / "cgroup.procs"
+    done = run_in(gate.tree.agent, isolated(python(script, gate.port, procs)))
+    assert '"errno": 0' in done.stdout, done.stderr
+    assert (gate.count("adopt_failed"), gate.count("adopted")) == (1, 0)
+
+
+def test_namespaces_do_not_share_their_numbers(gate: Gate) -> None:
+    """The same four numbers in two network namespaces at one time are two connections."""
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    source = free_port()
+    gate.run(DIAL_FROM, source, "10.9.8.7", 5432)
+    done = run_in(
+        gate.tree.agent,
+        isolated(
+            python(
+                """
+                listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+                s = socket.socket(); s.bind(('127.0.0.1', int(sys.argv[2])))
+                s.connect(('127.0.0.1', int(sys.argv[1]))); listener.accept(); say()
+                """,
+                gate.port,
+                source,
+            )
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+    assert gate.count("adopted") == 1
+    assert gate.accept()[0] is not None
