@@ -125,7 +125,7 @@ def test_a_record_put_in_between() -> None:
 def test_history_rewritten_with_another_key() -> None:
     forged = build(20, key=HostKey(Ed25519PrivateKey.generate()), word="stop")
     result = verify(HOST, forged, JWKS)
-    assert [seq for seq, flaw in flaws(result) if flaw is Flaw.SIGNATURE] == [5]
+    assert [seq for seq, flaw in flaws(result) if flaw is Flaw.SIGNATURE] == [5, 9, 13, 17]
     assert result.sealed == 0
     assert not result.ok
 
@@ -162,6 +162,27 @@ def test_a_bad_seal_does_not_count(change: dict[str, object], flaw: Flaw) -> Non
     result = verify(HOST, [*RECORDS[:4], alter(RECORDS[4], **change)], JWKS)
     assert flaws(result) == [(5, flaw)]
     assert result.sealed == 0
+
+
+def test_a_bad_seal_is_one_problem_and_the_next_good_one_counts() -> None:
+    forged = [*RECORDS[:4], alter(RECORDS[4], signature=bytes(64)), *RECORDS[5:]]
+    result = verify(HOST, forged, JWKS)
+    assert flaws(result) == [(5, Flaw.SIGNATURE), (6, Flaw.BROKEN)]
+    assert result.sealed == 16
+
+
+@given(st.integers(0, 20))
+def test_verification_can_stop_anywhere_and_go_on(place: int) -> None:
+    """Nothing but the head is kept: also with a gap, where the seal before may be what is missing."""
+    holed = [raw for raw in RECORDS if record.envelope(raw).seq not in (5, 6)]
+    one, found = chain.Verifier(HOST, JWKS), list[chain.Problem]()
+    for raw in holed[:place]:
+        found += one.feed(raw)
+    two = chain.Verifier(HOST, JWKS, one.head)
+    for raw in holed[place:]:
+        found += two.feed(raw)
+    assert [(problem.seq, problem.flaw) for problem in found] == [(7, Flaw.GAP)]
+    assert two.head == Head(20, chain.step(RECORDS[19]), 16)
 
 
 def test_a_seal_may_not_leave_out_what_came_since_the_last() -> None:

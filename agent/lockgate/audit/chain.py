@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from lockgate.audit.record import HASH_BYTES, Envelope, RecordError, Seal, decode, envelope
@@ -62,13 +63,16 @@ class Problem:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """How far a chain goes: its newest record's `seq` and `hash`, and the last seq a valid seal covers (0: none)."""
+class Head(msgspec.Struct, frozen=True):
+    """How far a chain goes: its newest record's `seq` and `hash`, and the last seq a valid seal covers (0: none).
+
+    `torn`: since that seal records are missing, or a seal was bad, so the next seal need not begin right after it.
+    """
 
     seq: int
     hash: bytes
     sealed: int = 0
+    torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +145,6 @@ class Verifier:
         self.host = host
         self.head = head or start(host)
         self._keys = public_keys(jwks)
-        self._torn = False
-        """A gap since the last seal: then its `first` can't be compared, the seal before it may be in the gap."""
 
     def feed(self, raw: bytes) -> list[Problem]:
         """What is wrong with this record, given those before it."""
@@ -160,23 +162,24 @@ class Verifier:
             text = "the same record again" if same else "an earlier seq again: repeated, reordered or a second chain"
             return [Problem(found.seq, Flaw.REPEATED, text)]
         problems: list[Problem] = []
+        sealed, torn = head.sealed, head.torn
         if found.seq > head.seq + 1:
-            self._torn = True
+            torn = True
             problems.append(Problem(found.seq, Flaw.GAP, f"records {head.seq + 1} to {found.seq - 1} are missing"))
         elif found.prev != head.hash:
             problems.append(
                 Problem(found.seq, Flaw.BROKEN, f"does not follow record {head.seq}: one of the two was altered")
             )
-        sealed = head.sealed
         if found.type == "seal":
-            wrong = self._check_seal(found, fields)
+            wrong = self._check_seal(found, fields, None if torn else sealed + 1)
             problems += wrong
-            if not wrong:
-                sealed, self._torn = found.seq - 1, False
-        self.head = Head(found.seq, step(raw), sealed)
+            torn = bool(wrong)
+            sealed = sealed if wrong else found.seq - 1
+        self.head = Head(found.seq, step(raw), sealed, torn)
         return problems
 
-    def _check_seal(self, found: Envelope, fields: Mapping[str, object]) -> list[Problem]:
+    def _check_seal(self, found: Envelope, fields: Mapping[str, object], expected: int | None) -> list[Problem]:
+        """`expected` is the seq it must begin at, None when that can't be told."""
         first, last = fields.get("first"), fields.get("last")
         digest, kid, signature = fields.get("hash"), fields.get("kid"), fields.get("signature")
         if not (
@@ -189,9 +192,9 @@ class Verifier:
             return [Problem(found.seq, Flaw.SEAL, "a seal without first, last, hash, kid and signature")]
         if last != found.seq - 1 or digest != found.prev:
             return [Problem(found.seq, Flaw.SEAL, "a seal of something other than the record before it")]
-        if not 1 <= first <= last or (first != self.head.sealed + 1 and not self._torn):
+        if not 1 <= first <= last or (expected is not None and first != expected):
             return [
-                Problem(found.seq, Flaw.SEAL, f"seals from {first}, but the seals before it end at {self.head.sealed}")
+                Problem(found.seq, Flaw.SEAL, f"seals from {first}, and should from {expected or 'an earlier one'}")
             ]
         key = self._keys.get(kid)
         if key is None:
