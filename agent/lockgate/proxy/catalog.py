@@ -90,7 +90,7 @@ class Reading:
 
     `parents` are the relations that each relation inherits from or is a partition of; `generated` its pairs of
     attribute numbers (generated column, column it is computed from); `text_types` the OIDs of further types that hold
-    any text. `Catalog.functions` also has the names of operators outside pg_catalog (`+++`).
+    any text. `Catalog.functions` also has the names of operators outside pg_catalog (`<+>`).
     """
 
     catalog: Catalog
