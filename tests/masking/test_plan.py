@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lockgate.masking import Unmaskable, build_plan, choose_maskers, mask_rows, resolve
+from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_maskers, mask_rows, resolve
 from lockgate.masking.classified import Classified
 from lockgate.masking.maskers import Action
 from lockgate.values.catalog import Catalog, Column, Relation
@@ -186,9 +186,14 @@ def test_what_can_not_be_told_is_refused(field: Field, output: Output | None) ->
         chosen(field, output)
 
 
-def test_a_column_the_catalog_does_not_have_is_refused_without_lineage() -> None:
-    with pytest.raises(Unmaskable):
-        chosen(Field(table_oid=CUSTOMERS, column_number=3), None)
+@pytest.mark.parametrize("output", [None, UNKNOWN, out("public.customers.note", plain=True), out()])
+@pytest.mark.parametrize("place", [(CUSTOMERS, 3), (999, 1), (999, -1)])
+def test_a_column_the_catalog_does_not_have_is_refused_whatever_lineage_says(
+    place: tuple[int, int], output: Output | None
+) -> None:
+    """A view made since, of a table's name and earlier in the search path, would otherwise pass for that table."""
+    with pytest.raises(StaleCatalog, match="try again"):
+        chosen(Field(table_oid=place[0], column_number=place[1]), output)
 
 
 def test_the_server_knows_which_of_two_tables_was_read() -> None:

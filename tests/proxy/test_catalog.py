@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import socket
 import stat
@@ -9,6 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lockgate.masking import Held
 from lockgate.proxy import catalog as module
@@ -303,6 +308,35 @@ def test_a_server_that_says_nothing() -> None:
             run(CatalogReader("open", None, connect_seconds=0.2).read(endpoint, "postgres"))
 
 
+def test_tls_is_used_where_the_server_offers_it(tmp_path: Path) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "database")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with Postgres(hba="local all all trust\nhostssl all all all trust\n") as server:
+        data = server.folder / "data"
+        for file, content in (("server.crt", certificate.public_bytes(Encoding.PEM)), ("server.key", private)):
+            (data / file).write_bytes(content)
+            (data / file).chmod(0o600)
+            os.chown(data / file, data.stat().st_uid, data.stat().st_gid)
+        server.psql("ALTER SYSTEM SET ssl = on; ")
+        server.psql("SELECT pg_reload_conf()")
+        endpoint = Endpoint("127.0.0.1", server.port)
+        assert run(CatalogReader("postgres", None).read(endpoint, "postgres")).catalog.by_oid
+        with pytest.raises(CatalogError, match="no encryption"):
+            run(CatalogReader("postgres", None, tls="disable").read(endpoint, "postgres"))
+
+
 # --- snapshots
 
 
@@ -378,6 +412,31 @@ def test_a_refresh_sees_what_was_there_when_it_was_asked_for(server: Postgres, e
         assert "customers" in one.catalog.by_name
         assert one is not await slow
         assert reader.readings == 2
+        await catalogs.close()
+
+    run(journey())
+
+
+def test_an_expired_snapshot_is_not_given_out_nor_one_being_read(endpoint: Endpoint, at_once: None) -> None:
+    async def journey() -> None:
+        reader, clock = CountingReader(), Clock()
+        catalogs = Catalogs(reader, NAMES, clock=clock)
+        catalogs.expire(endpoint, "postgres")
+        reader.pause.clear()
+        slow = asyncio.create_task(catalogs.get(endpoint, "postgres"))
+        await asyncio.sleep(0.01)
+        clock.now += 1
+        catalogs.expire(endpoint, "postgres")
+        clock.now += 1
+        asked = asyncio.create_task(catalogs.get(endpoint, "postgres"))
+        await asyncio.sleep(0.01)
+        reader.pause.set()
+        assert await asked is not await slow
+        assert reader.readings == 2
+        assert await catalogs.get(endpoint, "postgres") is await asked
+        clock.now += 1
+        catalogs.expire(endpoint, "postgres")
+        assert catalogs.cached(endpoint, "postgres") is None
         await catalogs.close()
 
     run(journey())

@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
     ) from error
 from lockgate.masking.classified import Classified, Held, Place, Source, resolve
 from lockgate.masking.maskers import MASKERS, stricter
-from lockgate.masking.plan import Field, Plan, Unmaskable, build_plan, choose_maskers
+from lockgate.masking.plan import Field, Plan, StaleCatalog, Unmaskable, build_plan, choose_maskers
 
 __all__ = [
     "MASKERS",
@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "Plan",
     "Source",
+    "StaleCatalog",
     "Unmaskable",
     "build_plan",
     "choose_maskers",

@@ -47,6 +47,10 @@ class Unmaskable(Exception):
     """It can't be told what a result would show of a masked column: the statement is refused. One line, no value."""
 
 
+class StaleCatalog(Unmaskable):
+    """The server reads from a relation or column that the catalog, as last read, doesn't have: read it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`actions` is one byte, an `Action`, a column: what `mask_rows` takes."""
@@ -112,7 +116,8 @@ def choose_maskers(
     server knows which of several tables of one name it read. But when lineage does not count that column among
     the sources (a RowDescription from before a column was renamed), both apply.
 
-    Raises Unmaskable when there are masks and a field is neither a table's own column nor explained by lineage.
+    Raises Unmaskable when there are masks and a field is neither a table's own column nor explained by lineage, and
+    StaleCatalog when it is of a column that the catalog doesn't have.
     """
     if not masks:
         return (None,) * len(fields)
@@ -134,6 +139,9 @@ def choose_maskers(
     chosen: list[str | None] = []
     for place, field in enumerate(fields):
         source = columns.source(field.table_oid, field.column_number) if field.table_oid else None
+        if source is None and field.table_oid:
+            # what lineage made of the names is then about other relations than the server's
+            raise StaleCatalog(f"column {place + 1} of the result is of a relation that has changed: try again")
         output = None if outputs is None else outputs[place]
         if (
             source is not None

@@ -259,11 +259,13 @@ async def _definitions(connection: Any, views: Sequence[int]) -> dict[int, str]:
 
 @dataclass(slots=True)
 class _Entry:
-    """One database. `started` is when its last reading began, `since` when that of its snapshot did."""
+    """One database. `started` is when its last reading began, `since` when that of its snapshot did; a snapshot from
+    before `changed` is not to be used."""
 
     snapshot: Snapshot | None = None
     since: float = -math.inf
     started: float = -math.inf
+    changed: float = -math.inf
     sticky: Mapping[Place, Held] = field(default_factory=dict)
     running: asyncio.Task[Snapshot] | None = None
     queued: asyncio.Task[Snapshot] | None = None
@@ -287,7 +289,9 @@ class Catalogs:
     def cached(self, endpoint: Endpoint, database: str) -> Snapshot | None:
         """The snapshot of `get` if it can be had without waiting."""
         entry = self._entries.get((endpoint, database))
-        if entry is None or entry.snapshot is None or self._clock() - entry.since >= TTL_SECONDS:
+        if entry is None or entry.snapshot is None or entry.since < entry.changed:
+            return None
+        if self._clock() - entry.since >= TTL_SECONDS:
             return None
         self._entries.move_to_end((endpoint, database))
         return entry.snapshot
@@ -298,7 +302,8 @@ class Catalogs:
         if snapshot is not None:
             return snapshot
         entry = self._entry(endpoint, database)
-        return await asyncio.shield(entry.running or self._queue(entry, endpoint, database))
+        running = entry.running if entry.started >= entry.changed else None
+        return await asyncio.shield(running or self._queue(entry, endpoint, database))
 
     async def refresh(self, endpoint: Endpoint, database: str) -> Snapshot:
         """A snapshot whose reading began after this call: for something that the last one doesn't have.
@@ -307,6 +312,12 @@ class Catalogs:
         wait as long. Raises CatalogError; the old snapshot then stays for `get` until it is too old.
         """
         return await asyncio.shield(self._queue(self._entry(endpoint, database), endpoint, database))
+
+    def expire(self, endpoint: Endpoint, database: str) -> None:
+        """Something has changed the database's catalog (DDL that was committed): no older snapshot is given out."""
+        entry = self._entries.get((endpoint, database))
+        if entry is not None:
+            entry.changed = self._clock()
 
     async def close(self) -> None:
         """End what is being read. Those waiting for it are cancelled."""
