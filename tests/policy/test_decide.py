@@ -41,6 +41,12 @@ def test_a_read_by_an_engineer_is_allowed(tmp_path: Path) -> None:
     assert verdict.masks == ()
 
 
+def test_a_permit_with_a_reason_gives_it(tmp_path: Path) -> None:
+    text = OPEN.replace("permit", '@id("break-glass") @reason("on call") permit')
+    verdict = decide(engine(tmp_path, text), ANN, DELETE)
+    assert (verdict.decision, verdict.policy, verdict.reason) == (Decision.ALLOW, "break-glass", "on call")
+
+
 def test_who_is_in_no_group_is_denied_and_told_what_was_missing(tmp_path: Path) -> None:
     verdict = decide(engine(tmp_path), who("mal"), DELETE)
     assert (verdict.decision, verdict.policy) == (Decision.DENY, "default-deny")

@@ -36,7 +36,12 @@ def test_words_of_other_attributes_are_free() -> None:
 def test_a_kind_in_small_letters_never_matches() -> None:
     (warning,) = lint.check_words(parse('context.kinds.contains("delete")'), "p:1")
     assert "'delete' is no statement's kind" in warning
-    assert lint.check_words(parse('context.kinds.contains("DELETE")'), "p:1") == ()
+    assert lint.check_words(parse('context.kinds.contains("TRUNCATE TABLE")'), "p:1") == ()
+
+
+def test_a_kind_that_hides_inside_another_is_no_safe_thing_to_forbid() -> None:
+    (warning,) = lint.check_words(parse('context.kinds == ["DELETE"]'), "p:1")
+    assert "p:1: the kind 'DELETE' can be walked around" in warning
 
 
 def test_names_are_found_in_scope_and_conditions() -> None:

@@ -141,10 +141,11 @@ class Engine:
         for statement, answer in zip(statements, executed, strict=True):
             if not answer.permitted:
                 return self._refused(answer, claims, datastore, statement, alone=False)
+        permit = executed[0].policies[0]
         verdict = Verdict(
             Decision.ALLOW,
-            executed[0].policies[0].id,
-            f"a policy permits {wording.attempt(claims.principal, datastore, statements[0])}",
+            permit.id,
+            permit.reason or f"a policy permits {wording.attempt(claims.principal, datastore, statements[0])}",
             self.epoch,
         )
         held: list[tuple[Policy, Statement]] = []

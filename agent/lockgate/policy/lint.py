@@ -15,6 +15,9 @@ from lockgate.policy.source import BundleError
 from lockgate.values.statement import Effect
 
 _COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
+_NESTING = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
+"""Kinds that can stand inside a statement of another kind: in WITH, EXPLAIN ANALYZE, PREPARE, COPY (...) TO."""
+
 _EFFECTS = frozenset(effect.value for effect in Effect)
 
 
@@ -26,6 +29,11 @@ def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
             raise BundleError(f"{where}: {word!r} is not an effect (they are {', '.join(Effect)})")
         if attribute == "kinds" and word != word.upper():
             warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
+        elif attribute == "kinds" and word in _NESTING:
+            warnings.append(
+                f"{where}: the kind {word!r} can be walked around: inside WITH, EXPLAIN or PREPARE it is another kind "
+                "(context.effects holds whatever it stands in)"
+            )
     return tuple(warnings)
 
 

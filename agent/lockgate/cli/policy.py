@@ -1,0 +1,211 @@
+"""`lockgate policy`: check, test and explain what the policies of a configuration say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from lockgate.policy.bundle import Bundle
+    from lockgate.policy.decide import Engine
+    from lockgate.policy.trial import Understanding
+
+_config = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="agent.yaml",
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+_COLOURS = {"allow": "green", "deny": "red", "hold": "yellow", "ok": "green", "FAIL": "red", "warning": "yellow"}
+
+
+class _Unusable(click.ClickException):
+    """Usage or configuration: exit status 2."""
+
+    exit_code = 2
+
+
+@click.group()
+def policy() -> None:
+    """Check, test and explain the policies."""
+
+
+@policy.command()
+@_config
+@_as_json
+def check(config_file: Path, as_json: bool) -> None:
+    """Validate the policies, list them, and warn of what is probably a mistake."""
+    bundle = _bundle(config_file, click.ClickException)
+    for one in bundle.policies:
+        actions = sorted(one.actions) or ["any action"]
+        if as_json:
+            _line(
+                {
+                    "policy": one.id,
+                    "effect": one.effect,
+                    "actions": sorted(one.actions),
+                    "file": str(one.path),
+                    "line": one.line,
+                    "approvers": one.approvers,
+                    "timeout": one.timeout if one.approvers else None,
+                    "mask": one.mask,
+                    "reason": one.reason,
+                }
+            )
+        else:
+            extras = [f"held for {' or '.join(one.approvers)}"] if one.approvers else []
+            extras += [f"masked: {one.mask}"] if one.mask else []
+            _say("", f"{one.effect:6} {one.id}: {', '.join([*actions, *extras])}  ({one.where})")
+    for warning in bundle.warnings:
+        _line({"warning": warning}) if as_json else _say("warning", warning)
+    if not as_json:
+        _say("ok", f"{len(bundle.policies)} policies, {len(bundle.warnings)} warnings")
+
+
+@policy.command()
+@_config
+@_as_json
+def test(config_file: Path, as_json: bool) -> None:
+    """Run the cases (*.test.yaml) beside the policies. Exit status 1 when one fails, or when there are none."""
+    from lockgate.config import ConfigError, load_agent
+    from lockgate.policy import cases
+
+    engine = _engine(config_file)
+    try:
+        paths = cases.find(load_agent(config_file).policies)
+        placed = cases.load(paths)
+    except ConfigError as error:
+        raise _Unusable(str(error)) from None
+    language = _language()
+    failed = 0
+    for outcome in (cases.run(engine, language, case) for case in placed):
+        failed += bool(outcome.wrong)
+        if as_json:
+            _line(
+                {
+                    "case": outcome.placed.case.name,
+                    "ok": not outcome.wrong,
+                    "wrong": outcome.wrong,
+                    "file": str(outcome.placed.path),
+                    "line": outcome.placed.line,
+                    "verdict": outcome.verdict.decision,
+                    "policy": outcome.verdict.policy,
+                }
+            )
+        elif outcome.wrong:
+            _say("FAIL", f"{outcome.placed.where}: {outcome.placed.case.name}: {'; '.join(outcome.wrong)}")
+        else:
+            _say("ok", outcome.placed.case.name)
+    if not placed:
+        raise click.ClickException(f"no case: there is no *{cases.SUFFIX} beside the policies")
+    if not as_json:
+        _say("FAIL" if failed else "ok", f"{len(placed) - failed} of {len(placed)} cases hold")
+    if failed:
+        raise SystemExit(1)
+
+
+@policy.command()
+@_config
+@_as_json
+@click.option("--principal", required=True, help="Who asks.")
+@click.option("--person", help="The person behind the principal; none for a service.")
+@click.option("--groups", default="", help="Their groups, separated by commas.")
+@click.option("--datastore", required=True, help="A datastore of the configuration.")
+@click.option("--database", default="postgres", show_default=True)
+@click.option("--user", help="The datastore's user; the principal's name unless given.")
+@click.argument("statement")
+def explain(
+    config_file: Path,
+    as_json: bool,
+    principal: str,
+    person: str | None,
+    groups: str,
+    datastore: str,
+    database: str,
+    user: str | None,
+    statement: str,
+) -> None:
+    """Say what would happen to STATEMENT, and which policy says so."""
+    from lockgate.policy import trial
+
+    engine = _engine(config_file)
+    if datastore not in engine.bundle.datastores:
+        known = ", ".join(sorted(engine.bundle.datastores))
+        raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
+    claims = trial.stand_in(principal, person, [g for name in groups.split(",") if (g := name.strip())])
+    tried = trial.run(
+        engine,
+        _language(),
+        claims,
+        datastore=datastore,
+        database=database,
+        user=principal if user is None else user,
+        text=statement,
+    )
+    verdict = tried.verdict
+    if not as_json:
+        _say(verdict.decision, trial.sentence(engine.bundle, tried))
+        return
+    found = engine.bundle.policy(verdict.policy)
+    _line(
+        {
+            "verdict": verdict.decision,
+            "policy": verdict.policy,
+            "file": None if found is None else str(found.path),
+            "line": None if found is None else found.line,
+            "reason": verdict.reason,
+            "approvers": verdict.approvers,
+            "timeout": verdict.timeout if verdict.approvers else None,
+            "masks": [{"column": m.column, "masker": m.masker, "policy": m.policy} for m in verdict.masks],
+            "statements": [
+                {"kind": s.kind, "effects": sorted(s.effects), "objects": s.objects, "functions": s.functions}
+                for s in tried.request.statements
+            ],
+            "sentence": trial.sentence(engine.bundle, tried),
+        }
+    )
+
+
+def _bundle(config_file: Path, invalid: type[click.ClickException] = _Unusable) -> Bundle:
+    """The configured bundle. Raises _Unusable for the configuration, `invalid` for policies that are not valid."""
+    from lockgate.config import ConfigError, load_agent
+    from lockgate.policy.bundle import BundleError, configured
+
+    try:
+        return configured(load_agent(config_file), epoch=1)
+    except ConfigError as error:
+        raise _Unusable(str(error)) from None
+    except BundleError as error:
+        raise invalid(str(error)) from None
+
+
+def _engine(config_file: Path) -> Engine:
+    from lockgate.policy.decide import Engine
+
+    return Engine(_bundle(config_file))
+
+
+def _language() -> Understanding:
+    from lockgate.understand.postgresql import Understanding
+
+    return Understanding()
+
+
+def _line(record: Mapping[str, object]) -> None:
+    click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _say(word: str, text: str) -> None:
+    """One line, `word` coloured on a terminal. Nothing in `text` is markup: statements are full of brackets."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text(f"{word}: " if word else "", style=_COLOURS.get(word, ""), no_wrap=True)
+    Console(soft_wrap=True, highlight=False).print(line.append(text, style="default"), markup=False)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lockgate.cli.policy import policy
+
+EXAMPLE = Path(__file__).parents[2] / "policies" / "examples" / "orders" / "agent.yaml"
+ANN = ("--principal", "ann", "--groups", "engineers, x", "--datastore", "orders")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(policy, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The worked example without its cases, to be broken."""
+    for name in ("agent.yaml", "identities.yaml", "classification.yaml", "access.cedar", "approvals.cedar"):
+        (tmp_path / name).write_text((EXAMPLE.parent / name).read_text())
+    return tmp_path / "agent.yaml"
+
+
+def test_the_worked_example_is_valid_and_warns_of_nothing() -> None:
+    result = run("check", "--config", EXAMPLE)
+    assert result.exit_code == 0
+    assert "forbid writes-take-two: execute_alone, held for dba  (" in result.stdout
+    assert "forbid numbers-are-redacted: reveal, masked: redact  (" in result.stdout
+    assert result.stdout.endswith("ok: 16 policies, 0 warnings\n")
+
+
+def test_the_cases_of_the_worked_example_hold() -> None:
+    result = run("test", "--config", EXAMPLE)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ok: 34 of 34 cases hold")
+    assert "FAIL" not in result.stdout
+
+
+def test_check_lists_policies_and_warnings_a_line_each(config: Path) -> None:
+    (config.parent / "z.cedar").write_text(
+        '@approvers("nobody") @id("a z") @timeout("2m")\n'
+        'forbid (principal, action == Action::"execute_alone", resource);'
+    )
+    *policies, warning = lines(run("check", "--config", config, "--json"))
+    assert policies[-1] == {
+        "policy": "a z",
+        "effect": "forbid",
+        "actions": ["execute_alone"],
+        "file": str(config.parent / "z.cedar"),
+        "line": 1,
+        "approvers": ["nobody"],
+        "timeout": 120.0,
+        "mask": None,
+        "reason": None,
+    }
+    assert warning == {"warning": f'{config.parent}/z.cedar:1: nothing defines Group::"nobody"'}
+    assert "warning: " in run("check", "--config", config).stdout
+
+
+def test_policies_that_are_not_valid(config: Path) -> None:
+    (config.parent / "z.cedar").write_text('\n@aprovers("dba") permit (principal, action, resource);')
+    for command, status in ((("check",), 1), (("test",), 2), (("explain", *ANN, "SELECT 1"), 2)):
+        result = run(*command, "--config", config)
+        assert result.exit_code == status
+        assert f"{config.parent}/z.cedar:2: @aprovers is not an annotation" in result.stderr
+
+
+def test_a_configuration_that_is_not_valid(config: Path) -> None:
+    config.write_text("agent: {nam: x}")
+    for command in (("check",), ("test",), ("explain", *ANN, "SELECT 1")):
+        result = run(*command, "--config", config)
+        assert result.exit_code == 2
+        assert "agent.yaml:1:" in result.stderr
+
+
+def test_a_case_that_fails_is_one_line_and_exit_status_1(config: Path) -> None:
+    (config.parent / "z.test.yaml").write_text(
+        """
+- {name: "[bold]read", principal: ann, groups: [engineers], datastore: orders, statement: SELECT 1, expect: allow}
+- {name: a drop, principal: ann, groups: [engineers], datastore: orders, statement: DROP TABLE t, expect: hold}
+"""
+    )
+    result = run("test", "--config", config)
+    assert result.exit_code == 1
+    ok, failed, total = result.stdout.splitlines()
+    assert ok == "ok: [bold]read"
+    assert failed == (
+        f"FAIL: {config.parent}/z.test.yaml:3: a drop: "
+        "expected hold, got deny (the schema changes through reviewed migrations, not here)"
+    )
+    assert total == "FAIL: 1 of 2 cases hold"
+    result = run("test", "--config", config, "--json")
+    assert result.exit_code == 1
+    assert [(line["case"], line["ok"], line["policy"]) for line in lines(result)] == [
+        ("[bold]read", True, "engineers-use-orders"),
+        ("a drop", False, "schema-is-migrated"),
+    ]
+
+
+def test_no_case_at_all_is_a_failure(config: Path) -> None:
+    result = run("test", "--config", config)
+    assert result.exit_code == 1
+    assert "no case: there is no *.test.yaml beside the policies" in result.stderr
+
+
+def test_a_case_that_cannot_be_read_is_a_configuration_error(config: Path) -> None:
+    (config.parent / "z.test.yaml").write_text("- {name: x}")
+    result = run("test", "--config", config)
+    assert result.exit_code == 2
+    assert "z.test.yaml:1: [0]: Object missing required field" in result.stderr
+
+
+def test_explain_says_it_in_a_sentence_whatever_the_verdict() -> None:
+    result = run("explain", "--config", EXAMPLE, *ANN, "DELETE FROM parcels WHERE id = 7")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "hold: ann has to wait for a second person on orders: someone in dba, within 15 minutes. "
+        f"Held by writes-take-two ({EXAMPLE.parent}/approvals.cedar:11).\n",
+    )
+    denied = run("explain", "--config", EXAMPLE, *ANN, 'SELECT * FROM "[red]x[/red]"; DROP TABLE t')
+    assert denied.exit_code == 0
+    assert denied.stdout.startswith("deny: ann may not run this on orders: the schema changes through")
+
+
+def test_explain_as_json() -> None:
+    (line,) = lines(run("explain", "--config", EXAMPLE, *ANN, "--json", "SELECT ssn FROM customers"))
+    assert (line["verdict"], line["policy"], line["line"]) == ("allow", "engineers-use-orders", 3)
+    assert line["file"] == str(EXAMPLE.parent / "access.cedar")
+    assert {"column": "public.customers.ssn", "masker": "redact", "policy": "numbers-are-redacted"} in line["masks"]
+    assert line["statements"] == [{"kind": "SELECT", "effects": ["read"], "objects": ["customers"], "functions": []}]
+    (line,) = lines(run("explain", "--config", EXAMPLE, *ANN, "--json", "SELECT FROM WHERE"))
+    assert (line["verdict"], line["policy"], line["file"]) == ("deny", "lockgate:refusal", None)
+
+
+def test_explain_knows_people_and_the_datastores_users(config: Path) -> None:
+    (config.parent / "access.cedar").write_text(
+        'permit (principal, action, resource);\nforbid (principal, action == Action::"execute", resource) unless '
+        '{ principal has person && principal.person == "p" && context.user == "u" && context.database == "d" };'
+    )
+    who = ("explain", "--config", config, *ANN, "--json", "SELECT 1")
+    assert lines(run(*who, "--person", "p", "--user", "u", "--database", "d"))[0]["verdict"] == "allow"
+    for missing in (("--person", "p", "--user", "u"), ("--person", "p", "--database", "d"), ("--user", "u")):
+        assert lines(run(*who, *missing))[0]["verdict"] == "deny"
+
+
+def test_explain_for_a_datastore_that_is_not_configured() -> None:
+    result = run("explain", "--config", EXAMPLE, "--principal", "ann", "--datastore", "order", "SELECT 1")
+    assert result.exit_code == 2
+    assert "no datastore is called 'order'" in result.stderr
+    assert "there are orders" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("check",), ("test",), ("explain", *ANN, "SELECT 1")])
+def test_every_command_needs_its_configuration(command: tuple[str, ...]) -> None:
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "Missing option '--config'" in result.stderr
