@@ -343,7 +343,8 @@ def test_two_hundred_connects_of_ten_processes_at_once_each_have_their_own_origi
         barrier = threading.Barrier(20)
         socks = []
         def dial():
-            barrier.wait(); s = socket.create_connection(('10.9.8.7', 5432)); s.sendall(b'%10d' % os.getpid()); socks.append(s)
+            barrier.wait(); s = socket.create_connection(('10.9.8.7', 5432))
+            s.sendall(b'%10d' % os.getpid()); socks.append(s)
         threads = [threading.Thread(target=dial) for _ in range(20)]
         [t.start() for t in threads]; [t.join() for t in threads]
         sys.stdin.read()

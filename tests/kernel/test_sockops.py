@@ -125,8 +125,9 @@ def test_no_memory_on_the_accepted_socket_costs_the_origin_and_is_counted(gate: 
     script = """
         import ctypes, struct
         limit = '/proc/sys/net/core/optmem_max'
-        program = ctypes.create_string_buffer(struct.pack('HBBI', 0, 0, 0, 0) * 2000 + struct.pack('HBBI', 6, 0, 0, 0xffff))
-        # BPF_LD|BPF_IMM 2000 times, then BPF_RET: a filter that lets everything pass
+        # BPF_LD|BPF_IMM 2000 times, then BPF_RET: a large filter that lets everything pass
+        load, passing = struct.pack('HBBI', 0, 0, 0, 0), struct.pack('HBBI', 6, 0, 0, 0xffff)
+        program = ctypes.create_string_buffer(load * 2000 + passing)
         filter = struct.pack('HxxxxxxP', 2001, ctypes.addressof(program))
         def takes(size):
             open(limit, 'w').write(str(size))

@@ -17,8 +17,9 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 
 
 class Pins:
-    """The pins in `directory`, a bpffs of their own that is mounted there when it isn't on one.
+    """The pins in `directory`, a bpffs of their own that is mounted there when it isn't yet.
 
+    Not a folder of the host's bpffs: the lock file, which stands beside it, can't be made in one.
     Holds an exclusive lock (`directory`.lock beside it) until `close()`. Raises KernelError: also when another
     living process has it.
     """
@@ -60,9 +61,8 @@ def remove_pins(directory: Path, first: tuple[str, ...] = ()) -> None:
         for path in directory.iterdir():
             if "." not in path.name:  # dots are the kernel's own (maps.debug), which it doesn't let go
                 path.unlink()
-    if directory.is_mount():
-        if _libc_call("umount2", os.fsencode(directory), 0):
-            raise KernelError(f"unmount {directory}", ctypes.get_errno())
+    if directory.is_mount() and _libc_call("umount2", os.fsencode(directory), 0):
+        raise KernelError(f"unmount {directory}", ctypes.get_errno())
     if directory.is_dir():
         directory.rmdir()
     (directory.parent / f"{directory.name}.lock").unlink(missing_ok=True)

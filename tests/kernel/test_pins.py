@@ -1,0 +1,115 @@
+"""Pins and their lock, with a plain map in the place of hooks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lockgate.kernel import libbpf
+from lockgate.kernel.interceptor import OBJECTS
+from lockgate.kernel.libbpf import KernelError, Object
+from lockgate.kernel.pins import Pins, is_on_bpffs, remove_pins
+
+
+@pytest.fixture
+def loaded() -> Iterator[Object]:
+    made = Object(OBJECTS / "lockgate.o")
+    made.load()
+    yield made
+    made.close()
+
+
+def test_a_bpffs_is_mounted_once_and_private_to_root(pin_dir: Path) -> None:
+    for _ in range(2):
+        pins = Pins(pin_dir)
+        pins.close()
+    assert is_on_bpffs(pin_dir)
+    assert not is_on_bpffs(pin_dir.parent)
+    assert pin_dir.stat().st_mode & 0o777 == 0o700
+    assert Path("/proc/self/mountinfo").read_text().count(str(pin_dir)) == 1
+
+
+def test_a_pin_outlives_its_descriptor_and_is_replaced_in_one_step(pin_dir: Path, loaded: Object) -> None:
+    pins = Pins(pin_dir)
+    assert pins.get("map_x") is None
+    for name in ("exempt", "targets"):
+        pins.put("map_x", loaded.map(name).fd)
+        fd = pins.get("map_x")
+        assert fd is not None
+        assert libbpf.map_shape(fd) == loaded.map(name).shape
+        os.close(fd)
+    assert [path.name for path in pin_dir.iterdir() if "." not in path.name] == ["map_x"]
+    pins.drop("map_x")
+    pins.drop("map_x")
+    assert pins.get("map_x") is None
+    pins.close()
+
+
+def test_what_a_crash_left_half_done_is_no_obstacle(pin_dir: Path, loaded: Object) -> None:
+    pins = Pins(pin_dir)
+    libbpf.pin(loaded.map("exempt").fd, pin_dir / "unfinished_map_x")
+    pins.put("map_x", loaded.map("targets").fd)
+    assert (pin_dir / "map_x").exists()
+    assert not (pin_dir / "unfinished_map_x").exists()
+    pins.close()
+
+
+def test_the_lock_says_who_holds_it_and_ends_with_the_holder(pin_dir: Path) -> None:
+    first = Pins(pin_dir)
+    with pytest.raises(KernelError, match=f"process {os.getpid()}") as held:
+        Pins(pin_dir)
+    assert held.value.errno == errno.EBUSY
+    first.close()
+    Pins(pin_dir).close()
+
+
+def test_a_lock_file_taken_away_by_its_last_holder_is_no_lock(pin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is removed between our open and our flock: what we then hold is a file that nobody else will find."""
+    lock = pin_dir.parent / "bpf.lock"
+    real = fcntl.flock
+    turns: list[int] = []
+
+    def flock(fd: int, operation: int) -> None:
+        if not turns:
+            lock.unlink()
+        turns.append(fd)
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    pins = Pins(pin_dir)
+    assert len(turns) == 2
+    with pytest.raises(KernelError):
+        Pins(pin_dir)
+    pins.close()
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(pin_dir: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    pin_dir.parent.mkdir(parents=True)
+    (pin_dir.parent / "bpf.lock").symlink_to(victim)
+    with pytest.raises(KernelError, match="lock file"):
+        Pins(pin_dir)
+    assert victim.read_text() == "precious"
+
+
+def test_removing_takes_the_first_first_and_then_all(pin_dir: Path, loaded: Object) -> None:
+    pins = Pins(pin_dir)
+    pins.put("map_x", loaded.map("exempt").fd)
+    pins.put("map_y", loaded.map("targets").fd)
+    pins.close()
+    remove_pins(pin_dir, first=("map_y", "map_z"))
+    assert list(pin_dir.parent.iterdir()) == []
+    remove_pins(pin_dir)
+
+
+def test_a_folder_below_a_bpffs_can_t_hold_the_lock_and_is_refused(pin_dir: Path) -> None:
+    outer = Pins(pin_dir)
+    with pytest.raises(KernelError, match="lock file"):
+        Pins(pin_dir / "lockgate")
+    outer.close()
