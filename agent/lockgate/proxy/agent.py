@@ -1,0 +1,370 @@
+"""The agent: everything put together, started, kept up to date and stopped.
+
+Start order is the order of trust: configuration, own cgroup, key, spool, then the listeners, then the hooks that send
+connections to them. Stopping leaves the hooks where they are: without an agent the gate is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lockgate import __version__, config
+from lockgate.approval.client import ApprovalClient, ApprovalError
+from lockgate.approval.control import ControlSocket
+from lockgate.audit.errors import SpoolError
+from lockgate.audit.shipper import Shipper
+from lockgate.audit.spool import Spool
+from lockgate.config import AgentFile, ConfigError
+from lockgate.identity.cache import Identities
+from lockgate.identity.keys import HostKey, HostKeyError
+from lockgate.identity.principals import Directory
+from lockgate.identity.tokens import TokenIssuer
+from lockgate.identity.workload import describe, read_start
+from lockgate.kernel.addresses import AddressBook, Declared
+from lockgate.kernel.cgroups import Hierarchy
+from lockgate.kernel.interceptor import Interceptor, detach
+from lockgate.kernel.libbpf import KernelError
+from lockgate.metrics import Metrics
+from lockgate.policy.bundle import configured
+from lockgate.policy.reload import Policies
+from lockgate.policy.source import BundleError
+from lockgate.proxy.catalog import CatalogReader, Catalogs
+from lockgate.proxy.holds import Holds
+from lockgate.proxy.judge import Judge
+from lockgate.proxy.listener import NOWHERE, Listener
+from lockgate.proxy.services import Services, Store
+from lockgate.understand.postgresql import Understanding
+from lockgate.values.identity import Origin, Principal, Workload
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS: Final = 2.0
+"""How often policy files are looked at for changes."""
+RESOLVE_SECONDS: Final = 30.0
+"""How often host names of datastores are resolved again."""
+PUBLISH_SECONDS: Final = 2.0
+"""How long to wait before the collector is offered this host's key again."""
+
+Classification = Mapping[str, tuple[str, ...]]
+"""`schema.table.column` -> tags."""
+
+
+class StartError(Exception):
+    """The agent can't start, and why in one line. `status` is the exit status: 2 for configuration, 1 otherwise."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def run(settings: AgentFile, path: str) -> None:
+    """Run the agent until SIGTERM or SIGINT. Raises StartError."""
+    import uvloop
+
+    if os.geteuid() != 0:
+        raise StartError("the agent loads programs into the kernel and must be root")
+    try:
+        policies = Policies(lambda epoch: configured(settings, epoch=epoch), _watched(settings))
+        directory = Directory(config.load_identities(settings.identities))
+    except (ConfigError, BundleError) as error:
+        raise StartError(str(error), 2) from None
+    uvloop.run(_Agent(settings, path, policies, directory).run())
+
+
+def release(settings: AgentFile) -> None:
+    """Take the hooks of an agent that is gone out of the kernel; recorded. Raises StartError: also while one runs."""
+    state = Path(settings.agent.state_dir)
+    try:
+        key = HostKey.load_or_create(state / "host.key")
+        spool = Spool(state / "spool", settings.agent.name, key, settings.spool)
+    except (SpoolError, HostKeyError) as error:
+        raise StartError(f"{error} (is the agent still running? stop it first)") from None
+    try:
+        spool.append({"type": "agent", "event": "release", "version": __version__, "detail": f"by uid {os.getuid()}"})
+        spool.commit()
+        detach(_pins(settings))
+    except (SpoolError, KernelError) as error:
+        raise StartError(str(error)) from None
+    finally:
+        spool.close()
+
+
+def _watched(settings: AgentFile) -> list[str]:
+    return [*settings.policies, *settings.classify]
+
+
+def _pins(settings: AgentFile) -> Path:
+    return Path(settings.agent.run_dir) / "bpf"
+
+
+def _folders(settings: AgentFile) -> tuple[Path, Path]:
+    """The folder of what has to be kept and the folder of what ends with the host, made where they are missing."""
+    state, run_dir = Path(settings.agent.state_dir), Path(settings.agent.run_dir)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return state, run_dir
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A process that calls the control socket."""
+
+    workload: Workload
+    principal: Principal
+
+
+class _Agent:
+    def __init__(self, settings: AgentFile, path: str, policies: Policies, directory: Directory) -> None:
+        self._settings = settings
+        self._path = path
+        self._policies = policies
+        self._directory = directory
+        self._listeners: list[Listener] = []
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Event()
+        self._started = time.time()
+
+    async def run(self) -> None:
+        """Start everything, serve, stop everything. What was opened is closed, also when a later step fails."""
+        loop = asyncio.get_running_loop()
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            try:
+                await self._start(stack)
+            except (SpoolError, HostKeyError, KernelError, OSError, ValueError) as error:
+                raise StartError(str(error)) from None
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
+            log.info(
+                "ready",
+                extra={"datastores": [s.name for s in settings.datastores], "cgroup": settings.intercept.cgroup},
+            )
+            await self._stopping.wait()
+            log.info(
+                "stopping: connections in use have time to finish", extra={"seconds": settings.limits.drain_seconds}
+            )
+            await self._drain()
+        log.info("stopped: the hooks stay, so connections to the datastores are refused until the agent is back")
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        settings, limits = self._settings, self._settings.limits
+        loop = asyncio.get_running_loop()
+        tree = Hierarchy.find()
+        tree.create(settings.intercept.own_cgroup)
+        tree.join(settings.intercept.own_cgroup)
+        state, run_dir = _folders(settings)
+
+        key = HostKey.load_or_create(state / "host.key")
+        issuer = TokenIssuer(key, settings.agent.name)
+        identities = Identities(self._directory, issuer, limit=limits.workload_cache)
+        identities.watch(loop)
+        stack.callback(identities.close)
+        self._spool = spool = Spool(state / "spool", settings.agent.name, key, settings.spool)
+        stack.callback(spool.close)
+        self._metrics = metrics = Metrics([s.name for s in settings.datastores])
+        if settings.agent.metrics is not None:
+            stack.callback(metrics.serve(settings.agent.metrics))
+
+        approvals = ApprovalClient(
+            settings.collector.api, settings.agent.name, key.jwks(), lambda: issuer.issue_service().text
+        )
+        stack.push_async_callback(approvals.close)
+        holds = Holds(approvals, limits.held_statements)
+        stack.push_async_callback(holds.close)
+        metrics.watch_held(lambda: holds.held)
+        metrics.epoch(self._policies.engine.epoch)
+        self._services = services = Services(
+            settings.agent.name, limits, Understanding(limit=limits.statement_cache), self._policies, identities,
+            spool, holds, metrics,
+        )  # fmt: skip
+
+        self._interceptor = interceptor = Interceptor(
+            cgroup=settings.intercept.cgroup, agent_cgroup=settings.intercept.own_cgroup, pin_dir=_pins(settings)
+        )
+        stack.callback(interceptor.close)
+        classification = config.load_classification(settings.classify, {s.name for s in settings.datastores})
+        for store in settings.datastores:
+            listener = Listener(
+                services, self._store(store, classification.get(store.name, {}), stack), interceptor.origin
+            )
+            await listener.start()
+            stack.push_async_callback(listener.close)
+            self._listeners.append(listener)
+
+        self._book = AddressBook(
+            Declared(index, listener.port, tuple(store.addresses))
+            for index, (store, listener) in enumerate(zip(settings.datastores, self._listeners, strict=True))
+        )
+        await self._resolve()
+        spool.append({"type": "agent", "event": "start", "version": __version__, "epoch": self._policies.engine.epoch})
+        spool.commit()
+        interceptor.attach()
+
+        self._shipper = shipper = Shipper(spool, settings.collector.address)
+        for name, work in (("ship", shipper.run()), ("publish", self._publish(approvals)),
+                           ("watch", self._watch()), ("resolve", self._resolve_again()),
+                           ("sync", self._sync())):  # fmt: skip
+            self._spawn(stack, name, work)
+        control = ControlSocket(run_dir, issuer, self._caller, self._status)
+        await control.start()
+        stack.push_async_callback(control.close)
+
+    def _store(self, settings: config.Datastore, classification: Classification, stack: AsyncExitStack) -> Store:
+        catalogs: Catalogs | None = None
+        if classification and settings.catalog is not None:
+            reader = CatalogReader(
+                settings.catalog.user,
+                settings.catalog.password_file,
+                tls=settings.upstream_tls,
+                connect_seconds=self._settings.limits.connect_seconds,
+            )
+            catalogs = Catalogs(reader, classification)
+            stack.push_async_callback(catalogs.close)
+        judge = Judge(settings, classification, self._policies, cache=self._settings.limits.verdict_cache)
+        return Store(settings, judge, catalogs)
+
+    # what goes on beside the connections
+
+    def _spawn(self, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until the agent stops. One that ends by itself takes the agent down: nothing fails unseen."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                log.critical("%s failed", name, exc_info=task.exception())
+                self._stopping.set()
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(ended)
+        stack.push_async_callback(stop)
+
+    async def _watch(self) -> None:
+        """Reload policies when SIGHUP says so, or when they change on disk."""
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._reloading.wait()
+            except TimeoutError:
+                if not self._policies.changed():
+                    continue
+            self._reloading.clear()
+            self._reload()
+
+    def _reload(self) -> None:
+        try:
+            engine = self._policies.reload()
+            self._directory = Directory(config.load_identities(self._settings.identities))
+            self._services.identities.replace(self._directory)
+        except (ConfigError, BundleError) as error:
+            self._metrics.reloaded(self._policies.engine.epoch, taken=False)
+            log.error(
+                "policies not taken, the old ones stay in force: %s",
+                error,
+                extra={"epoch": self._policies.engine.epoch},
+            )
+            self._note("reload-refused", str(error))
+        else:
+            self._metrics.reloaded(engine.epoch, taken=True)
+            log.info("policies taken", extra={"epoch": engine.epoch})
+            self._note("reload", "")
+
+    def _note(self, event: str, detail: str) -> None:
+        """Record something the agent did. A spool that can't take it refuses statements too, and says so itself."""
+        try:
+            self._spool.append(
+                {"type": "agent", "event": event, "epoch": self._policies.engine.epoch, "detail": detail}
+            )
+            self._spool.commit()
+        except SpoolError as error:
+            log.error("%s is not recorded: %s", event, error)
+
+    async def _resolve(self) -> None:
+        """Put what host names stand for now into the kernel."""
+        changed = await asyncio.to_thread(self._book.refresh)
+        for problem in self._book.problems:
+            log.warning("%s", problem)
+        if changed:
+            self._interceptor.set_targets(self._book.targets)
+
+    async def _resolve_again(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLVE_SECONDS)
+            await self._resolve()
+
+    async def _sync(self) -> None:
+        """Flush the spool to the disk and seal what has none, off the path of statements."""
+        while True:
+            await asyncio.sleep(self._settings.spool.fsync_seconds)
+            if self._settings.spool.fsync == "interval":
+                await asyncio.to_thread(self._spool.sync)
+            if self._spool.seal_due():
+                self._spool.seal()
+            self._metrics.spool(
+                self._spool.bytes, self._settings.spool.max_bytes, self._spool.dropped, self._shipper.waiting
+            )
+            self._metrics.kernel(self._interceptor.counters())
+
+    async def _publish(self, approvals: ApprovalClient) -> None:
+        """Tell the collector this host's public key, as often as it takes."""
+        problem = ""
+        while True:
+            try:
+                await approvals.publish_key()
+            except ApprovalError as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    log.warning("%s", problem)
+                await asyncio.sleep(PUBLISH_SECONDS)
+            else:
+                return
+
+    async def _drain(self) -> None:
+        """Let connections finish what they are in the middle of, for `drain_seconds`."""
+        for listener in self._listeners:
+            listener.stop()
+        deadline = time.monotonic() + self._settings.limits.drain_seconds
+        while time.monotonic() < deadline:
+            for listener in self._listeners:
+                listener.close_idle()
+            if not any(listener.connections for listener in self._listeners):
+                break
+            await asyncio.sleep(0.05)
+        for listener in self._listeners:
+            await listener.close()
+        self._note("stop", "")
+
+    def _caller(self, pid: int, uid: int, gid: int) -> Caller:
+        """Who calls the control socket: identified like who connects to a datastore."""
+        origin = Origin(pid, read_start(pid), 0, uid, gid, 0, 0, 0, "", NOWHERE)
+        workload = describe(origin)
+        return Caller(workload, self._directory.principal(workload))
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "ready": True,
+            "version": __version__,
+            "host": self._settings.agent.name,
+            "since": int(self._started),
+            "cgroup": self._settings.intercept.cgroup,
+            "epoch": self._policies.engine.epoch,
+            "held": self._services.holds.held,
+            "datastores": [
+                {"name": s.name, "mode": s.mode, "connections": len(listener.connections)}
+                for s, listener in zip(self._settings.datastores, self._listeners, strict=True)
+            ],
+            "spool": {"bytes": self._spool.bytes, "limit": self._settings.spool.max_bytes},
+            "collector": {"connected": self._shipper.connected, "waiting": self._shipper.waiting},
+        }

@@ -1,0 +1,196 @@
+"""The sockets of one connection: bytes from both sides into the session, and what it says back out.
+
+Bytes are handled where they arrive, without a task or a future per message: a statement judged before costs two
+callbacks. Reads go into one buffer that all connections share, since a session copies whatever it keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from lockgate.wire.postgresql.session import Session
+
+READ_BYTES: Final = 256 * 1024
+"""One read. uvloop's own default; larger reads didn't raise the throughput of a bulk result."""
+
+_buffer: Final = memoryview(bytearray(READ_BYTES))
+
+
+class _Side(asyncio.BufferedProtocol):
+    """One of the two sockets. Backpressure: while this side can't be written to, the other isn't read."""
+
+    __slots__ = ("connection", "transport")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _buffer
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def read_on(self, on: bool) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing() or transport.is_reading() is on:
+            return
+        if on:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+
+class ClientSide(_Side):
+    """The application's socket, accepted from the listener."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.connection.begin()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        connection = self.connection
+        connection.session.client_data(_buffer[:nbytes])
+        connection.flush()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.client_lost()
+
+    def pause_writing(self) -> None:
+        self.connection.upstream_reading(False)
+
+    def resume_writing(self) -> None:
+        self.connection.upstream_reading(True)
+
+
+class UpstreamSide(_Side):
+    """The datastore's socket. Made by `upstream.dial`, which may have put TLS in between."""
+
+    __slots__ = ()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        connection = self.connection
+        connection.session.server_data(_buffer[:nbytes])
+        connection.flush()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.upstream_lost()
+
+    def pause_writing(self) -> None:
+        self.connection.client_reading("upstream is slow", False)
+
+    def resume_writing(self) -> None:
+        self.connection.client_reading("upstream is slow", True)
+
+
+class Connection:
+    """One client connection and, once the client has introduced itself, its upstream.
+
+    `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
+    upstream, `on_end` once, when both sockets are gone or going. `pipeline_bytes` is what a client may send behind a
+    statement that waits.
+    """
+
+    __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_introduced", "_pipeline_bytes", "client",
+                 "introduced", "session", "upstream")  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        pipeline_bytes: int,
+        on_begin: Callable[[Connection], Session],
+        on_introduced: Callable[[Connection], None],
+        on_end: Callable[[Connection], None],
+    ) -> None:
+        self.session: Session
+        self.client = ClientSide(self)
+        self.upstream: UpstreamSide | None = None
+        self.introduced = False
+        self._pipeline_bytes = pipeline_bytes
+        self._on_begin = on_begin
+        self._on_introduced = on_introduced
+        self._on_end = on_end
+        self._blocked: set[str] = set()
+        self._ended = False
+
+    def begin(self) -> None:
+        """The client's socket is there."""
+        self.session = self._on_begin(self)
+        self.flush()
+
+    @property
+    def client_fd(self) -> int:
+        """The descriptor of the accepted socket."""
+        if self.client.transport is None:
+            raise RuntimeError("not connected")
+        fd: int = self.client.transport.get_extra_info("socket").fileno()
+        return fd
+
+    def flush(self) -> None:
+        """Send what the session has to say, and do what it wants done."""
+        session = self.session
+        upstream = self.upstream
+        if upstream is not None:
+            data = session.drain_server()
+            if data:
+                upstream.write(data)
+        data = session.drain_client()
+        if data:
+            self.client.write(data)
+        if session.closing:
+            self.end()
+            return
+        if session.wants_upstream and not self.introduced:
+            self.introduced = True
+            self._on_introduced(self)
+        if self._blocked or session.waiting_bytes > self._pipeline_bytes:
+            self.client_reading("pipeline is full", session.waiting_bytes <= self._pipeline_bytes)
+
+    def client_reading(self, why: str, on: bool) -> None:
+        """Read from the client again once no reason to stop is left."""
+        if on:
+            self._blocked.discard(why)
+        else:
+            self._blocked.add(why)
+        self.client.read_on(not self._blocked)
+
+    def upstream_reading(self, on: bool) -> None:
+        if self.upstream is not None:
+            self.upstream.read_on(on)
+
+    def client_lost(self) -> None:
+        self.session.client_gone()
+        self.end()
+
+    def upstream_lost(self) -> None:
+        if not self._ended:
+            self.session.server_gone()
+            self.flush()
+
+    def end(self) -> None:
+        """Close both sockets, after what was written to them."""
+        if self._ended:
+            return
+        self._ended = True
+        self.client.close()
+        if self.upstream is not None:
+            self.upstream.close()
+        self._on_end(self)

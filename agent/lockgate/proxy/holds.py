@@ -1,0 +1,72 @@
+"""Statements that wait for a second person: how many may, and how their wait ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
+from lockgate.approval.hold import Hold
+from lockgate.wire.gate import Refusal
+
+log = logging.getLogger(__name__)
+
+
+class TooManyHeld(Exception):
+    """`limits.held_statements` is reached."""
+
+
+@dataclass(slots=True)
+class Holding:
+    """One wait. `refusal` is set when the client itself asks to end it."""
+
+    refusal: Refusal | None = None
+
+
+class Holds:
+    """The agent's waits. `limit` bounds how many statements may wait at a time."""
+
+    def __init__(self, client: ApprovalClient, limit: int) -> None:
+        self._client = client
+        self._limit = limit
+        self._held = 0
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def held(self) -> int:
+        """How many wait now."""
+        return self._held
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place for one more. Raises TooManyHeld."""
+        if self._held >= self._limit:
+            raise TooManyHeld(f"{self._limit} statements wait for approval already")
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+    async def wait(self, hold: Hold) -> Resolution:
+        """Until somebody decides or the hold expires."""
+        return await self._client.hold(hold)
+
+    def withdraw(self, hold: str) -> None:
+        """Nobody waits for this decision any more: tell the collector, without making anyone wait for that."""
+        task = asyncio.get_running_loop().create_task(self._farewell(hold))
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def _farewell(self, hold: str) -> None:
+        try:
+            await self._client.cancel(hold)
+        except ApprovalError as error:
+            log.warning("%s", error)  # it expires there
+
+    async def close(self) -> None:
+        """Wait for the last farewells."""
+        await asyncio.gather(*self._farewells, return_exceptions=True)

@@ -1,0 +1,231 @@
+"""From a request to what becomes of it: policy's verdict, and what it takes to carry the verdict out.
+
+A judgement depends on who asks, where, the request's shape, the policies in force and the catalog; for those it is
+taken once and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lockgate import config
+from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_maskers
+from lockgate.policy.generations import Generations
+from lockgate.policy.reload import Policies
+from lockgate.proxy.catalog import Snapshot
+from lockgate.understand.postgresql import copies, influences, outputs
+from lockgate.values.identity import Claims
+from lockgate.values.output import Output
+from lockgate.values.statement import Effect, Request
+from lockgate.values.verdict import Decision, Mask, Verdict
+from lockgate.wire.gate import Masking, MaskingError, Refusal
+from lockgate.wire.postgresql import errors
+
+PLAIN_EFFECTS: Final = frozenset((Effect.READ, Effect.WRITE, Effect.TRANSACTION))
+"""Statements with no other effect hold no password, so their text is recorded as it is (but for classified columns)."""
+
+BARRIER_EFFECTS: Final = frozenset((Effect.SESSION, Effect.ADMIN, Effect.UNKNOWN))
+"""What may change how the next text is read (`SET standard_conforming_strings`, a function that does)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`refusal` is what the client is told when the request must not go forward, however the verdict reads.
+
+    `facts` are the fields of the record that don't depend on literals. `secrets` are classified columns whose
+    literals must not be recorded, None when the text may be recorded as it is. `unknown` says that a newer catalog
+    could change the judgement.
+    """
+
+    verdict: Verdict
+    refusal: Refusal | None
+    masking: Masking | None
+    barrier: bool
+    facts: Mapping[str, Any]
+    secrets: frozenset[str] | None
+    unknown: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResultMasking:
+    """Masks the results of one request: `outputs` has the lineage of each statement, None where it couldn't be told.
+
+    `stale` is called when a result shows that the catalog has changed since it was read.
+    """
+
+    masks: tuple[Mask, ...]
+    outputs: tuple[tuple[Output, ...] | None, ...]
+    snapshot: Snapshot
+    stale: Callable[[], None]
+
+    def plan(self, statement: int, fields: Sequence[Any]) -> bytes | None:
+        """See `lockgate.wire.gate.Masking`."""
+        known = self.outputs[statement] if statement < len(self.outputs) else None
+        try:
+            maskers = choose_maskers(fields, self.masks, known, self.snapshot.columns)
+        except StaleCatalog as error:
+            self.stale()
+            raise MaskingError(f"lockgate: {error}") from None
+        except Unmaskable as error:
+            raise MaskingError(f"lockgate: {error}") from None
+        plan = build_plan(fields, maskers, encoding="UTF8", text_types=self.snapshot.text_types)
+        return plan.actions if plan.masks else None
+
+
+class Judge:
+    """Judges the requests to one datastore. `classification` is `schema.table.column` -> tags."""
+
+    def __init__(
+        self,
+        datastore: config.Datastore,
+        classification: Mapping[str, tuple[str, ...]],
+        policies: Policies,
+        *,
+        cache: int,
+    ) -> None:
+        self._datastore = datastore
+        self._classification = classification
+        self._policies = policies
+        self._kept: Generations[tuple[object, ...], tuple[Snapshot | None, Judgement]] = Generations(cache)
+
+    def judge(
+        self,
+        claims: Claims,
+        database: str,
+        user: str,
+        request: Request,
+        candidates: tuple[Request, ...],
+        snapshot: Snapshot | None,
+        *,
+        altered: bool,
+        stale: Callable[[], None],
+    ) -> Judgement:
+        """What becomes of `request`, which may go on with one of `candidates`. Never raises for what a client sent.
+
+        `snapshot` is the catalog of the client's database, None when the datastore has nothing classified; `stale` is
+        called when it turns out to be too old. `altered`: the client's own open transaction has changed the catalog in
+        ways that no snapshot shows, so that names tell nothing; a table's own columns are still known by number.
+        """
+        engine = self._policies.engine
+        key = (claims.principal, claims.person, claims.groups, database, user, request.shape, engine.epoch, altered,
+               *(candidate.shape for candidate in candidates))  # fmt: skip
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] is snapshot:
+            return kept[1]
+        judgement = self._judge(claims, database, user, request, candidates, snapshot, altered, stale)
+        self._kept.put(key, (snapshot, judgement))
+        return judgement
+
+    def _judge(
+        self,
+        claims: Claims,
+        database: str,
+        user: str,
+        request: Request,
+        candidates: tuple[Request, ...],
+        snapshot: Snapshot | None,
+        altered: bool,
+        stale: Callable[[], None],
+    ) -> Judgement:
+        whole = _with_prepared(request, candidates)
+        columns, known = self._columns((request, *candidates), None if altered else snapshot)
+        verdict = self._policies.engine.decide(
+            claims, datastore=self._datastore.name, database=database, user=user, request=whole, columns=columns
+        )
+        refusal, masking, unknown = None, None, False
+        if verdict.decision is Decision.DENY:
+            refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
+        elif verdict.masks and snapshot is not None:
+            refusal = _leak(verdict, request, snapshot, altered)
+            if refusal is None:
+                lineage = (None,) * len(request.statements) if altered else _lineage(request, candidates, snapshot)
+                masking = ResultMasking(verdict.masks, lineage, snapshot, stale)
+                unknown = any(o.sources is None for found in lineage if found is not None for o in found)
+        effects = whole.effects
+        return Judgement(
+            verdict,
+            refusal,
+            masking,
+            barrier=bool(effects & BARRIER_EFFECTS),
+            facts={
+                "effects": sorted(effects),
+                "objects": sorted({name for s in whole.statements for name in s.objects}),
+                "kinds": sorted({s.kind for s in whole.statements}),
+            },
+            secrets=frozenset(self._classification) if columns or not effects <= PLAIN_EFFECTS else None,
+            unknown=unknown or not known,
+        )
+
+    def _columns(self, requests: Sequence[Request], snapshot: Snapshot | None) -> tuple[tuple[str, ...], bool]:
+        """The classified columns that the requests may touch, and whether that is known: all of them where not."""
+        if not self._classification:
+            return (), True
+        if snapshot is None:
+            return tuple(sorted(self._classification)), True
+        found: set[str] = set()
+        for request in requests:
+            for index in range(len(request.statements)):
+                touched = influences(request, snapshot.catalog, index)
+                if touched is None:
+                    return tuple(sorted(self._classification)), False
+                for name in touched:
+                    found |= snapshot.columns.held(name).all
+        return tuple(sorted(found)), True
+
+
+def _with_prepared(request: Request, candidates: tuple[Request, ...]) -> Request:
+    """The request as policy is to see it: EXECUTE counts as the statements it executes, and as nothing else."""
+    executed = [
+        c for c in candidates if any(s.uses is not None and s.uses[0] == "prepared" for s in request.statements)
+    ]
+    refused = [c for c in candidates if c.refusal is not None]
+    if not executed and not refused:
+        return request
+    own = (s for s in request.statements if s.uses is None or s.uses[0] != "prepared")
+    others = (s for c in dict.fromkeys((*executed, *refused)) for s in c.statements)
+    shape = "\0".join((request.shape, *(c.shape for c in candidates)))
+    return Request(request.language, request.text, shape, (*own, *others))
+
+
+def _lineage(
+    request: Request, candidates: tuple[Request, ...], snapshot: Snapshot
+) -> tuple[tuple[Output, ...] | None, ...]:
+    found: list[tuple[Output, ...] | None] = []
+    for index, statement in enumerate(request.statements):
+        if statement.uses is None:
+            found.append(outputs(request, snapshot.catalog, statement=index))
+        elif len(candidates) == 1:
+            # what PREPARE or DECLARE named has one statement
+            found.append(outputs(candidates[0], snapshot.catalog, statement=0))
+        else:
+            found.append(None)
+    return tuple(found)
+
+
+def _leak(verdict: Verdict, request: Request, snapshot: Snapshot, altered: bool) -> Refusal | None:
+    """A refusal when a masked column would leave by another way than a result: by COPY, or into another column."""
+    masked = {mask.column for mask in verdict.masks}
+    for index, statement in enumerate(request.statements):
+        if statement.kind.startswith("COPY") and Effect.READ in statement.effects:
+            return _refused(f"COPY of {_names(masked)}, masked for you, is refused: select it instead")
+        flows = copies(request, snapshot.catalog, index)
+        for flow in flows or ():
+            if flow.sources is None or (altered and flow.sources):
+                return _refused(
+                    f"it can't be told whether {flow.target} would receive {_names(masked)}, masked for you"
+                )
+            copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
+            if copied and not copied <= snapshot.columns.held(flow.target).all:
+                return _refused(f"copying {_names(copied)}, masked for you, into {flow.target} is refused")
+    return None
+
+
+def _refused(message: str) -> Refusal:
+    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {message}")
+
+
+def _names(columns: set[str]) -> str:
+    shown = sorted(columns)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")

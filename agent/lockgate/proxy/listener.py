@@ -1,0 +1,197 @@
+"""One datastore's listener: who connects is identified, then served until either side is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from lockgate import masking
+from lockgate.identity.cache import Identified
+from lockgate.identity.workload import IdentityError
+from lockgate.proxy.connection import Connection
+from lockgate.proxy.gate import StatementGate
+from lockgate.proxy.services import Services, Store
+from lockgate.proxy.upstream import Unreachable, dial, send_cancel
+from lockgate.values.identity import Endpoint, Origin
+from lockgate.wire.gate import Refusal, Ruling
+from lockgate.wire.postgresql import errors
+from lockgate.wire.postgresql.session import Session
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted: nginx has 511, HAProxy its maxconn."""
+
+NOWHERE: Final = Endpoint("0.0.0.0", 1)
+
+
+class Listener:
+    """Accepts redirected connections to one datastore, on 127.0.0.1 and, where there is IPv6, on ::1.
+
+    `origin_of` tells from the descriptor of an accepted socket who connected and where to; None for a connection that
+    was not redirected, which is refused.
+    """
+
+    def __init__(self, services: Services, store: Store, origin_of: Callable[[int], Origin | None]) -> None:
+        self._services = services
+        self._store = store
+        self._origin_of = origin_of
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections: dict[Connection, StatementGate] = {}
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen on a port the kernel chooses; `port` is then set. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        sockets = [_listening(socket.AF_INET, "127.0.0.1", 0)]
+        self.port = sockets[0].getsockname()[1]
+        if socket.has_ipv6:
+            sockets.append(_listening(socket.AF_INET6, "::1", self.port))
+        for sock in sockets:
+            self._servers.append(
+                await loop.create_server(lambda: self._connection().client, sock=sock, backlog=BACKLOG)
+            )
+
+    def stop(self) -> None:
+        """Accept no more. Redirected connections are refused by the kernel from here on."""
+        for server in self._servers:
+            server.close()
+
+    def close_idle(self) -> None:
+        """Tell connections between two statements that it is over: nothing of theirs is broken off."""
+        for connection in [c for c in self.connections if c.session.idle]:
+            self._shut(connection)
+
+    async def close(self) -> None:
+        """End what is left."""
+        for connection in list(self.connections):
+            self._shut(connection)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _shut(self, connection: Connection) -> None:
+        connection.session.failed(Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the agent is stopping"))
+        connection.flush()
+
+    def _connection(self) -> Connection:
+        return Connection(
+            pipeline_bytes=self._services.limits.pipeline_bytes,
+            on_begin=self._begin,
+            on_introduced=self._introduced,
+            on_end=self._end,
+        )
+
+    def _begin(self, connection: Connection) -> Session:
+        services, limits = self._services, self._services.limits
+        identified, endpoint, refusal = self._identify(connection.client_fd)
+        gate = StatementGate(services, self._store, identified, endpoint)
+        session = Session(gate, masking, message_bytes=limits.message_bytes, row_bytes=limits.row_bytes)
+
+        def resume(ruling: Ruling) -> None:
+            if connection in self.connections:
+                session.resume(ruling)
+                connection.flush()
+
+        def notice(message: str, hint: str | None) -> None:
+            session.notice(message, hint)
+            connection.flush()
+
+        gate.resume, gate.notice = resume, notice
+        gate.on_cancel = lambda process, secret: self._cancel(process, secret)
+        self.connections[connection] = gate
+        services.metrics.connected(self._store.name)
+        if refusal is None and len(self.connections) > limits.connections:
+            services.metrics.refused("connections")
+            refusal = Refusal(
+                errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
+            )
+        if refusal is not None:
+            session.failed(refusal)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(limits.startup_seconds, self._expire, connection)
+        return session
+
+    def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, Refusal | None]:
+        origin = self._origin_of(fd)
+        if origin is None:
+            # told after its start-up packet, in words its client can show
+            return None, NOWHERE, None
+        try:
+            return self._services.identities.identify(origin), origin.destination, None
+        except IdentityError as error:
+            self._services.metrics.refused("identity")
+            return None, origin.destination, Refusal(errors.CANNOT_CONNECT, f"lockgate: {error}")
+
+    def _expire(self, connection: Connection) -> None:
+        if connection in self.connections and not connection.session.ready:
+            self._services.metrics.refused("startup-timeout")
+            connection.session.failed(
+                Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {self._services.limits.startup_seconds:g} s")
+            )
+            connection.flush()
+
+    def _introduced(self, connection: Connection) -> None:
+        self._spawn(self._connect(connection, self.connections[connection].endpoint))
+
+    async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
+        try:
+            side = await dial(
+                connection, endpoint, self._store.settings.upstream_tls, self._services.limits.connect_seconds
+            )
+        except Unreachable as error:
+            if connection in self.connections:
+                connection.session.failed(error.refusal)
+                connection.flush()
+            return
+        if connection not in self.connections:  # the client went meanwhile
+            side.close()
+            return
+        connection.upstream = side
+        connection.session.connected()
+        connection.flush()
+
+    def _cancel(self, process: int, secret: bytes) -> None:
+        """Pass a CancelRequest on to where the connection with that key really is."""
+        gate = self._services.keys.get((process, secret))
+        if gate is None or gate.store is not self._store:
+            return  # a key nobody has been given: PostgreSQL says nothing either
+        refusal = Refusal(errors.QUERY_CANCELED, "canceling statement due to user request")
+        if not gate.cancel_wait(refusal):
+            self._spawn(self._send_cancel(gate.endpoint, process, secret))
+
+    async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:
+        try:
+            await send_cancel(endpoint, process, secret, self._services.limits.connect_seconds)
+        except (OSError, TimeoutError) as error:
+            log.warning("cancel request to %s failed: %s", endpoint, error)
+
+    def _end(self, connection: Connection) -> None:
+        gate = self.connections.pop(connection, None)
+        if gate is not None:
+            gate.close("closed" if connection.session.ended_well else "disconnected")
+            self._services.metrics.disconnected(self._store.name)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,124 @@
+"""The records of one connection: who and where to, encoded once, and what became of each statement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lockgate.approval.client import Resolution
+from lockgate.approval.hold import Hold
+from lockgate.audit import record
+from lockgate.audit.errors import SpoolError
+from lockgate.audit.spool import Spool
+from lockgate.identity.cache import Identified
+from lockgate.metrics import Metrics
+from lockgate.values.identity import Endpoint
+from lockgate.wire.gate import Refusal
+from lockgate.wire.postgresql import errors
+
+NOTHING = msgspec.Raw(b"\xc0")
+
+
+@dataclass(slots=True)
+class Begun:
+    """A statement on its way: the id of its records and when it was asked for, in ns of the monotonic clock."""
+
+    id: str
+    asked: int
+
+
+class Recorder:
+    """Writes records of one connection to the spool, each before what it speaks of happens."""
+
+    __slots__ = ("_facts", "_identified", "_metrics", "_opened", "_place", "_spool", "_statements", "id")
+
+    def __init__(self, spool: Spool, metrics: Metrics, identifier: str) -> None:
+        self.id = identifier
+        self._spool = spool
+        self._metrics = metrics
+        self._facts = NOTHING
+        self._identified: Identified | None = None
+        self._place: Mapping[str, str] = {}
+        self._statements = 0
+        self._opened = 0
+
+    def open(self, identified: Identified, upstream: Endpoint, **place: str) -> Refusal | None:
+        """The client introduced itself. `place`: datastore, protocol, database, user, application."""
+        self._place = {**place, "upstream": str(upstream)}
+        self.identify(identified)
+        self._opened = time.monotonic_ns()
+        return self.write({"type": "connection", "phase": "begin", "id": self.id, "connection": self._facts})
+
+    def close(self, outcome: str) -> None:
+        """The connection is over."""
+        if self._opened:
+            duration = (time.monotonic_ns() - self._opened) // 1000
+            self.note({"type": "connection", "phase": "end", "id": self.id, "duration_us": duration,
+                       "statements": self._statements, "outcome": outcome})  # fmt: skip
+
+    def identify(self, identified: Identified) -> None:
+        """Records from here on carry this identity's token."""
+        if identified is not self._identified:
+            self._identified = identified
+            self._facts = record.connection(self.id, identified.claims, identified.workload, **self._place)
+
+    def next(self) -> Begun:
+        """A new statement."""
+        self._statements += 1
+        return Begun(f"{self.id}-{self._statements}", time.monotonic_ns())
+
+    def begin(self, kind: str, begun: Begun, fields: Mapping[str, Any]) -> Refusal | None:
+        """`kind` is `statement` or `prepare`. A refusal when it can't be written: then nothing may go forward."""
+        return self.write({"type": kind, "phase": "begin", "id": begun.id, "connection": self._facts, **fields})
+
+    def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> None:
+        """What became of it."""
+        duration = time.monotonic_ns() - begun.asked
+        self._metrics.upstream(duration)
+        self.note(
+            {
+                "type": kind,
+                "phase": "end",
+                "id": begun.id,
+                "outcome": outcome,
+                "duration_us": duration // 1000,
+                **fields,
+            }
+        )
+
+    def decided(
+        self, begun: Begun, hold: Hold, outcome: str, waited_ns: int, resolution: Resolution | None
+    ) -> Refusal | None:
+        """How a hold ended, before what it let through is sent."""
+        fields: dict[str, Any] = {
+            "type": "approval",
+            "id": begun.id,
+            "hold": hold.id,
+            "digest": hold.digest,
+            "outcome": outcome,
+            "waited_us": waited_ns // 1000,
+        }
+        if resolution is not None and resolution.approver is not None:
+            approver = resolution.approver
+            fields |= {"approver": approver.principal, "person": approver.person, "token": approver.token,
+                       "comment": resolution.comment}  # fmt: skip
+        return self.write(fields)
+
+    def note(self, fields: dict[str, Any]) -> None:
+        """Record what has happened already: nothing can be refused any more, so a full spool is only counted."""
+        if self.write(fields) is not None:
+            self._metrics.refused("end-not-recorded")
+
+    def write(self, fields: dict[str, Any]) -> Refusal | None:
+        """Write one record. A refusal when it can't be."""
+        try:
+            self._spool.append(fields)
+            self._spool.commit()
+        except SpoolError as error:
+            self._metrics.refused("spool")
+            return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
+        return None
