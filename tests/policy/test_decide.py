@@ -226,6 +226,20 @@ def test_reveal_can_be_scoped_to_a_datastore_or_a_column(tmp_path: Path) -> None
     assert [m.column for m in decide(engine(tmp_path, text), ANN, READ, columns=(EMAIL, SSN)).masks] == [SSN]
 
 
+def test_a_column_is_revealed_to_one_user_of_a_datastore_and_not_to_the_next(tmp_path: Path) -> None:
+    text = (
+        OPEN
+        + """forbid (principal, action == Action::"reveal", resource)
+        unless { context.user == "support" && context.database == "shop" && context.protocol == "postgresql" };"""
+    )
+    judge = engine(tmp_path, text)
+    for user, database, masks in (("support", "shop", 0), ("app", "shop", 1), ("support", "shop2", 1)):
+        verdict = judge.decide(
+            ANN, datastore="orders", database=database, user=user, request=request(READ), columns=(SSN,)
+        )
+        assert len(verdict.masks) == masks
+
+
 # --- what can't be evaluated
 
 

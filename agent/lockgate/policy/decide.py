@@ -152,7 +152,7 @@ class Engine:
         for statement, answer in zip(statements, alone, strict=True):
             if answer.permitted:
                 continue
-            if answer.error is not None or not answer.policies or not all(p.approvers for p in answer.policies):
+            if not answer.policies or not all(p.approvers for p in answer.policies):
                 return self._refused(answer, claims, datastore, statement, alone=True)
             held += [(policy, statement) for policy in answer.policies]
         if held:

@@ -30,7 +30,7 @@ class Answer:
     """Cedar's answer. `policies` are the deciding ones, permits or forbids, in the bundle's order.
 
     A deny without policies is the default. `error` is set when anything could not be evaluated: Cedar skips such a
-    policy, and a skipped forbid is a permit, so whoever reads an answer with an error has to refuse.
+    policy, and a skipped forbid is a permit, so an answer with an error permits nothing and names no policy.
     """
 
     permitted: bool
