@@ -68,7 +68,7 @@ def library() -> ctypes.CDLL:
         "libbpf_version_string": (string, []),
         "libbpf_num_possible_cpus": (ctypes.c_int, []),
         "libbpf_probe_bpf_map_type": (ctypes.c_int, [ctypes.c_int, pointer]),
-        "libbpf_probe_bpf_prog_type": (ctypes.c_int, [ctypes.c_int, pointer]),
+        "libbpf_probe_bpf_helper": (ctypes.c_int, [ctypes.c_int, ctypes.c_int, pointer]),
         "bpf_object__open_file": (pointer, [string, pointer]),
         "bpf_object__load": (ctypes.c_int, [pointer]),
         "bpf_object__close": (None, [pointer]),
@@ -259,7 +259,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """`cgroup_id` is 0 when the cgroup is gone: the link stays as an empty shell."""
+    """`cgroup_id` is 0 some time after the cgroup was removed: the link stays as an empty shell."""
 
     link_id: int
     program_id: int
@@ -272,6 +272,14 @@ def link(program: Program, cgroup_fd: int) -> int:
     _LOG.clear()
     result = library().bpf_link_create(program.fd, cgroup_fd, program.attach_type, None)
     return check(result, f"program {program.name}: attach to the cgroup")
+
+
+def load_trivial(program_type: int, attach_type: int) -> Program:
+    """A program that returns 1, to see whether the kernel has such a thing. The caller closes its descriptor."""
+    instructions = b"\xb7\0\0\0\1\0\0\0" + b"\x95" + bytes(7)  # r0 = 1; exit
+    options = struct.pack("=Qii", 16, 1, attach_type)  # struct bpf_prog_load_opts up to expected_attach_type
+    fd = library().bpf_prog_load(program_type, b"lockgate_probe", b"GPL", instructions, 2, options)
+    return Program("lockgate_probe", check(fd, f"program of type {program_type} for {attach_type}"), attach_type)
 
 
 def relink(link_fd: int, program: Program) -> None:
