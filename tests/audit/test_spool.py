@@ -297,17 +297,17 @@ def test_a_seal_after_so_long_and_never_of_nothing(tmp_path: Path) -> None:
     clock = Clock()
     with opened(tmp_path, clock=clock) as spool:
         clock.now += 3_600_000_000_000
-        assert not spool.seal_due
+        assert not spool.seal_due()
         put(spool, begin(1))
-        assert not spool.seal_due
+        assert not spool.seal_due()
         clock.now += 4_900_000_000
         put(spool, end(1))
-        assert not spool.seal_due
+        assert not spool.seal_due()
         clock.now += 100_000_000
-        assert spool.seal_due
+        assert spool.seal_due()
         spool.seal()
         clock.now += 3_600_000_000_000
-        assert not spool.seal_due
+        assert not spool.seal_due()
         spool.seal()
     assert ids(on_disk(tmp_path)) == ["c-1b", "c-1e", "seal"]
     assert verified(tmp_path).sealed == 2

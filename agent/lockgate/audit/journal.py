@@ -221,10 +221,10 @@ class Journal:
 
     # Reading back, and letting go
 
-    def read(self, seq: int, limit: int) -> Batch | None:
+    def read(self, seq: int, limit: int) -> Batch:
         """Records from `seq` on (or the oldest there is behind it), of one segment, about `limit` bytes, at least one.
 
-        None when there is none yet. Raises SpoolDamaged, and SpoolError when a file can't be read.
+        `seq` must have been written. Raises SpoolDamaged, and SpoolError when a file can't be read.
         """
         index = max(bisect_right(self._segments, seq, key=lambda segment: segment.first) - 1, 0)
         with _failing(self.folder):
@@ -233,7 +233,7 @@ class Journal:
                 place = self._locate(segment, wanted)
                 if place is not None and place < segment.size:
                     return self._take(segment, wanted, place, limit)
-        return None
+        raise SpoolDamaged(f"{self.folder}: record {seq} is not there")
 
     def release(self, seq: int) -> None:
         """Delete the segments that hold nothing but records before `seq`; never the newest, it knows the head."""

@@ -22,8 +22,9 @@ VERSION = 1
 HASH_BYTES = 32
 """SHA-256."""
 
-MAX_RECORD_BYTES = 32 * 1024 * 1024
-"""Twice the largest client message taken by default (16 MiB): room for a redacted statement and its facts."""
+MAX_RECORD_BYTES = 24 * 1024 * 1024
+"""Half as much again as the largest client message taken by default (16 MiB), and within the 32 MiB of a message that
+the collector takes: a record that no collector takes would stop all those behind it."""
 
 MAX_SEQ = 2**63 - 1
 """The largest integer that SQLite, PostgreSQL's bigint and msgpack's signed 64-bit form all hold."""

@@ -145,7 +145,6 @@ class Spool:
             self._stage_seal()
             self.commit()
 
-    @property
     def seal_due(self) -> bool:
         """Whether the oldest record without a seal has waited for SEAL_SECONDS."""
         return self.unsealed > 0 and self._clock() - self._unsealed_since >= SEAL_SECONDS * 1_000_000_000
@@ -166,7 +165,7 @@ class Spool:
 
         None when there is none yet. Raises SpoolDamaged, and SpoolError when a file can't be read.
         """
-        return self._journal.read(seq, limit)
+        return self._journal.read(seq, limit) if seq <= self._head.seq else None
 
     def release(self, seq: int) -> None:
         """Records before `seq` are safe elsewhere: delete the segments that hold no other. Raises SpoolError."""
