@@ -87,11 +87,11 @@ def test_a_case_knows_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CASE.replace("expect: allow", "expect: allowed"), "[0].expect: Invalid enum value 'allowed'"),
-        (CASE + "  mask: {}\n", "[0]: Object contains unknown field `mask`"),
-        (CASE + "  expect: deny\n", "x.test.yaml:8: expect: given twice"),
-        (CASE.replace("  principal: ann\n", ""), "missing required field `principal`"),
-        ("a: b", "x.test.yaml:1: Expected `array`, got `object`"),
+        (CASE.replace("expect: allow", "expect: allowed"), "x.test.yaml:7: [0].expect: 'allowed' is none of"),
+        (CASE + "  mask: {}\n", "x.test.yaml:8: [0].mask: unknown key (did you mean `masks`?)"),
+        (CASE + "  expect: deny\n", "x.test.yaml:8: [0].expect: given twice"),
+        (CASE.replace("  principal: ann\n", ""), "x.test.yaml:2: [0]: `principal` is missing"),
+        ("a: b", "x.test.yaml:1: expected a list, got a mapping"),
         ("- [", "x.test.yaml:"),
         ("", "x.test.yaml:1: the file is empty"),
     ],

@@ -33,7 +33,7 @@ class Directory:
         """Raises ConfigError for an entry that can't stand; load_identities names its file and line too."""
         for entry in identities:
             if wrong := entry.problem():
-                raise ConfigError(f"{entry.principal}: {wrong[0]}: {wrong[1]}")
+                raise ConfigError(f"{entry.principal}: {'.'.join(map(str, wrong[0]))}: {wrong[1]}")
         # sorted() keeps the order of the files among equals
         self._entries = [
             (_tests(entry.when), Principal(entry.principal, entry.person, tuple(dict.fromkeys(entry.groups))))

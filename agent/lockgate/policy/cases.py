@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 
 from lockgate import config
 from lockgate.policy import trial
@@ -80,9 +79,9 @@ def load(paths: Sequence[Path]) -> tuple[Placed, ...]:
     """The cases of these files, in order. Raises ConfigError `FILE:LINE: KEY: what`, for unknown keys too."""
     found: list[Placed] = []
     for path in paths:
-        cases, node = config._load(path, list[Case])
-        nodes = node.value if isinstance(node, yaml.SequenceNode) else []
-        found += (Placed(case, path, at.start_mark.line + 1) for case, at in zip(cases, nodes, strict=True))
+        document = config.Document(path)
+        cases = document.convert(list[Case])
+        found += (Placed(case, path, document.line((index,))) for index, case in enumerate(cases))
     return tuple(found)
 
 

@@ -1,0 +1,49 @@
+"""One typed, validated configuration. Every error names the file, the line and the key.
+
+The shapes are `AgentFile` (agent.yaml) and `CollectorFile` (collector.yaml); unknown keys are errors, so that a
+misspelt `mode: enforced` never means "observe".
+"""
+
+from lockgate.config.addresses import split_address
+from lockgate.config.document import ConfigError, Document
+from lockgate.config.files import load_agent, load_classification, load_collector, load_identities
+from lockgate.config.shapes import (
+    RESERVED,
+    UNMATCHED,
+    Agent,
+    AgentFile,
+    CatalogReader,
+    Collector,
+    CollectorClient,
+    CollectorFile,
+    Datastore,
+    Identity,
+    Intercept,
+    Limits,
+    Selector,
+    SpoolSettings,
+)
+
+__all__ = [
+    "RESERVED",
+    "UNMATCHED",
+    "Agent",
+    "AgentFile",
+    "CatalogReader",
+    "Collector",
+    "CollectorClient",
+    "CollectorFile",
+    "ConfigError",
+    "Datastore",
+    "Document",
+    "Identity",
+    "Intercept",
+    "Limits",
+    "Selector",
+    "SpoolSettings",
+    "load_agent",
+    "load_classification",
+    "load_collector",
+    "load_identities",
+    "split_address",
+]

@@ -1,0 +1,175 @@
+"""Reading the files of the configuration, and what can only be told from more than one place in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lockgate.config.addresses import check_endpoint, check_url, split_address
+from lockgate.config.document import Document, Where
+from lockgate.config.shapes import AgentFile, CollectorFile, Datastore, Identity
+
+_TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_CGROUP: Final = re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?")
+
+Classification = dict[str, dict[str, tuple[str, ...]]]
+
+
+def load_agent(path: str | Path) -> AgentFile:
+    """Read agent.yaml. Raises ConfigError. Relative paths inside are taken from the file's own folder."""
+    document = Document(path)
+    settings = document.convert(AgentFile)
+    _check_datastores(document, settings)
+    _check(document, ("collector", "address"), check_endpoint, settings.collector.address)
+    _check(document, ("collector", "api"), check_url, settings.collector.api)
+    _check(document, ("agent", "metrics"), check_endpoint, settings.agent.metrics)
+    for key, cgroup in (("cgroup", settings.intercept.cgroup), ("agent_cgroup", settings.intercept.agent_cgroup)):
+        _check(document, ("intercept", key), _check_cgroup, cgroup)
+    if settings.intercept.own_cgroup.rstrip("/") == settings.intercept.cgroup.rstrip("/"):
+        raise document.error(
+            ("intercept", "agent_cgroup"), "the agent can't live where it intercepts: it would be its own client"
+        )
+    if settings.spool.segment_bytes > settings.spool.max_bytes:
+        raise document.error(("spool", "segment_bytes"), "larger than max_bytes: the spool would hold no segment")
+    return _absolute(settings, document.path.resolve().parent)
+
+
+def load_collector(path: str | Path) -> CollectorFile:
+    """Read collector.yaml. Raises ConfigError. A relative state_dir is taken from the file's own folder."""
+    document = Document(path)
+    collector = document.convert(CollectorFile).collector
+    _check(document, ("collector", "listen"), check_endpoint, collector.listen)
+    _check(document, ("collector", "http"), check_endpoint, collector.http)
+    if collector.listen == collector.http:
+        raise document.error(("collector", "http"), "is the address of `listen`: each needs its own")
+    for host, thumbprint in collector.hosts.items():
+        if not _THUMBPRINT.fullmatch(thumbprint):
+            raise document.error(
+                ("collector", "hosts", host), "is not an RFC 7638 thumbprint (43 characters of base64url)"
+            )
+    state = str(document.path.resolve().parent / collector.state_dir)
+    return CollectorFile(collector=msgspec.structs.replace(collector, state_dir=state))
+
+
+def load_identities(paths: Iterable[str | Path]) -> list[Identity]:
+    """Read identities.yaml files, in order. Raises ConfigError: also for an entry that would never select anything."""
+    found: list[Identity] = []
+    for path in paths:
+        document = Document(path)
+        entries = document.convert(list[Identity])
+        for index, entry in enumerate(entries):
+            if wrong := entry.problem():
+                raise document.error((index, *wrong[0]), wrong[1])
+        found += entries
+    return found
+
+
+def load_classification(paths: Iterable[str | Path], datastores: set[str]) -> Classification:
+    """Read classification.yaml files: datastore -> `schema.table.column` -> tags. Raises ConfigError.
+
+    Both spellings are taken: nested (`orders: {public.customers.email: [pii]}`) and flat
+    (`orders.public.customers.email: [pii]`). What several places say of one column adds up.
+    """
+    result: Classification = {}
+    for path in paths:
+        document = Document(path)
+        if not isinstance(document.data, dict):
+            raise document.error(
+                (), "a mapping is needed: datastore to columns, or datastore.schema.table.column to tags"
+            )
+        for key, value in document.data.items():
+            entries: list[tuple[str, str, object, Where]]
+            if isinstance(value, dict):
+                entries = [(key, column, tags, (key, column)) for column, tags in value.items()]
+                if key not in datastores:
+                    raise document.error((key,), _no_datastore(key))
+            else:
+                # a datastore's name may hold dots too: the longest that fits is meant
+                store = max((s for s in datastores if key.startswith(f"{s}.")), key=len, default=None)
+                if store is None:
+                    raise document.error((key,), _no_datastore(key.partition(".")[0]))
+                entries = [(store, key[len(store) + 1 :], value, (key,))]
+            for store, column, tags, where in entries:
+                columns = result.setdefault(store, {})
+                before = columns.get(column, ())
+                columns[column] = tuple(dict.fromkeys((*before, *_tags(document, where, column, tags))))
+    return result
+
+
+def _tags(document: Document, where: Where, column: str, tags: object) -> list[str]:
+    if column.count(".") < 2 or not all(column.split(".")):
+        raise document.error(where, f"{column!r} is not schema.table.column")
+    if not isinstance(tags, list) or not tags:
+        raise document.error(where, "a list of tags is needed, such as [pii, email]")
+    for index, word in enumerate(tags):
+        if not isinstance(word, str) or not _TAG.fullmatch(word):
+            raise document.error((*where, index), f"{word!r} is not a tag (lower-case letters, digits, - and _)")
+    return tags
+
+
+def _no_datastore(name: str) -> str:
+    return f"there is no datastore {name!r} in the configuration"
+
+
+def _check_datastores(document: Document, settings: AgentFile) -> None:
+    names: set[str] = set()
+    places: dict[tuple[str, int], str] = {}
+    for index, store in enumerate(settings.datastores):
+        here = ("datastores", index)
+        if store.name in names:
+            raise document.error((*here, "name"), f"datastore {store.name!r} is named twice")
+        names.add(store.name)
+        for number, address in enumerate(store.addresses):
+            where = (*here, "addresses", number)
+            _check(document, where, split_address, address)
+            place = split_address(address)
+            if place in places:
+                raise document.error(where, f"{address} is given twice (first for datastore {places[place]!r})")
+            places[place] = store.name
+        if store.catalog is None and settings.classify:
+            raise document.error(
+                here, "`classify` is set, so this datastore needs `catalog`: else no column is told from another"
+            )
+
+
+def _check(document: Document, where: Where, check: Callable[[str], object], value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        check(value)
+    except ValueError as error:
+        raise document.error(where, str(error)) from None
+
+
+def _check_cgroup(path: str) -> None:
+    if not _CGROUP.fullmatch(path):
+        raise ValueError(f"{path!r} is not an absolute cgroup v2 path")
+
+
+def _absolute(settings: AgentFile, base: Path) -> AgentFile:
+    def absolute(entry: str) -> str:
+        return str(base / entry)
+
+    def each(entries: Sequence[str]) -> list[str]:
+        return [absolute(entry) for entry in entries]
+
+    def store(one: Datastore) -> Datastore:
+        if one.catalog is None or one.catalog.password_file is None:
+            return one
+        catalog = msgspec.structs.replace(one.catalog, password_file=absolute(one.catalog.password_file))
+        return msgspec.structs.replace(one, catalog=catalog)
+
+    agent = settings.agent
+    return msgspec.structs.replace(
+        settings,
+        agent=msgspec.structs.replace(agent, state_dir=absolute(agent.state_dir), run_dir=absolute(agent.run_dir)),
+        datastores=[store(one) for one in settings.datastores],
+        identities=each(settings.identities),
+        classify=each(settings.classify),
+        policies=each(settings.policies),
+    )

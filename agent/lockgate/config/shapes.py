@@ -1,0 +1,183 @@
+"""The shapes of the configuration files. What a shape alone can't say, `problem` and lockgate.config.files do."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+RESERVED: Final = ("host:", "lockgate:")
+"""How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
+
+UNMATCHED: Final = "unmatched"
+"""The principal of every process that no entry selects."""
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")]
+Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+Group = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+Problem = tuple[tuple[str | int, ...], str]
+"""The way to a key (as in Document.error) and what is wrong with it."""
+
+_ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
+_OWNER: Final = r"(?:[^/\s]+/)?"
+_FORMS: Final = {
+    "unit": (
+        re.compile(rf"{_OWNER}[^/\s]+\.(?:service|scope|socket|mount|swap)"),
+        "a unit's full name, such as billing.service or user@1000.service/a.service",
+    ),
+    "container": (re.compile(rf"{_OWNER}[0-9a-f]{{64}}"), "a container's full id (64 hexadecimal digits)"),
+    "image": (re.compile(r"\S+"), "the name of an image"),
+    "pod": (re.compile(rf"{_OWNER}[0-9a-f]+(?:[-_][0-9a-f]+)*"), "a pod's uid"),
+    "user": (re.compile(r"[^\s:]+"), "the name or number of a user"),
+    "exe": (re.compile(_ABSOLUTE), "an absolute path"),
+    "cgroup": (
+        re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/*]+)+(?:/|/\*\*)?|/\*\*"),
+        "an absolute cgroup v2 path, with or without /** behind it",
+    ),
+}
+
+
+class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Name
+    state_dir: Path = "/var/lib/lockgate"
+    run_dir: Path = "/run/lockgate"
+    metrics: str | None = None
+
+
+class Intercept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`cgroup` is a cgroup v2 path whose processes are intercepted; the agent itself lives in `agent_cgroup`.
+
+    `agent_cgroup` defaults to a sibling of `cgroup` named `agent` (`/lockgate-agent` when `cgroup` is the root).
+    """
+
+    cgroup: str = "/"
+    mechanism: Literal["ebpf"] = "ebpf"
+    agent_cgroup: str | None = None
+
+    @property
+    def own_cgroup(self) -> str:
+        if self.agent_cgroup is not None:
+            return self.agent_cgroup
+        path = self.cgroup.rstrip("/")
+        return f"{path.rpartition('/')[0]}/agent" if path else "/lockgate-agent"
+
+
+class CatalogReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    user: str
+    password_file: Path | None = None
+
+
+class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Name
+    protocol: Literal["postgresql"]
+    addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
+    catalog: CatalogReader | None = None
+    mode: Literal["enforce", "observe"] = "enforce"
+    upstream_tls: Literal["prefer", "disable"] = "prefer"
+
+
+class CollectorClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    address: str
+    api: str
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every bound of the data path. Sizes in bytes, times in seconds."""
+
+    message_bytes: Count = 16 * 1024 * 1024
+    """A client message (a statement, a row of COPY in). PostgreSQL itself takes 1 GiB."""
+    row_bytes: Count = 64 * 1024 * 1024
+    """A row that has to be held in memory because a column in it is masked."""
+    pipeline_bytes: Count = 1024 * 1024
+    """What a client may send behind a held statement before it is no longer read from."""
+    held_statements: Count = 1000
+    connections: Count = 10000
+    statement_cache: Count = 4096
+    verdict_cache: Count = 16384
+    workload_cache: Count = 4096
+    connect_seconds: Seconds = 10.0
+    startup_seconds: Seconds = 60.0
+    drain_seconds: Seconds = 10.0
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`fsync`: `always` before a statement leaves, `interval` every `fsync_seconds`, `never`: when the kernel does."""
+
+    max_bytes: Count = 1024 * 1024 * 1024
+    segment_bytes: Count = 16 * 1024 * 1024
+    fsync: Literal["always", "interval", "never"] = "interval"
+    fsync_seconds: Seconds = 1.0
+
+
+class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    agent: Agent
+    intercept: Intercept
+    datastores: Annotated[list[Datastore], msgspec.Meta(min_length=1)]
+    collector: CollectorClient
+    identities: list[Path] = []
+    classify: list[Path] = []
+    policies: list[Path] = []
+    limits: Limits = Limits()
+    spool: SpoolSettings = SpoolSettings()
+
+
+class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    listen: str
+    http: str
+    state_dir: Path = "/var/lib/lockgate-collector"
+    auditors: list[str] = msgspec.field(default_factory=lambda: ["security"])
+    """Groups whose members may search and read records through the API."""
+    hosts: dict[str, str] = {}
+    """Host name -> the thumbprint (RFC 7638, base64url) its key must have. A host not named is pinned on first use."""
+
+
+class CollectorFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    collector: Collector
+
+
+class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    unit: str | None = None
+    container: str | None = None
+    image: str | None = None
+    pod: str | None = None
+    user: str | Annotated[int, msgspec.Meta(ge=0)] | None = None
+    exe: str | None = None
+    cgroup: str | None = None
+
+    def problem(self) -> Problem | None:
+        """Why this selector would never match, or None when it may stand.
+
+        Nothing here is a pattern: a selector that quietly matches nothing is a rule that quietly isn't there.
+        """
+        given = {key: str(value) for key in self.__struct_fields__ if (value := getattr(self, key)) is not None}
+        if not given:
+            return (), f"selects nothing: name at least one of {', '.join(self.__struct_fields__)}"
+        for key, value in given.items():
+            form, what = _FORMS[key]
+            if not form.fullmatch(value):
+                return (key,), f"{value!r} is not {what}"
+        return None
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    principal: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    when: Selector
+    person: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+    groups: Annotated[list[Group], msgspec.Meta(max_length=64)] = []
+
+    def problem(self) -> Problem | None:
+        """Why this entry can't stand, or None when it may."""
+        if self.principal == UNMATCHED:
+            return ("principal",), f"{UNMATCHED!r} is what a process is called that no entry selects"
+        names = (("principal",), self.principal), (("person",), self.person)
+        groups = ((("groups", index), group) for index, group in enumerate(self.groups))
+        for where, name in (*names, *groups):
+            if name is not None and name.startswith(RESERVED):
+                return where, f"{name!r}: names beginning with {' or '.join(RESERVED)} are Lockgate's own"
+        if wrong := self.when.problem():
+            return ("when", *wrong[0]), wrong[1]
+        return None
