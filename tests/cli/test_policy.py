@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lockgate.cli.policy import policy
+from lockgate.cli import main
 
 EXAMPLE = Path(__file__).parents[2] / "policies" / "examples" / "orders" / "agent.yaml"
 ANN = ("--principal", "ann", "--groups", "engineers, x", "--datastore", "orders")
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(policy, [str(argument) for argument in arguments], catch_exceptions=False)
+    return CliRunner().invoke(main, ["policy", *map(str, arguments)], catch_exceptions=False)
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def test_a_case_that_cannot_be_read_is_a_configuration_error(config: Path) -> No
     (config.parent / "z.test.yaml").write_text("- {name: x}")
     result = run("test", "--config", config)
     assert result.exit_code == 2
-    assert "z.test.yaml:1: [0]: Object missing required field" in result.stderr
+    assert "z.test.yaml:1: [0]: `principal` is missing" in result.stderr
 
 
 def test_explain_says_it_in_a_sentence_whatever_the_verdict() -> None:

@@ -74,15 +74,11 @@ def check(config_file: Path, as_json: bool) -> None:
 @_as_json
 def test(config_file: Path, as_json: bool) -> None:
     """Run the cases (*.test.yaml) beside the policies. Exit status 1 when one fails, or when there are none."""
-    from lockgate.config import ConfigError, load_agent
+    from lockgate.config import load_agent
     from lockgate.policy import cases
 
     engine = _engine(config_file)
-    try:
-        paths = cases.find(load_agent(config_file).policies)
-        placed = cases.load(paths)
-    except ConfigError as error:
-        raise _Unusable(str(error)) from None
+    placed = cases.load(cases.find(load_agent(config_file).policies))
     language = _language()
     failed = 0
     for outcome in (cases.run(engine, language, case) for case in placed):
@@ -174,14 +170,12 @@ def explain(
 
 
 def _bundle(config_file: Path, invalid: type[click.ClickException] = _Unusable) -> Bundle:
-    """The configured bundle. Raises _Unusable for the configuration, `invalid` for policies that are not valid."""
-    from lockgate.config import ConfigError, load_agent
+    """The configured bundle. Raises ConfigError, and `invalid` for policies that are not valid."""
+    from lockgate.config import load_agent
     from lockgate.policy.bundle import BundleError, configured
 
     try:
         return configured(load_agent(config_file), epoch=1)
-    except ConfigError as error:
-        raise _Unusable(str(error)) from None
     except BundleError as error:
         raise invalid(str(error)) from None
 
