@@ -1,0 +1,202 @@
+"""`lockgate audit`: what was done, by whom, and whether the record of it is whole.
+
+With agent.yaml the collector is asked, as the person at the keyboard; with collector.yaml its store is read directly,
+also while the collector is down.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lockgate.cli.reach import VERIFY_SECONDS, Api, Failure, load
+from lockgate.cli.show import duration, json_line, line, moment, plain, table
+from lockgate.config import AgentFile, CollectorFile
+
+if TYPE_CHECKING:
+    from lockgate.collector.search import Reader
+
+config = click.option("--config", required=True, metavar="FILE", help="agent.yaml, or the collector's collector.yaml.")
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+host = click.option("--host", help="Only this host.")
+
+
+class Moment(click.ParamType[float]):
+    """`90s`, `15m`, `2h`, `7d` ago, or an ISO 8601 date or time; gives seconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        ago = re.fullmatch(r"(\d{1,9})([smhd])", value)
+        if ago:
+            return max(0.0, time.time() - int(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[ago[2]])
+        try:
+            return max(0.0, datetime.fromisoformat(value).timestamp())
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither like 15m, 2h, 7d nor like 2026-01-31 or 2026-01-31T12:00:00", param, ctx)
+
+
+@click.group()
+def audit() -> None:
+    """Search the record, show one statement, verify the chain."""
+
+
+@audit.command()
+@click.argument("text", nargs=-1)
+@config
+@as_json
+@click.option("--principal")
+@click.option("--person")
+@click.option("--datastore")
+@click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]))
+@host
+@click.option("--connection")
+@click.option("--since", type=Moment(), help="Like 15m, 2h, 7d (ago) or 2026-01-31T12:00:00.")
+@click.option("--until", type=Moment(), help="As --since.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+def search(text: tuple[str, ...], config: str, as_json: bool, **given: Any) -> None:
+    """Find statements that hold all words of TEXT (`ord*` is any word beginning with ord), the newest first."""
+    settings = load(config)
+    words = " ".join(text) or None
+    if isinstance(settings, AgentFile):
+        found = Api(settings).get("/v1/records", text=words, **given)["records"]
+    else:
+        from lockgate.collector.search import Query
+
+        for name in ("since", "until"):
+            given[name] = None if given[name] is None else int(given[name] * 1e9)
+        with _reader(settings) as reader:
+            found = reader.search(Query(text=words, **given))
+    if as_json:
+        for record in found:
+            json_line(record)
+    elif not found:
+        click.echo("Nothing found.")
+    else:
+        columns = ["TIME", "ID", "WHO", "DATASTORE", "VERDICT", "OUTCOME", "ROWS", "STATEMENT"]
+        table(columns, [_row(record) for record in found])
+
+
+@audit.command()
+@click.argument("id")
+@config
+@as_json
+@host
+def show(id: str, config: str, as_json: bool, host: str | None) -> None:
+    """Show every record of the statement or connection ID (or a unique beginning of it)."""
+    settings = load(config)
+    if isinstance(settings, AgentFile):
+        found = Api(settings).get(f"/v1/records/{_path(id)}", host=host)["records"]
+    else:
+        from lockgate.collector.search import NotUnique
+
+        with _reader(settings) as reader:
+            try:
+                found = reader.show(id, host)
+            except NotUnique as error:
+                raise Failure(str(error)) from error
+    if not found:
+        raise Failure(f"there is no record {id!r}")
+    for number, record in enumerate(found):
+        if as_json:
+            json_line(record)
+        else:
+            click.echo("\n" * bool(number), nl=False)
+            _print(record)
+
+
+@audit.command()
+@config
+@as_json
+@host
+def verify(config: str, as_json: bool, host: str | None) -> None:
+    """Verify every host's chain from its first record, and the signatures on it; exit status 1 when one is broken."""
+    settings = load(config)
+    if isinstance(settings, AgentFile):
+        found = Api(settings).get("/v1/verify", timeout=VERIFY_SECONDS, host=host)["hosts"]
+    else:
+        with _reader(settings) as reader:
+            found = [reader.verify(name) for name in ([host] if host is not None else reader.hosts())]
+    if not found:
+        raise Failure("there is nothing to verify: no host has sent a record")
+    for answer in found:
+        if as_json:
+            json_line(answer)
+        else:
+            _print_verified(answer)
+    if not all(answer["ok"] for answer in found):
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def _reader(settings: CollectorFile) -> Iterator[Reader]:
+    from lockgate.collector.search import Reader
+    from lockgate.collector.store import StoreError, database
+
+    try:
+        with Reader(database(settings.collector.state_dir)) as reader:
+            yield reader
+    except StoreError as error:
+        raise Failure(f"{error}: has `lockgate collector` run with this configuration?") from error
+
+
+def _path(identifier: str) -> str:
+    from urllib.parse import quote
+
+    return quote(identifier, safe="")
+
+
+def _row(record: dict[str, Any]) -> list[object]:
+    facts = record.get("connection") or {}
+    end = record.get("end") or {}
+    return [
+        moment(record["time"] / 1e9),
+        record.get("id") or "-",
+        facts.get("principal") or "-",
+        facts.get("datastore") or "-",
+        record.get("verdict") or record["type"],
+        end.get("outcome") or record.get("outcome") or "-",
+        end.get("rows", "-"),
+        record.get("statement") or record.get("event") or "",
+    ]
+
+
+def _print(record: dict[str, Any]) -> None:
+    title = " ".join(str(record[name]) for name in ("type", "phase") if record.get(name))
+    click.echo(f"{plain(title)} · {plain(record['host'])} · {moment(record['time'] / 1e9)}")
+    if record.get("conflict"):
+        click.echo("  ! another record holds this number: this one is not part of the chain")
+    for name in sorted(record.keys() - {"type", "phase", "host", "time", "conflict", "v", "statement"}):
+        value = record[name]
+        if isinstance(value, dict):
+            click.echo(f"  {plain(name)}:")
+            for key, inner in value.items():
+                click.echo(f"    {plain(key) + ':':<14}{line(inner)}")
+        elif value not in (None, [], ""):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            click.echo(f"  {plain(name) + ':':<16}{line(text)}")
+    if record.get("statement"):
+        click.echo("  statement:")
+        for row in record["statement"].split("\n"):
+            click.echo(f"    {plain(row, keep=chr(9))}")
+
+
+def _print_verified(answer: dict[str, Any]) -> None:
+    name = plain(answer["host"])
+    if answer["ok"]:
+        unsealed = answer["unsealed"]
+        tail = f", the last {unsealed} not sealed yet" if unsealed else ""
+        click.echo(f"{name}: intact, {answer['records']} records, signed by {answer['key']}{tail}")
+    else:
+        click.echo(f"{name}: BROKEN, {answer.get('found', len(answer['problems']))} problems")
+        for problem in answer["problems"][:20]:
+            click.echo(f"  record {problem['seq']}: {plain(problem['text'])} ({problem['flaw']})")
+    for alarm in answer["alarms"][:20]:
+        age = duration(time.time() - alarm["found"] / 1e9)
+        click.echo(f"  alarm {age} ago at record {alarm['seq']}: {plain(alarm['text'])} ({alarm['flaw']})")

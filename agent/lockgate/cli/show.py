@@ -1,0 +1,62 @@
+"""What a person reads: text that others wrote must not write to the terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def plain(text: object, keep: str = "") -> str:
+    """`text` with everything that is not printable as an escape: control sequences, and signs that reorder a line."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def line(text: object, width: int = 0) -> str:
+    """`text` on one line, white space folded, cut to `width` characters (0: whole)."""
+    folded = plain(" ".join(str(text).split()))
+    return folded if not width or len(folded) <= width else folded[: width - 1] + "…"
+
+
+def moment(seconds: float) -> str:
+    """A time since the epoch as the reader's clock shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def duration(seconds: float) -> str:
+    """`45s`, `12m`, `3h`, `2d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"
+
+
+def json_line(value: object) -> None:
+    """One JSON object on a line of its own."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def console() -> Console:
+    """Standard output; rich is loaded here, not when the program starts."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def table(columns: list[str], rows: list[list[Any]]) -> None:
+    """A table without frames. Cells are text as it stands: nothing in them is markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        # the last column is the long one: it takes what is left and is cut, the others are whole
+        found.add_column(name, no_wrap=True, overflow="ellipsis" if number == len(columns) - 1 else "fold")
+    for row in rows:
+        found.add_row(*(Text(line(cell)) for cell in row))
+    console().print(found)
