@@ -1,0 +1,304 @@
+"""A parse tree -> Statement: what it would do, and to what."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from lockgate.understand.postgresql.commands import ADMIN, ANYTHING, COMMANDS, DDL, READ, SESSION, WRITE, tag
+from lockgate.understand.postgresql.functions import HARMLESS, effects_of_call, function_name, unknown_operator
+from lockgate.understand.postgresql.names import named_objects, role_name
+from lockgate.understand.postgresql.predicates import limited
+from lockgate.understand.postgresql.tree import Node, children, constant, relation_name, strings
+from lockgate.values.statement import Effect, Statement
+
+REFUSED = "UNKNOWN"
+"""The `kind` of a statement that can't be judged."""
+
+_ROW_EXCLUSIVE = 3
+"""Lock modes above it (lockdefs.h) are not taken in a read-only transaction; pg_dump takes ACCESS SHARE, 1."""
+
+_SAMPLING = frozenset({"bernoulli", "system", "system_rows", "system_time"})
+"""TABLESAMPLE methods of PostgreSQL and its contrib modules."""
+
+_TRUE = frozenset({"on", "true", "yes", "1"})
+_FALSE = frozenset({"off", "false", "no", "0"})
+
+_ADMIN_ALTERATIONS = frozenset({
+    "AT_ChangeOwner", "AT_EnableRowSecurity", "AT_DisableRowSecurity", "AT_ForceRowSecurity", "AT_NoForceRowSecurity",
+})  # fmt: skip
+
+
+class _When(Enum):
+    """What happens to the part of a statement that is being read."""
+
+    RUN = 1
+    PLANNED = 2
+    """EXPLAIN: nothing runs, but the planner calls functions that claim to be immutable."""
+    STORED = 3
+
+
+def refused(reason: str) -> Statement:
+    return Statement(kind=REFUSED, effects=frozenset({Effect.UNKNOWN}), refusal=reason)
+
+
+def read_statement(statement: Node, shadowed: frozenset[str] = frozenset()) -> Statement:
+    """Judge one statement (the `stmt` of a RawStmt). `shadowed`: names of functions outside pg_catalog.
+
+    An EXECUTE counts as unknown and a write by itself: `uses` names what it runs, for who knows the session's names.
+    It is left out where that wouldn't be the whole story (parameters that call functions, EXPLAIN ANALYZE EXECUTE).
+    """
+    if statement.kind not in COMMANDS:
+        return refused(f"statements of kind {statement.kind} are not supported")
+    reader = _Reader(shadowed)
+    reader.read(statement)
+    return Statement(
+        kind=tag(statement),
+        effects=frozenset(reader.effects | ANYTHING if reader.executes else reader.effects),
+        objects=tuple(reader.objects),
+        columns=tuple(reader.columns),
+        functions=tuple(reader.functions),
+        has_where=reader.limited and limited(_query(statement)),
+        makes=_makes(statement),
+        uses=None if reader.executes and reader.effects else _uses(statement),
+        refusal=reader.refusal,
+    )
+
+
+def _makes(statement: Node) -> tuple[str, str] | None:
+    match statement.kind:
+        case "PrepareStmt":
+            return "prepared", statement.name
+        case "DeclareCursorStmt":
+            return "cursor", statement.portalname
+        case _:
+            return None
+
+
+def _uses(statement: Node) -> tuple[str, str] | None:
+    match statement.kind:
+        case "ExecuteStmt":
+            return "prepared", statement.name
+        case "FetchStmt":
+            return "cursor", statement.portalname
+        case _:
+            return None
+
+
+def _query(statement: Node) -> Node:
+    """The query that a statement explains, prepares, declares or copies; else the statement."""
+    while statement.kind in ("ExplainStmt", "PrepareStmt", "DeclareCursorStmt", "CreateTableAsStmt", "CopyStmt"):
+        inner = statement.query
+        if inner is None:
+            break
+        statement = inner
+    return statement
+
+
+def _enabled(options: tuple[Node, ...] | None, name: str) -> bool:
+    """Whether an option is given and not plainly switched off each time (PostgreSQL takes the last one)."""
+    for option in options or ():
+        if option.defname == name:
+            value = option.arg
+            word = "on" if value is None else value.sval if value.kind == "String" else str(value.ival or 0)
+            if str(word).lower() not in _FALSE:
+                return True
+    return False
+
+
+class _Reader:
+    """Collects what one statement does; CTE names are followed by scope, so that none hides a table elsewhere."""
+
+    def __init__(self, shadowed: frozenset[str]) -> None:
+        self.shadowed = shadowed
+        self.effects: set[Effect] = set()
+        self.objects: dict[str, None] = {}
+        self.columns: dict[str, None] = {}
+        self.functions: dict[str, None] = {}
+        self.executes = False
+        self.limited = True
+        self.refusal: str | None = None
+        self._values: set[int] = set()
+
+    def read(self, statement: Node) -> None:
+        stack: list[tuple[Node, frozenset[str], _When]] = [(statement, frozenset(), _When.RUN)]
+        while stack:
+            node, ctes, when = stack.pop()
+            kind = node.kind
+            if kind in COMMANDS:
+                self._command(node, when)
+                when = self._inside(node, when)
+            elif kind == "RangeVar":
+                if node.schemaname or node.relname not in ctes:
+                    self.objects[relation_name(node)] = None
+            else:
+                self._other(node, when)
+            below = self._scoped(node, ctes, when)
+            below.reverse()
+            stack += below
+
+    def _scoped(self, node: Node, ctes: frozenset[str], when: _When) -> list[tuple[Node, frozenset[str], _When]]:
+        """The children of a node, each with the CTE names that it can see."""
+        raw = node.raw
+        if node.kind == "LockingClause":  # FOR UPDATE OF names aliases
+            return []
+        if node.kind == "CreateStmt" and raw.get("partbound"):
+            # the bounds of a partition are evaluated when it is made
+            return [(c, ctes, _When.RUN if c.kind == "PartitionBoundSpec" else when) for c in children(node)]
+        with_clause = node.withClause if "withClause" in raw else None
+        if with_clause is None:
+            if node.kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+                target = raw.get("relation")
+                return [(c, frozenset() if c.raw is target else ctes, when) for c in children(node)]
+            return [(c, ctes, when) for c in children(node)]
+        found = []
+        names = frozenset(cte.ctename for cte in with_clause.ctes)
+        visible = ctes | names if with_clause.recursive else ctes
+        for cte in with_clause.ctes:
+            found.append((cte, visible, when))
+            visible = visible | {cte.ctename}
+        target = raw.get("relation")
+        for child in children(node):
+            if child.raw is raw["withClause"]:
+                continue
+            found.append((child, frozenset() if child.raw is target else ctes | names, when))
+        return found
+
+    def _inside(self, node: Node, when: _When) -> _When:
+        if when is not _When.RUN:
+            return when
+        if COMMANDS[node.kind].stored:
+            return _When.STORED
+        if node.kind == "ExplainStmt" and not _enabled(node.options, "analyze"):
+            return _When.PLANNED
+        return when
+
+    def _command(self, node: Node, when: _When) -> None:
+        self.objects.update(dict.fromkeys(named_objects(node)))
+        if node.kind == "InsertStmt":
+            self._assigned(node.cols)
+        elif node.kind == "UpdateStmt":
+            self._assigned(node.targetList)
+        elif node.kind == "CopyStmt":
+            self.columns.update(dict.fromkeys(strings(node.attlist)))
+        if node.kind == "VariableSetStmt":
+            self._setting(node)
+        if when is not _When.RUN:
+            return
+        if node.kind == "ExecuteStmt":
+            self.executes = True
+            return
+        if id(node.raw) not in self._values:
+            self.effects |= COMMANDS[node.kind].effects
+        match node.kind:
+            case "SelectStmt":
+                if node.intoClause:
+                    self.effects |= DDL | WRITE
+                if (
+                    node.lockingClause
+                ):  # PostgreSQL refuses it in a read-only transaction, and asks for more than SELECT
+                    self.effects |= WRITE
+            case "InsertStmt":
+                source = node.selectStmt
+                if source is not None and source.valuesLists:
+                    self._values.add(id(source.raw))
+                if node.returningClause:
+                    self.effects |= READ
+            case "UpdateStmt" | "DeleteStmt":
+                self.limited = self.limited and limited(node)
+                if node.fromClause or node.usingClause or node.returningClause:
+                    self.effects |= READ
+                if node.kind == "UpdateStmt" and node.relation.relname == "pg_settings":
+                    # a rule of that view calls set_config
+                    self.effects |= SESSION | ANYTHING
+                    self.objects["setting:?"] = None
+            case "CopyStmt":
+                if node.relation is not None:
+                    self.effects |= WRITE if node.is_from else READ
+                if node.is_program or node.filename is not None:
+                    self.effects |= ADMIN
+            case "LockStmt":
+                self.effects |= WRITE if (node.mode or 0) > _ROW_EXCLUSIVE else READ
+            case "CreateFunctionStmt":
+                language = next((o.arg.sval or "" for o in node.options or () if o.defname == "language"), "")
+                if language.lower() in ("c", "internal") or language.lower().endswith("u"):
+                    self.effects |= ADMIN  # code that runs outside the database's own rules
+            case "AlterTableStmt":
+                if any(cmd.subtype in _ADMIN_ALTERATIONS for cmd in node.cmds or ()):
+                    self.effects |= ADMIN
+
+    def _other(self, node: Node, when: _When) -> None:
+        match node.kind:
+            case "ColumnRef":
+                last = node.fields[-1]
+                self.columns["*" if last.kind == "A_Star" else last.sval] = None
+            case "A_Indirection":
+                for part in node.indirection or ():
+                    if part.kind in ("String", "A_Star"):
+                        self.columns["*" if part.kind == "A_Star" else part.sval] = None
+            case "FuncCall":
+                self._call(node, when)
+            case "A_Expr":
+                self._operator(strings(node.name), when)
+            case "SubLink":
+                if node.operName:
+                    self._operator(strings(node.operName), when)
+            case "SortBy":
+                if node.useOp:
+                    self._operator(strings(node.useOp), when)
+            case "RangeTableSample":
+                if strings(node.method)[-1] not in _SAMPLING:
+                    self.functions[".".join(strings(node.method))] = None
+                    self.effects |= ANYTHING
+            case "RoleSpec":
+                self.objects[role_name(node)] = None
+            case "ColumnDef":
+                self.columns[node.colname] = None
+            case "IndexElem" | "AlterTableCmd" if node.name:
+                self.columns[node.name] = None
+            case "AccessPriv":
+                self.columns.update(dict.fromkeys(strings(node.cols)))
+            case "JoinExpr":
+                self.columns.update(dict.fromkeys(strings(node.usingClause)))
+            case "OnConflictClause" | "MergeWhenClause":
+                self._assigned(node.targetList)
+            case "VacuumRelation":
+                self.columns.update(dict.fromkeys(strings(node.va_cols)))
+            case _:
+                pass
+
+    def _assigned(self, targets: tuple[Node, ...] | None) -> None:
+        self.columns.update((target.name, None) for target in targets or () if target.name)
+
+    def _call(self, call: Node, when: _When) -> None:
+        effects = effects_of_call(call, self.shadowed)
+        if effects == HARMLESS:
+            return
+        name = function_name(call)
+        self.functions[name] = None
+        if when is _When.RUN or (when is _When.PLANNED and Effect.UNKNOWN in effects):
+            self.effects |= effects
+        if name == "set_config":
+            args: tuple[Node, ...] = call.args or ()
+            setting = constant(args[0]) if args else None
+            self.objects[f"setting:{setting.lower() if setting is not None else '?'}"] = None
+            if setting is None:
+                self.effects |= ANYTHING
+            elif setting.lower() == "standard_conforming_strings":
+                self._strings_setting(constant(args[1]) if len(args) > 1 else None)
+
+    def _operator(self, names: tuple[str, ...], when: _When) -> None:
+        unknown = unknown_operator(names)
+        if unknown is not None:
+            self.functions[unknown] = None
+            if when is not _When.STORED:
+                self.effects |= ANYTHING
+
+    def _setting(self, node: Node) -> None:
+        if str(node.name or "").lower() == "standard_conforming_strings" and node.variant == "VAR_SET_VALUE":
+            values = [constant(arg) or str(arg.ival.ival or 0 if arg.ival else "") for arg in node.args]
+            self._strings_setting(values[0])
+
+    def _strings_setting(self, value: str | None) -> None:
+        if value is None or value.lower() not in _TRUE:
+            # the server would read '\' differently from the grammar here: every later statement could lie
+            self.refusal = "standard_conforming_strings must stay on: statements are read that way"

@@ -1,0 +1,72 @@
+"""Text -> Request, from a cache where it can: by the exact text, else by the shape."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from lockgate.understand.postgresql.effects import read_statement, refused
+from lockgate.understand.postgresql.parsing import MAX_BYTES, Unreadable, parse
+from lockgate.understand.postgresql.shapes import constants_are_free, shape_of
+from lockgate.understand.postgresql.tree import Node
+from lockgate.values.statement import Request, Statement
+
+LANGUAGE = "postgresql"
+
+_SHAPED = "~"
+_REFUSED = "!"
+"""In front of `Request.shape`, so that no three keep the same key: a readable text begins with neither, and is its own
+shape where constants could matter. (`date'x'` has the shape `date$1`, which is also the text of a column's name.)"""
+
+CACHED_CHARACTERS = 8192
+"""Longer texts are judged each time: with 4096 entries the caches stay under some 64 MiB."""
+
+
+class Understanding:
+    """Reads PostgreSQL's SQL. Not for several threads at once.
+
+    `limit` bounds each of the two caches (least recently used goes first), `max_bytes` the UTF-8 length of a text.
+    `functions` are the names of functions outside pg_catalog (`Catalog.functions`): a call by such a name without its
+    schema may be a call of any of them, so it is not known harmless.
+    """
+
+    def __init__(self, limit: int = 4096, max_bytes: int = MAX_BYTES, functions: frozenset[str] = frozenset()) -> None:
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._functions = functions
+        self._texts: OrderedDict[str, Request] = OrderedDict()
+        self._shapes: OrderedDict[str, tuple[Statement, ...]] = OrderedDict()
+
+    def request(self, text: str) -> Request:
+        """All statements of `text`. Never raises: what can't be read is one statement with a `refusal`."""
+        found = self._texts.get(text)
+        if found is not None:
+            self._texts.move_to_end(text)
+            return found
+        shape = shape_of(text)
+        if shape is not None:
+            shape = _SHAPED + shape
+            known = self._shapes.get(shape)
+            if known is not None:
+                self._shapes.move_to_end(shape)
+                return self._remember(Request(LANGUAGE, text, shape, known))
+        try:
+            trees = parse(text, self._max_bytes)
+        except Unreadable as reason:
+            return self._remember(Request(LANGUAGE, text, _REFUSED + text, (refused(str(reason)),)))
+        return self._remember(self._judged(text, shape, tuple(tree.stmt for tree in trees)))
+
+    def _judged(self, text: str, shape: str | None, trees: tuple[Node, ...]) -> Request:
+        statements = tuple(read_statement(tree, self._functions) for tree in trees)
+        if shape is None or not all(constants_are_free(tree, self._functions) for tree in trees):
+            return Request(LANGUAGE, text, text, statements)
+        self._shapes[shape] = statements
+        if len(self._shapes) > self._limit:
+            self._shapes.popitem(last=False)
+        return Request(LANGUAGE, text, shape, statements)
+
+    def _remember(self, request: Request) -> Request:
+        if len(request.text) <= CACHED_CHARACTERS:
+            self._texts[request.text] = request
+            if len(self._texts) > self._limit:
+                self._texts.popitem(last=False)
+        return request
