@@ -15,26 +15,34 @@
 #include "counters.h"
 #include "maps.h"
 
+/*
+ * The compiler may fold loads of two branches into one, from an address chosen before; the verifier wants a context
+ * field to be read at a fixed offset. Nothing is folded across this.
+ */
+static __always_inline __u32 as_is(__u32 value)
+{
+	asm volatile("" : "+r"(value));
+	return value;
+}
+
 /* ctx->remote_port is in network order in the upper half of the word; ctx->local_port is in host order. */
 static __always_inline int flow_of(struct bpf_sock_ops *ctx, struct flow *flow, int is_client)
 {
 	struct address local, remote;
 	__u16 local_port = ctx->local_port, remote_port = bpf_ntohl(ctx->remote_port);
 
-	if (ctx->family == AF_INET6) {
-		local.word[0] = ctx->local_ip6[0];
-		local.word[1] = ctx->local_ip6[1];
-		local.word[2] = ctx->local_ip6[2];
-		local.word[3] = ctx->local_ip6[3];
-		remote.word[0] = ctx->remote_ip6[0];
-		remote.word[1] = ctx->remote_ip6[1];
-		remote.word[2] = ctx->remote_ip6[2];
-		remote.word[3] = ctx->remote_ip6[3];
-		if (is_mapped(&remote)) /* a v6 socket speaking IPv4: its other end may be a v4 socket */
-			local = address_of4(ctx->local_ip4);
+	if (ctx->family == AF_INET6) { /* one that speaks IPv4 has both addresses in the mapped form */
+		local.word[0] = as_is(ctx->local_ip6[0]);
+		local.word[1] = as_is(ctx->local_ip6[1]);
+		local.word[2] = as_is(ctx->local_ip6[2]);
+		local.word[3] = as_is(ctx->local_ip6[3]);
+		remote.word[0] = as_is(ctx->remote_ip6[0]);
+		remote.word[1] = as_is(ctx->remote_ip6[1]);
+		remote.word[2] = as_is(ctx->remote_ip6[2]);
+		remote.word[3] = as_is(ctx->remote_ip6[3]);
 	} else if (ctx->family == AF_INET) {
-		local = address_of4(ctx->local_ip4);
-		remote = address_of4(ctx->remote_ip4);
+		local = address_of4(as_is(ctx->local_ip4));
+		remote = address_of4(as_is(ctx->remote_ip4));
 	} else {
 		return 0;
 	}

@@ -87,9 +87,12 @@ class Gate:
 
     def close(self) -> None:
         for process in self._started:
-            if process.stdin and not process.stdin.closed:
-                process.kill()
-                process.communicate()
+            process.kill()
+            if process.stdin:
+                process.stdin.close()
+            if process.stdout:
+                process.stdout.close()
+            process.wait()
         self.interceptor.close()
         self.four.close()
         self.six.close()

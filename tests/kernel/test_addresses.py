@@ -148,9 +148,9 @@ def test_what_is_not_an_address_is_refused_at_once() -> None:
 
 def test_the_host_s_own_resolver_is_asked() -> None:
     assert "127.0.0.1" in resolve_host("localhost")
-    book = AddressBook([store("nothing.invalid:5432", "x" * 70 + ".invalid:5432")])
+    book = AddressBook([store("nothing.invalid:5432")])
     assert not book.refresh()
-    assert len(book.problems) == 2
+    assert "nothing.invalid can't be resolved" in book.problems[0]
 
 
 def test_a_mapped_address_is_the_address_it_stands_for() -> None:

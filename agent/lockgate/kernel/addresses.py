@@ -90,7 +90,7 @@ class AddressBook:
         known = self._seen.setdefault(name, {})
         try:
             answers = [network for answer in self._resolve(name) if (network := literal(answer))]
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label no resolver takes
+        except OSError as error:
             kept = f"{len(known)} addresses known before are kept" if known else "nothing is intercepted for it yet"
             return [f"{name} can't be resolved ({error}); {kept}"]
         for answer in answers:
