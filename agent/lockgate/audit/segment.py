@@ -34,10 +34,11 @@ HEADER_LIMIT = 4096
 """No header is longer: a host's name has at most 63 bytes."""
 
 _FRAME = struct.Struct(">II")
+_pack_frame = _FRAME.pack
 FRAME_BYTES = _FRAME.size
 
 # fixarray of 2; fixext 8 of type 0: EventTime, seconds and nanoseconds (Forward Protocol v1)
-_ENTRY = struct.Struct(">BBBII")
+_pack_entry = struct.Struct(">BBBII").pack
 _SECOND = 1_000_000_000
 
 
@@ -68,7 +69,7 @@ def file_name(first: int) -> str:
 def encode_header(header: Header) -> bytes:
     """The beginning of a segment's file."""
     payload = msgspec.msgpack.encode(header)
-    return MAGIC + _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return MAGIC + _pack_frame(len(payload), zlib.crc32(payload)) + payload
 
 
 def read_header(data: bytes) -> tuple[Header, int]:
@@ -90,8 +91,8 @@ def read_header(data: bytes) -> tuple[Header, int]:
 def encode_frame(record: bytes, time: int) -> bytes:
     """A frame of one record; `time` in nanoseconds since the epoch (its seconds are cut to 32 bits, as Forward has)."""
     seconds, nanoseconds = divmod(time, _SECOND)
-    payload = _ENTRY.pack(0x92, 0xD7, 0x00, seconds & 0xFFFFFFFF, nanoseconds) + record
-    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    payload = _pack_entry(0x92, 0xD7, 0x00, seconds & 0xFFFFFFFF, nanoseconds) + record
+    return _pack_frame(len(payload), zlib.crc32(payload)) + payload
 
 
 def frame_length(data: bytes) -> int:
