@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,17 @@ def opened(folder: Path, settings: SpoolSettings = SMALL, clock: Clock | None = 
         yield spool
     finally:
         spool.close()
+
+
+@contextmanager
+def files_no_larger_than(limit: int) -> Iterator[None]:
+    """A write beyond `limit` bytes into a file is cut short, as on a disk that fills up in the middle of it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def begin(number: int, text: str = "select 1") -> dict[str, Any]:

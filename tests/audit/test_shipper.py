@@ -18,8 +18,7 @@ from lockgate.audit.chain import verify
 from lockgate.audit.shipper import Shipper
 from lockgate.audit.spool import Spool
 from lockgate.config import SpoolSettings
-from tests.audit.spooling import HOST, KEY, SMALL, begin, end, on_disk, opened, put, segments
-from tests.audit.test_spool import files_no_larger_than
+from tests.audit.spooling import HOST, KEY, SMALL, begin, end, files_no_larger_than, on_disk, opened, put, segments
 from tests.support.forward import Answer, ForwardServer
 
 

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import resource
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,21 @@ from lockgate.audit.chain import Head, start, step
 from lockgate.audit.record import MAX_RECORD_BYTES
 from lockgate.audit.spool import Spool, SpoolError, SpoolFull
 from lockgate.config import SpoolSettings
-from tests.audit.spooling import HOST, KEY, SMALL, Clock, begin, end, ids, on_disk, opened, put, segments, verified
-
-
-@contextmanager
-def files_no_larger_than(limit: int) -> Iterator[None]:
-    """A write beyond `limit` bytes into a file is cut short, as on a disk that fills up in the middle of it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from tests.audit.spooling import (
+    HOST,
+    KEY,
+    SMALL,
+    Clock,
+    begin,
+    end,
+    files_no_larger_than,
+    ids,
+    on_disk,
+    opened,
+    put,
+    segments,
+    verified,
+)
 
 
 def fill(spool: Spool, kind: Callable[[int], dict[str, Any]]) -> int:
