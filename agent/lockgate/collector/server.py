@@ -7,18 +7,15 @@ import contextlib
 import logging
 import signal
 import socket
-import sys
-import time
 from collections.abc import Iterator
 from types import TracebackType
 
-import msgspec
 import uvicorn
 
 from lockgate.collector.api import Api
 from lockgate.collector.ingest import Ingest
 from lockgate.collector.metrics import Numbers
-from lockgate.collector.store import Store, database
+from lockgate.collector.store import Store, StoreError, database
 from lockgate.collector.writer import Writer
 from lockgate.config import CollectorFile, split_address
 
@@ -29,14 +26,18 @@ BACKLOG = 1024
 log = logging.getLogger(__name__)
 
 
-class CannotListen(Exception):
+class StartError(Exception):
+    """The collector can't start; the message says what of its configuration is in the way."""
+
+
+class CannotListen(StartError):
     """An address of the configuration can't be listened on."""
 
 
 class Server:
     """`async with Server(settings) as server:` serves; `forward` and `http` are the addresses it listens on.
 
-    Raises StoreError when the store can't be opened, CannotListen when an address is taken.
+    Raises StartError when the store can't be opened or an address is taken.
     """
 
     def __init__(self, settings: CollectorFile) -> None:
@@ -45,7 +46,11 @@ class Server:
 
     async def __aenter__(self) -> Server:
         settings = self._settings
-        self._writer = Writer(await asyncio.to_thread(Store, database(settings.state_dir)))
+        try:
+            store = await asyncio.to_thread(Store, database(settings.state_dir))
+        except StoreError as error:
+            raise StartError(f"collector.state_dir: {error}") from error
+        self._writer = Writer(store)
         self._ingest = Ingest(self._writer)
         try:
             listening = await self._listen()
@@ -58,6 +63,7 @@ class Server:
             uvicorn.Config(
                 self._api.app,
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 lifespan="off",
                 ws="none",
@@ -103,7 +109,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def run(settings: CollectorFile) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises StoreError, CannotListen."""
+    """Serves until SIGTERM or SIGINT, then drains. Raises StartError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -120,29 +126,3 @@ async def run(settings: CollectorFile) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and the traceback of an error."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = {
-            "time": f"{moment}.{int(record.msecs):03}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
-
-
-def log_to_stderr() -> None:
-    """Sends everything from INFO up to stderr as JsonLines."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
