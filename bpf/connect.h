@@ -109,6 +109,9 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct targ
 	target = bpf_map_lookup_elem(&targets, wanted);
 	if (!target)
 		return ALLOW;
+	/* Its SYN would leave by that device for 127.0.0.1 and be waited for. To unbind it is not ours to do. */
+	if (ctx->sk->bound_dev_if > LOOPBACK_IFINDEX)
+		return reject(REJECTED_DEVICE);
 	*listener = is_mapped(&wanted->address) ? address_of4(LOOPBACK4) : loopback6();
 	if (reject_without_agent(ctx, listener, target->listener_port))
 		return REJECT;

@@ -9,6 +9,7 @@ enum counter {
 	EXEMPT,
 	/* rejected connects */
 	REJECTED_STORAGE,  /* no memory for the origin */
+	REJECTED_DEVICE,   /* the socket is bound to a network device: it can't reach loopback */
 	REJECTED_ABSENT,   /* nobody listens: the agent is gone */
 	REJECTED_IMPOSTOR, /* someone else listens on the agent's port */
 	/* the origin's way to the accepted socket; each failure ends in "no origin" */

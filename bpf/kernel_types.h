@@ -17,6 +17,7 @@
 #define SOCK_STREAM 1
 #define IPPROTO_TCP 6
 #define ECONNREFUSED 111
+#define LOOPBACK_IFINDEX 1
 
 #define RELOCATED __attribute__((preserve_access_index))
 

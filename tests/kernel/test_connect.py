@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -285,6 +286,21 @@ def test_a_socket_connected_again_by_another_process_is_that_process_s(gate: Gat
 # --- nobody behind the gate, or the wrong one
 
 
+def test_a_socket_with_an_address_of_its_own_is_redirected(gate: Gate) -> None:
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    script = """
+        listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+        open(sys.argv[2], 'w').write('0')
+        os.system('ip link add d0 type veth peer name d1 && ip addr add 192.0.2.5/24 dev d0 && ip link set d0 up')
+        s = socket.socket(); s.settimeout(5); s.bind(('192.0.2.5', 0))
+        say(errno=s.connect_ex(('192.0.2.9', 5432)), peer=s.getpeername(), local=s.getsockname())
+    """
+    procs = gate.tree.hierarchy.directory(gate.tree.apps) / "cgroup.procs"
+    answer = json.loads(run_in(gate.tree.agent, isolated(python(script, gate.port, procs))).stdout)
+    assert (answer["errno"], answer["peer"], answer["local"][0]) == (0, ["192.0.2.9", 5432], "192.0.2.5")
+    assert gate.count("adopted") == 1
+
+
 @pytest.mark.parametrize("address", ["10.9.8.7", "::ffff:10.9.8.7", "fd99::7"])
 def test_nobody_listening_is_connection_refused(gate: Gate, quiet_port: int, address: str) -> None:
     gate.interceptor.set_targets([Target(None, 5432, 0, quiet_port)])
@@ -334,6 +350,26 @@ def test_no_memory_for_the_origin_rejects_the_connect(gate: Gate) -> None:
     assert f'"errno": {errno.EPERM}' in done.stdout, done.stderr
     assert gate.count("rejected_storage") == 1
     assert gate.count("redirected") == 0
+
+
+def test_a_socket_bound_to_a_device_is_rejected_at_once_and_to_loopback_redirected(gate: Gate) -> None:
+    """Its SYN would leave the host by that device, addressed to 127.0.0.1, and the application would wait for long."""
+    gate.interceptor.set_targets([gate.target(None, 5432)])
+    script = """
+        listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+        open(sys.argv[2], 'w').write('0')
+        os.system('ip link add d0 type veth peer name d1 && ip link set d0 up')
+        def dial(device):
+            s = socket.socket(); s.settimeout(5)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+            return s.connect_ex(('10.9.8.7', 5432))
+        say(device=dial(b'd0'), loopback=dial(b'lo'))
+    """
+    procs = gate.tree.hierarchy.directory(gate.tree.apps) / "cgroup.procs"
+    done = run_in(gate.tree.agent, isolated(python(script, gate.port, procs)))
+    answer = json.loads(done.stdout)
+    assert (answer["device"], answer["loopback"]) == (errno.EPERM, 0)
+    assert (gate.count("rejected_device"), gate.count("redirected")) == (1, 1)
 
 
 def test_two_hundred_connects_of_ten_processes_at_once_each_have_their_own_origin(gate: Gate) -> None:

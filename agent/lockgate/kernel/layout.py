@@ -13,6 +13,7 @@ COUNTERS = (
     "redirected",
     "exempt",
     "rejected_storage",
+    "rejected_device",
     "rejected_absent",
     "rejected_impostor",
     "published",
