@@ -117,7 +117,7 @@ class Document:
 
     def _misfit(self, kind: object, text: str) -> ConfigError:
         """msgspec's `what - at $.a[0].b` in words of the file."""
-        message, _, path = text.partition(" - at `")
+        message, _, path = text.rpartition(" - at `") if text.endswith("`") and " - at `" in text else (text, "", "")
         where, value = self._steps(path.rstrip("`"))
         if unknown := re.search(r"unknown field `(.*)`", message, re.DOTALL):
             near = difflib.get_close_matches(unknown[1], _names(kind, where), n=1)
@@ -136,13 +136,18 @@ class Document:
         value = self.data
         for name, index in _STEP.findall(path.removeprefix("$")):
             step: str | int = name or (int(index) if index != "..." else _odd(value))
+            try:
+                value = value[step]
+            except (LookupError, TypeError):
+                # a key of the file that itself reads like the end of such a message
+                break
             steps.append(step)
-            value = value[step]
         return steps, value
 
 
-def _odd(value: dict[str, Any]) -> str:
-    return next(key for key, found in value.items() if not isinstance(found, str))
+def _odd(value: object) -> str:
+    pairs = value.items() if isinstance(value, dict) else ()
+    return next((key for key, found in pairs if not isinstance(found, str)), "")
 
 
 def _names(kind: object, where: Where) -> list[str]:

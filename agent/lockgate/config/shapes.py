@@ -26,7 +26,7 @@ _ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
 _OWNER: Final = r"(?:[^/\s]+/)?"
 _FORMS: Final = {
     "unit": (
-        re.compile(rf"{_OWNER}[^/\s]+\.(?:service|scope|socket|mount|swap)"),
+        re.compile(rf"{_OWNER}[A-Za-z0-9:_.\\@-]+\.(?:service|scope|socket|mount|swap)"),
         "a unit's full name, such as billing.service or user@1000.service/a.service",
     ),
     "container": (re.compile(rf"{_OWNER}[0-9a-f]{{64}}"), "a container's full id (64 hexadecimal digits)"),
