@@ -81,7 +81,11 @@ class Asked:
     """A request that is about to run.
 
     `candidates` are further requests that it may turn out to run (SQL `EXECUTE name`, `FETCH cursor`): all must pass.
-    `parameters` gives the bound values (None for NULL) and is only worth calling when somebody has to approve them.
+    The request itself is among them when its text both makes and uses a name. Which statement of a candidate is meant
+    is told by that statement's `makes`; a candidate without one was named by the protocol and has a single statement.
+    `parameters` gives the bound values (None for NULL) and is only worth calling when somebody has to approve them; it
+    raises ProtocolError for a message nobody can read, in which case the session ends of itself. `formats` are their
+    format codes as Bind has them: a count and the codes, two bytes each, and whatever stands behind.
     """
 
     request: Request
@@ -117,7 +121,12 @@ class Gate(Protocol):
         """The request is about to run. None: wait for `Session.resume`. A ruling without refusal has been recorded."""
 
     def settle(self, run: Run) -> None:
-        """The run has ended: `outcome` is completed, error, skipped, refused or disconnected."""
+        """The run has ended, told once a run. `outcome` is one of
+
+        completed; error (`run.error` has the code, also when the result could not be masked); skipped (the server met
+        an error before it, so it did not run); closed (bound but never run, or not to its end); disconnected (a side
+        went away first); broken (the protocol was).
+        """
 
     def key(self, process: int, secret: bytes) -> None:
         """The upstream gave this connection its cancellation key."""

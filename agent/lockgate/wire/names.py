@@ -7,14 +7,19 @@ for at the time the server reads the second message, and a run must be judged on
 - messages between two synchronisation points (a *segment*) run in order and stop at the first error, so a name used
   in the segment that made it stands for that value alone: had the making failed, the use would be skipped;
 - a making that the server confirmed is the only value.
+
+A making by text (`PREPARE`, `DECLARE`) belongs to no segment: when it fails, what stands behind it may run anyway.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
+
+NO_SEGMENT: Final = -1
+"""The segment of what is not sure to be skipped when something before it fails. It narrows nothing, not even itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +30,7 @@ class Entry(Generic[V]):
     value: V | None
     segment: int
     confirmed: bool = False
+    doubted: bool = False
 
 
 class Names(Generic[V]):
@@ -50,17 +56,18 @@ class Names(Generic[V]):
             entries.append(entry)
         return entry
 
-    def confirm(self, entry: Entry[V]) -> None:
-        """The server did what `entry` says: whatever was before is gone, what came after stays open."""
+    def confirm(self, entry: Entry[V]) -> list[V]:
+        """The server did what `entry` says: what was before is gone (and returned), what came after stays open."""
         entry.confirmed = True
         entries = self._entries.get(entry.name)
         if entries is None or entry not in entries:
-            return
-        later = entries[entries.index(entry) :]
-        if entry.value is None and len(later) == 1:
+            return []
+        place = entries.index(entry)
+        if entry.value is None and place == len(entries) - 1:
             del self._entries[entry.name]
         else:
-            self._entries[entry.name] = later
+            self._entries[entry.name] = entries[place:]
+        return [old.value for old in entries[:place] if old.value is not None]
 
     def withdraw(self, entry: Entry[V]) -> None:
         """The server refused or skipped it: the name stands for what it stood for before."""
@@ -70,13 +77,20 @@ class Names(Generic[V]):
             if not entries:
                 del self._entries[entry.name]
 
+    def doubt(self, entry: Entry[V]) -> None:
+        """The server answered with an error, but may have done it first: it stays one of the values."""
+        entry.doubted = True
+        entries = self._entries.get(entry.name)
+        if entries is not None and entry in entries:
+            entries[:] = [e for e in entries if e is entry or not (e.doubted and e.value == entry.value)]
+
     def candidates(self, name: str, segment: int) -> list[V]:
         """Everything `name` may stand for when a message of `segment` is read. Empty: the server has no such name."""
         found: list[V] = []
         for entry in reversed(self._entries.get(name, ())):
             if entry.value is not None:
                 found.append(entry.value)
-            if entry.confirmed or entry.segment == segment:
+            if entry.confirmed or entry.segment == segment != NO_SEGMENT:
                 break
         return found
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Gate, Refusal, Run
 from lockgate.wire.names import Entry, Names
 
-NAMES = 10_000
+NAMES: Final = 10_000
 """Prepared statements, and portals, of one connection. PostgreSQL has no bound; pgbouncer tracks 200 by default."""
 
-IDLE, IN_TRANSACTION, FAILED = b"ITE"
+PENDING: Final = 10_000
+"""Answers the server may owe at once; then the client waits. More than an unflushed server can keep to itself: its
+send buffer (8 KiB, PQ_SEND_BUFFER_SIZE) holds 1638 answers of the least size."""
+
+IDLE: Final = ord("I")
+IN_TRANSACTION: Final = ord("T")
 
 
 class Owed(Enum):
@@ -30,15 +36,37 @@ class Owed(Enum):
     REFUSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
+# bound once: looking a member up in its Enum costs more than the rest of a comparison
+QUERY: Final = Owed.QUERY
+PARSE: Final = Owed.PARSE
+BIND: Final = Owed.BIND
+DESCRIBE: Final = Owed.DESCRIBE
+EXECUTE: Final = Owed.EXECUTE
+CLOSE: Final = Owed.CLOSE
+SYNC: Final = Owed.SYNC
+REFUSED_QUERY: Final = Owed.REFUSED_QUERY
+REFUSED: Final = Owed.REFUSED
+
+UNREADABLE: Final = object()
+"""The plan of a result whose rows must not leave: it could not be masked, or the server said that there is none."""
+
+
+@dataclass(slots=True, eq=False)
 class Portal:
-    """A bound statement: `name` as bytes for messages of our own, `run` its one execution."""
+    """A bound statement: `name` as bytes for messages of our own, `run` its one execution.
+
+    `judged` are the requests that a statement which uses a name (`EXECUTE a`) was judged with: the name may have been
+    given to another one by the time the portal runs. None when it uses none.
+    """
 
     name: bytes
     run: Run
+    judged: tuple[Request, ...] | None = None
+    described: bool = False
+    """Whether a Describe of it was sent."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Awaited:
     """An answer the server owes. `ours` marks a message that the client never sent: its answer is kept from it."""
 
@@ -50,29 +78,16 @@ class Awaited:
     ours: bool = False
     makes: tuple[tuple[Names[Request], Entry[Request]], ...] = ()
     """Names that SQL text makes (PREPARE, DECLARE)."""
+    failed: bool = False
+    """Whether the server answered it with an error."""
 
 
 class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
-    __slots__ = (
-        "authenticated",
-        "barrier",
-        "copying_in",
-        "cursors",
-        "discarding",
-        "gate",
-        "muted",
-        "open_runs",
-        "pending",
-        "portals",
-        "ready",
-        "segment",
-        "segment_open",
-        "statements",
-        "status",
-        "utf8",
-    )
+    __slots__ = ("authenticated", "barrier", "copying_in", "copying_out", "cursors", "discarding", "encoding_moved",
+                 "gate", "held", "muted", "open_runs", "pending", "portals", "ready", "segment", "segment_open",
+                 "statements", "status", "unreported", "utf8", "veiled", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -80,7 +95,8 @@ class Conversation:
         self.statements: Names[Request] = Names(NAMES)
         self.portals: Names[Portal] = Names(NAMES)
         self.cursors: Names[Request] = Names(NAMES)
-        self.open_runs: list[Run] = []
+        self.open_runs: dict[int, Run] = {}
+        """By identity, in the order of their beginning."""
         self.status = IDLE
         self.authenticated = False
         """Whether the server said AuthenticationOk: what the client sends from here on is read as statements."""
@@ -92,10 +108,23 @@ class Conversation:
         self.discarding = False
         """Whether client messages are dropped until Sync, as the server does after an error."""
         self.muted = False
-        """Whether an error of ours stands for the server's messages until ReadyForQuery: they are kept from the client."""
+        """Whether an error of ours stands for the server's messages until ReadyForQuery: kept from the client."""
         self.copying_in = False
+        self.copying_out = False
+        self.held: Awaited | None = None
+        """A COPY on its way. The server may turn to reading copied data and ignore a Sync, or fail and heed it: until
+        it has said which, nothing may stand behind."""
         self.barrier: Run | None = None
-        self.utf8 = True
+        self.unreported = False
+        """Whether a barrier ran since the last ReadyForQuery: PostgreSQL 14 and later report settings only then."""
+        self.utf8 = False
+        """Whether the server last reported client_encoding UTF8."""
+        self.encoding_moved = False
+        """Whether it ever reported another: then the end of a transaction may bring that back."""
+        self.wary = True
+        """Whether any of the three above makes texts that aren't plain ASCII doubtful."""
+        self.veiled = False
+        """Whether masked columns were read in the transaction: errors and notices may quote them."""
 
     @property
     def idle(self) -> bool:
@@ -104,7 +133,7 @@ class Conversation:
 
     def begin(self, run: Run) -> None:
         """`run` is on its way to the server."""
-        self.open_runs.append(run)
+        self.open_runs[id(run)] = run
 
     def lift(self, run: Run) -> None:
         """`run` has been answered for now: texts behind it may be read."""
@@ -117,21 +146,38 @@ class Conversation:
             return
         run.settled = True
         run.outcome = outcome
-        self.open_runs.remove(run)
-        self.lift(run)
+        del self.open_runs[id(run)]
+        if self.barrier is run:
+            self.barrier = None
+        if run.ruling.masking is not None:
+            self.veiled = True
         self.gate.settle(run)
+
+    def close(self, run: Run) -> None:
+        """The portal of `run` is gone; it may not have come to its end."""
+        self.settle(run, "completed" if run.tag is not None else "closed")
 
     def settle_all(self, outcome: str) -> None:
         """Every run that has not ended ends now."""
-        for run in list(self.open_runs):
-            self.settle(run, "completed" if run.tag is not None and outcome == "closed" else outcome)
+        for run in list(self.open_runs.values()):
+            self.settle(run, outcome)
 
     def skip_to_sync(self, error: str | None) -> None:
         """The server answered an extended-protocol message with an error and now reads on to the next Sync."""
         first = True
-        while self.pending and self.pending[0].owed is not Owed.SYNC:
+        while self.pending and self.pending[0].owed is not SYNC:
             awaited = self.pending.popleft()
-            self.withdraw(awaited)
+            if awaited is self.held:
+                self.held = None
+            if awaited.statement is not None:
+                self.statements.withdraw(awaited.statement)
+            if awaited.portal is not None:
+                self.portals.withdraw(awaited.portal)
+            for names, entry in awaited.makes:
+                if first:
+                    names.doubt(entry)
+                else:
+                    names.withdraw(entry)
             if awaited.run is not None:
                 if first:
                     awaited.run.error = error
@@ -140,17 +186,17 @@ class Conversation:
         if not self.pending:
             self.discarding = True
 
-    def withdraw(self, awaited: Awaited) -> None:
-        """What `awaited` would have named stays as it was."""
-        if awaited.statement is not None:
-            self.statements.withdraw(awaited.statement)
-        if awaited.portal is not None:
-            self.portals.withdraw(awaited.portal)
-        for names, entry in awaited.makes:
-            names.withdraw(entry)
+    def sync_awaited(self) -> bool:
+        """Whether a Sync is on its way: the server's skipping, or holding back of reports, ends there."""
+        return any(awaited.owed is SYNC for awaited in self.pending)
 
-    def made(self, awaited: Awaited) -> None:
-        """The server ran `awaited` without an error. Of several statements in one text that is not known of each."""
-        if awaited.run is not None and len(awaited.run.request.statements) == 1:
-            for names, entry in awaited.makes:
-                names.confirm(entry)
+    def ready_awaited(self) -> bool:
+        """Whether a ReadyForQuery is on its way: what is uncertain now may be known then."""
+        return any(awaited.owed in _ENDED_BY_READY for awaited in self.pending)
+
+    def weigh(self) -> None:
+        """How texts are to be read may have changed."""
+        self.wary = self.unreported or self.encoding_moved or not self.utf8
+
+
+_ENDED_BY_READY: Final = frozenset((QUERY, SYNC, REFUSED_QUERY))

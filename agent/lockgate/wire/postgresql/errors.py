@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql.frames import frame, parse_error
 
@@ -20,10 +22,17 @@ IO_ERROR = "58030"
 INTERNAL_ERROR = "XX000"
 TOO_MANY_CONNECTIONS = "53300"
 
-VALUELESS_CLASSES = frozenset(("00", "01", "02", "08", "0A", "25", "26", "34", "40", "42", "53", "54", "57", "58"))
-"""SQLSTATE classes whose message names objects and states, never values of rows."""
+_VALUELESS_CLASSES: Final = frozenset(("23", "25", "26", "40"))
+"""SQLSTATE classes whose messages name constraints and states, never values: those are in DETAIL."""
 
-WITHHELD = "the statement failed; its message is withheld because it may quote masked columns"
+_VALUELESS_CODES: Final = frozenset((INSUFFICIENT_PRIVILEGE, QUERY_CANCELED, ADMIN_SHUTDOWN, "53200", "53300", "55P03",
+                                     "57P02", "57P03", "57P05"))  # fmt: skip
+"""Single conditions of that kind. Not class 42: `ssn::regclass` says 'relation "123-45-6789" does not exist'."""
+
+_NAMES: Final = "PstcdnFLR"
+"""Fields that quote nothing: the position, names of schema objects, the place in PostgreSQL's source."""
+
+WITHHELD = "the message is withheld because it may quote masked columns"
 
 
 def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
@@ -44,12 +53,16 @@ def notice_response(message: str, hint: str | None = None) -> bytes:
 def without_values(kind: bytes, payload: bytes) -> bytes:
     """An ErrorResponse or NoticeResponse rewritten so that no value of a row can be in it.
 
-    DETAIL, CONTEXT and the internal query always go; the message stays only in classes that never quote values.
+    DETAIL, HINT, CONTEXT and the internal query always go. The message stays where it is about the client's own text
+    (it has a position in it, which errors met while running never do) or of a kind that quotes no values.
     """
     fields = parse_error(payload)
-    code = fields.get("C", "XX000")
-    message = fields.get("M", "") if code[:2] in VALUELESS_CLASSES and kind == b"E" else WITHHELD
-    return frame(kind, _fields(fields.get("V") or fields.get("S") or "ERROR", code, message, None, None))
+    code = fields.get("C", INTERNAL_ERROR)
+    severity = fields.get("V") or fields.get("S") or "ERROR"
+    telling = "P" in fields or code[:2] in _VALUELESS_CLASSES or code in _VALUELESS_CODES
+    message = fields.get("M", "") if telling and kind == b"E" else WITHHELD
+    kept = b"".join(f"{name}{fields[name]}\0".encode() for name in _NAMES if name in fields)
+    return frame(kind, _fields(severity, code, message, None, None)[:-1] + kept + b"\0")
 
 
 def _fields(severity: str, code: str, message: str, detail: str | None, hint: str | None) -> bytes:

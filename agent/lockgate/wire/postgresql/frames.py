@@ -20,7 +20,8 @@ STARTUP_BYTES = 10_000
 """The largest start-up packet: PostgreSQL's own bound, MAX_STARTUP_PACKET_LENGTH."""
 
 _INT32 = struct.Struct("!i")
-_INT16 = struct.Struct("!h")
+_UINT16 = struct.Struct("!H")
+_COLUMN = struct.Struct("!IhIhih")
 _HEAD = struct.Struct("!ci")
 
 
@@ -75,9 +76,12 @@ def cancel_request(process: int, secret: bytes) -> bytes:
 
 
 def negotiate_protocol_version(unknown: Sequence[str]) -> bytes:
-    """ "I speak 3.0 and don't know these options": NegotiateProtocolVersion."""
+    """ "I speak 3.0 and don't know these options": NegotiateProtocolVersion.
+
+    The version is whole, as PostgreSQL sends it (`SendNegotiateProtocolVersion`): libpq 18 refuses a bare minor.
+    """
     names = b"".join(name.encode() + b"\0" for name in unknown)
-    return frame(b"v", _INT32.pack(0) + _INT32.pack(len(unknown)) + names)
+    return frame(b"v", _INT32.pack(PROTOCOL_3) + _INT32.pack(len(unknown)) + names)
 
 
 def query(text: str) -> bytes:
@@ -116,11 +120,11 @@ def parse_fields(payload: bytes) -> list[Field]:
     """The columns of a RowDescription's payload. Raises ProtocolError."""
     fields: list[Field] = []
     try:
-        (count,) = _INT16.unpack_from(payload, 0)
+        (count,) = _UINT16.unpack_from(payload, 0)
         offset = 2
         for _ in range(count):
             name, offset = cstring(payload, offset)
-            table, number, kind, _, modifier, fmt = struct.unpack_from("!IhIhih", payload, offset)
+            table, number, kind, _, modifier, fmt = _COLUMN.unpack_from(payload, offset)
             offset += 18
             fields.append(Field(name.decode("utf-8", "replace"), table, number, kind, fmt, modifier))
     except struct.error:
@@ -133,27 +137,30 @@ def parse_fields(payload: bytes) -> list[Field]:
 def parse_parameters(payload: bytes, start: int) -> tuple[bytes, list[bytes | None]]:
     """The format codes (raw, two bytes each) and the values of a Bind, from behind its two names.
 
-    Raises ProtocolError.
+    Raises ProtocolError, also when the result formats that follow don't end where the message does.
     """
+    values: list[bytes | None] = []
     try:
-        (formats,) = _INT16.unpack_from(payload, start)
+        (formats,) = _UINT16.unpack_from(payload, start)
         offset = start + 2 + 2 * formats
         codes = payload[start + 2 : offset]
-        (count,) = _INT16.unpack_from(payload, offset)
+        (count,) = _UINT16.unpack_from(payload, offset)
         offset += 2
-        values: list[bytes | None] = []
         for _ in range(count):
             (length,) = _INT32.unpack_from(payload, offset)
             offset += 4
-            if length < 0:
+            if length == -1:
                 values.append(None)
                 continue
-            if offset + length > len(payload):
-                raise ProtocolError("Bind is cut short")
+            if not 0 <= length <= len(payload) - offset:
+                raise ProtocolError("Bind holds a value of an impossible length")
             values.append(payload[offset : offset + length])
             offset += length
+        (results,) = _UINT16.unpack_from(payload, offset)
     except struct.error:
         raise ProtocolError("Bind is cut short") from None
+    if offset + 2 + 2 * results != len(payload):
+        raise ProtocolError("Bind has bytes left over, or too few")
     return codes, values
 
 

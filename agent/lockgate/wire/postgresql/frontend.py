@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
-from lockgate.values.statement import Effect, Request, Statement
+from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, ProtocolError, Refusal, Ruling, Run
-from lockgate.wire.names import Entry, Names
+from lockgate.wire.names import NO_SEGMENT
 from lockgate.wire.postgresql import errors, frames
-from lockgate.wire.postgresql.conversation import Awaited, Conversation, Owed, Portal
+from lockgate.wire.postgresql.conversation import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    IDLE,
+    PARSE,
+    PENDING,
+    QUERY,
+    REFUSED,
+    REFUSED_QUERY,
+    SYNC,
+    UNREADABLE,
+    Awaited,
+    Conversation,
+    Portal,
+)
+from lockgate.wire.postgresql.reading import read
+from lockgate.wire.postgresql.references import NOBODYS, Refused, candidates, copies, make, makes, plain, wire_name
 
 TERMINATE: Final = ord("X")
-SYNC: Final = ord("S")
+SYNCHRONISE: Final = ord("S")
 
-_NO_SEGMENT: Final = -1
-"""SQL text that makes or uses names runs in the middle of anything: nothing about its order is certain."""
-
-_REFUSED_TEXT = "refused by lockgate"
-"""Not SQL in any version, and no portal's name: the server's own error keeps its state what it would have been."""
-
-
-V = TypeVar("V")
+_LENGTH: Final = struct.Struct("!I")
+_TEXTS: Final = frozenset(b"QP")
+_IN_COPY: Final = frozenset(b"dcfHSX")
+_BARE_BYTES: Final = 5
 
 
 class Frontend:
@@ -35,7 +50,7 @@ class Frontend:
         self._conversation = conversation
         self._limit = limit
         self._in = bytearray()
-        self._parked: Callable[[Ruling], None] | None = None
+        self._parked: tuple[Request, Callable[[Ruling], None]] | None = None
         self.out: list[bytes] = []
         self.back: list[bytes] = []
         self.closed = False
@@ -51,70 +66,111 @@ class Frontend:
         return len(self._in)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Take bytes from the client. Raises ProtocolError."""
-        self._in += data
-        self.pump()
-
-    def resume(self, ruling: Ruling) -> None:
-        """The ruling on the request that waits; what came behind it follows. Raises ProtocolError."""
-        parked, self._parked = self._parked, None
-        if parked is None:
-            raise RuntimeError("nothing waits for a ruling")
-        parked(ruling)
-        self.pump()
+        """Take bytes from the client; none of `data` is kept. Raises ProtocolError."""
+        if self._in:
+            self._in += data
+            self.pump()
+            return
+        done = self._handle(data)
+        if done < len(data):
+            self._in += data[done:]
 
     def pump(self) -> None:
         """Go on with what has arrived until something has to be waited for. Raises ProtocolError."""
-        pos, buf = 0, self._in
-        try:
-            while self._parked is None and not self.closed and len(buf) - pos >= 5 and self._conversation.ready:
-                length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
-                if length < 4 or length > self._limit:
-                    raise ProtocolError(f"message of {length} bytes: the bound is {self._limit}")
-                total = length + 1
-                if len(buf) - pos < total:
-                    break
-                message = bytes(buf[pos : pos + total])
-                if not self._message(message):
-                    break
-                pos += total
-        finally:
-            del buf[:pos]
+        del self._in[: self._handle(self._in)]
 
-    def _message(self, message: bytes) -> bool:
-        """Handle one message. False leaves it where it is, to be tried again when the server has answered more."""
-        kind = message[0]
+    def resume(self, ruling: Ruling) -> None:
+        """The ruling on the request that waits; what came behind it follows. Raises ProtocolError."""
+        if self._parked is None:
+            raise RuntimeError("nothing waits for a ruling")
+        (request, go), self._parked = self._parked, None
+        if not self._conversation.discarding:
+            go(ruling)
+        elif ruling.refusal is None:
+            # while it waited, the server met an error before it: it would be skipped
+            self._moot(request, ruling, "skipped")
+        self.pump()
+
+    def drop(self, ruling: Ruling) -> None:
+        """The ruling on the request that waits, whose connection is over."""
+        if self._parked is not None:
+            (request, _), self._parked = self._parked, None
+            if ruling.refusal is None:
+                self._moot(request, ruling, "disconnected")
+
+    def _moot(self, request: Request, ruling: Ruling, outcome: str) -> None:
+        self._conversation.gate.settle(Run(request, ruling, outcome=outcome, settled=True))
+
+    def _handle(self, buf: bytes | bytearray | memoryview) -> int:
+        """Handle messages from the start of `buf`; how many bytes of it are done with."""
         conversation = self._conversation
-        if conversation.discarding and kind not in (SYNC, TERMINATE):
-            return True
-        if conversation.copying_in and kind not in _IN_COPY:
-            raise ProtocolError(f"message {chr(kind)!r} in the middle of COPY FROM STDIN")
+        pos, end = 0, len(buf)
+        while end - pos >= 5 and self._parked is None and not self.closed:
+            if (conversation.held is not None and not conversation.copying_in) or not conversation.ready:
+                break
+            length: int = _LENGTH.unpack_from(buf, pos + 1)[0]
+            if length < 4 or length > self._limit:
+                raise ProtocolError(f"message of {length} bytes: the bound is {self._limit}")
+            total = length + 1
+            if end - pos < total:
+                break
+            kind = buf[pos]
+            if (conversation.barrier is not None and kind in _TEXTS) or len(conversation.pending) >= PENDING:
+                break
+            if not self._message(kind, bytes(buf[pos : pos + total])):
+                break
+            pos += total
+        return pos
+
+    def _message(self, kind: int, message: bytes) -> bool:
+        """Handle one message. False leaves it where it is, to be tried again when the server has answered more."""
         handler = _HANDLERS.get(kind)
         if handler is None:
             raise ProtocolError(f"message of unknown type {chr(kind)!r}")
-        return handler(self, message)
+        conversation = self._conversation
+        if conversation.discarding and kind not in (SYNCHRONISE, TERMINATE):
+            return True
+        if conversation.copying_in and kind not in _IN_COPY:
+            raise ProtocolError(f"message {chr(kind)!r} in the middle of COPY FROM STDIN")
+        try:
+            return handler(self, message)
+        except Refused as refused:
+            if kind == _QUERY:
+                self._refuse_query(refused.refusal)
+            else:
+                self._refuse(refused.refusal)
+            return True
 
     # simple query
 
     def _query(self, message: bytes) -> bool:
-        if self._behind_barrier():
+        conversation = self._conversation
+        text = read(conversation, message, 5, len(message))
+        if text is None:
             return False
-        request = self._text(message, 5, len(message))
-        if isinstance(request, Refusal):
-            self._refuse_query(request)
+        request = conversation.gate.understand(text)
+        ruling = conversation.gate.run(self._asked(request))
+        if ruling is None:
+            self._parked = request, partial(self._run_query, message, request)
         else:
-            self._judge(self._asked(request), partial(self._run_query, message, request))
+            self._run_query(message, request, ruling)
         return True
 
     def _run_query(self, message: bytes, request: Request, ruling: Ruling) -> None:
         if ruling.refusal is not None:
             self._refuse_query(ruling.refusal)
             return
+        conversation = self._conversation
         run = Run(request, ruling)
-        self._conversation.begin(run)
+        conversation.begin(run)
+        awaited = Awaited(QUERY, run)
         if ruling.barrier:
-            self._conversation.barrier = run
-        self._conversation.pending.append(Awaited(Owed.QUERY, run, makes=self._makes(request)))
+            conversation.barrier = run
+        if not plain(request):
+            awaited.makes = makes(conversation, request)
+            if copies(request):
+                conversation.held = awaited
+        conversation.pending.append(awaited)
         self.out.append(message)
 
     def _function_call(self, _: bytes) -> bool:
@@ -128,105 +184,139 @@ class Frontend:
         if conversation.idle:
             self.back += (errors.error_response(refusal), frames.ready_for_query(conversation.status))
             return
-        conversation.pending.append(Awaited(Owed.REFUSED_QUERY, refusal=refusal))
-        self.out.append(frames.query(_REFUSED_TEXT))
+        conversation.pending.append(Awaited(REFUSED_QUERY, refusal=refusal))
+        self.out.append(frames.query(NOBODYS))
 
     # extended query
 
     def _parse(self, message: bytes) -> bool:
-        if self._behind_barrier():
+        conversation = self._conversation
+        raw, start = frames.cstring(message, 5)
+        name = wire_name(raw)
+        end = message.find(b"\0", start) + 1
+        text = read(conversation, message, start, end)
+        if text is None:
             return False
-        name, start = frames.cstring(message, 5)
-        end = message.find(b"\0", start)
-        request = self._text(message, start, end + 1)
-        if isinstance(request, Refusal):
-            return self._refuse(request)
-        refusal = self._conversation.gate.prepare(request, _name(name))
+        if len(message) < end + 2 or len(message) != end + 2 + 4 * int.from_bytes(message[end : end + 2], "big"):
+            raise ProtocolError("Parse has bytes left over, or too few")
+        request = conversation.gate.understand(text)
+        refusal = conversation.gate.prepare(request, name)
         if refusal is not None:
-            return self._refuse(refusal)
-        entry = self._named(
-            lambda: self._conversation.statements.make(_name(name), request, self._conversation.segment)
+            raise Refused(refusal)
+        return self._send(
+            message, Awaited(PARSE, statement=make(conversation.statements, name, request, conversation.segment))
         )
-        return self._send(message, Awaited(Owed.PARSE, statement=entry))
 
     def _bind(self, message: bytes) -> bool:
         conversation = self._conversation
-        portal_name, start = frames.cstring(message, 5)
-        statement_name, start = frames.cstring(message, start)
-        candidates = conversation.statements.candidates(_name(statement_name), conversation.segment)
-        if not candidates:
-            return self._refuse(
-                Refusal(errors.NO_SUCH_STATEMENT, f'prepared statement "{_name(statement_name)}" does not exist')
-            )
-        request = candidates[0]
-        if any(other.text != request.text for other in candidates):
-            return self._undecided(_name(statement_name))
+        raw_portal, start = frames.cstring(message, 5)
+        raw, start = frames.cstring(message, start)
+        name, portal_name = wire_name(raw), wire_name(raw_portal)
+        requests = conversation.statements.candidates(name, conversation.segment)
+        if not requests:
+            raise Refused(Refusal(errors.NO_SUCH_STATEMENT, f'prepared statement "{name}" does not exist'))
+        request = requests[0]
+        if len(requests) > 1 and any(other.text != request.text for other in requests):
+            return self._undecided(name)
+        asked = self._asked(request, lambda: frames.parse_parameters(message, start)[1], message[start:])
+        judged = None if plain(request) else asked.candidates
 
         def go(ruling: Ruling) -> None:
             if ruling.refusal is not None:
                 self._refuse(ruling.refusal)
                 return
             run = Run(request, ruling)
-            portal = Portal(portal_name, run)
-            entry = self._named(lambda: conversation.portals.make(_name(portal_name), portal, conversation.segment))
+            portal = Portal(raw_portal, run, judged)
+            entry = make(conversation.portals, portal_name, portal, conversation.segment)
             conversation.begin(run)
-            self._send(message, Awaited(Owed.BIND, run, portal=entry))
+            self._send(message, Awaited(BIND, run, portal=entry))
 
-        self._judge(
-            self._asked(request, lambda: frames.parse_parameters(message, start)[1], message[start:]),
-            go,
-        )
+        ruling = conversation.gate.run(asked)
+        if ruling is not None:
+            go(ruling)
+        else:
+            frames.parse_parameters(message, start)  # somebody will be shown them
+            self._parked = request, go
         return True
 
     def _execute(self, message: bytes) -> bool:
-        name, _ = frames.cstring(message, 5)
-        portals = self._conversation.portals.candidates(_name(name), self._conversation.segment)
-        if not portals:
-            return self._refuse(Refusal(errors.NO_SUCH_PORTAL, f'portal "{_name(name)}" does not exist'))
-        if len(portals) > 1:
-            return self._undecided(_name(name))
-        portal, run = portals[0], portals[0].run
-        if run.ruling.masking is not None and not run.planned and not self._described(run):
-            self._send(frames.describe_portal(portal.name), Awaited(Owed.DESCRIBE, run, ours=True))
-        awaited = Awaited(Owed.EXECUTE, run, makes=self._makes(run.request))
+        conversation = self._conversation
+        raw, end = frames.cstring(message, 5)
+        if len(message) != end + 4:
+            raise ProtocolError("Execute of a wrong length")
+        portal = self._portal(raw)
+        if isinstance(portal, bool):
+            return portal
+        run = portal.run
+        if run.plan is UNREADABLE and run.error is not None:
+            raise Refused(Refusal(errors.INSUFFICIENT_PRIVILEGE, "lockgate: the result can't be masked"))
+        awaited = Awaited(EXECUTE, run)
+        if portal.judged is not None:
+            meant = {(other.text, other.shape) for other in portal.judged}
+            if any((other.text, other.shape) not in meant for other in candidates(conversation, run.request)):
+                raise Refused(
+                    Refusal(
+                        errors.NO_SUCH_STATEMENT, "lockgate: what the statement uses has changed since it was bound"
+                    )
+                )
+            awaited.makes = makes(conversation, run.request)
+        if run.ruling.masking is not None and not portal.described:
+            portal.described = True
+            self._send(frames.describe_portal(raw), Awaited(DESCRIBE, run, ours=True))
         self._send(message, awaited)
         if run.ruling.barrier and not run.settled:
-            self._conversation.barrier = run
+            conversation.barrier = run
+            conversation.unreported = conversation.wary = True
+            self.out.append(frames.FLUSH)
+        if portal.judged is not None and copies(run.request):
+            conversation.held = awaited
             self.out.append(frames.FLUSH)
         return True
 
     def _describe(self, message: bytes) -> bool:
-        kind, (name, _) = message[5:6], frames.cstring(message, 6)
-        run: Run | None = None
-        if kind == b"P":
-            portals = self._conversation.portals.candidates(_name(name), self._conversation.segment)
-            if len(portals) > 1:
-                return self._undecided(_name(name))
-            if portals:
-                run = portals[0].run
-        elif kind != b"S":
+        kind, (raw, end) = message[5:6], frames.cstring(message, 6)
+        if end != len(message) or kind not in (b"S", b"P"):
             raise ProtocolError("Describe of neither a statement nor a portal")
-        return self._send(message, Awaited(Owed.DESCRIBE, run))
+        if kind == b"S":
+            wire_name(raw)
+            return self._send(message, Awaited(DESCRIBE))
+        portal = self._portal(raw)
+        if isinstance(portal, bool):
+            return portal
+        portal.described = True
+        return self._send(message, Awaited(DESCRIBE, portal.run))
+
+    def _portal(self, raw: bytes) -> Portal | bool:
+        """The one portal of that name, or what to do with the message meanwhile (False: wait). Raises Refused."""
+        conversation, name = self._conversation, wire_name(raw)
+        if len(conversation.cursors) and conversation.cursors.candidates(name, NO_SEGMENT):
+            raise Refused(
+                Refusal(errors.NO_SUCH_PORTAL, f'lockgate: "{name}" is a cursor made in SQL', hint="Use FETCH.")
+            )
+        portals = conversation.portals.candidates(name, conversation.segment)
+        if not portals:
+            raise Refused(Refusal(errors.NO_SUCH_PORTAL, f'portal "{name}" does not exist'))
+        return portals[0] if len(portals) == 1 else self._undecided(name)
 
     def _close(self, message: bytes) -> bool:
-        kind, (name, _) = message[5:6], frames.cstring(message, 6)
         conversation = self._conversation
-        awaited = Awaited(Owed.CLOSE)
-        if kind == b"S":
-            awaited.statement = self._named(
-                lambda: conversation.statements.make(_name(name), None, conversation.segment)
-            )
-        elif kind == b"P":
-            awaited.portal = self._named(lambda: conversation.portals.make(_name(name), None, conversation.segment))
-        else:
+        kind, (raw, end) = message[5:6], frames.cstring(message, 6)
+        if end != len(message) or kind not in (b"S", b"P"):
             raise ProtocolError("Close of neither a statement nor a portal")
+        awaited, name = Awaited(CLOSE), wire_name(raw)
+        if kind == b"S":
+            awaited.statement = make(conversation.statements, name, None, conversation.segment)
+        else:
+            awaited.portal = make(conversation.portals, name, None, conversation.segment)
         return self._send(message, awaited)
 
     def _sync(self, message: bytes) -> bool:
+        if len(message) != _BARE_BYTES:
+            raise ProtocolError("Sync of a wrong length")
         conversation = self._conversation
         if conversation.copying_in:
             return True  # the server ignores it there, and so it owes no answer
-        conversation.pending.append(Awaited(Owed.SYNC))
+        conversation.pending.append(Awaited(SYNC))
         conversation.segment += 1
         conversation.segment_open = False
         conversation.discarding = False
@@ -234,15 +324,17 @@ class Frontend:
         return True
 
     def _flush(self, message: bytes) -> bool:
+        if len(message) != _BARE_BYTES:
+            # the server would answer with an error that belongs to no message it owes an answer to
+            raise ProtocolError("Flush of a wrong length")
         self.out.append(message)
         return True
 
-    def _refuse(self, refusal: Refusal) -> bool:
+    def _refuse(self, refusal: Refusal) -> None:
         """Let the server meet an error here: it then skips to Sync and keeps its own account of the transaction."""
-        self._send(frames.execute(_REFUSED_TEXT), Awaited(Owed.REFUSED, refusal=refusal))
+        self._send(frames.execute(NOBODYS), Awaited(REFUSED, refusal=refusal))
         self.out.append(frames.FLUSH)
         self._conversation.discarding = True
-        return True
 
     # copy in, and the end
 
@@ -252,9 +344,13 @@ class Frontend:
         return True  # outside a copy the server ignores it
 
     def _copy_end(self, message: bytes) -> bool:
-        if self._conversation.copying_in:
+        conversation = self._conversation
+        if conversation.copying_in:
             self.out.append(message)
-            self._conversation.copying_in = False
+            conversation.copying_in = False
+            if conversation.segment_open:
+                # the one behind Execute was read as part of the copy, and ignored
+                self.out.append(frames.FLUSH)
         return True
 
     def _terminate(self, message: bytes) -> bool:
@@ -270,69 +366,23 @@ class Frontend:
         self.out.append(message)
         return True
 
-    def _judge(self, asked: Asked, go: Callable[[Ruling], None]) -> None:
-        ruling = self._conversation.gate.run(asked)
-        if ruling is None:
-            self._parked = go
-        else:
-            go(ruling)
-
     def _asked(
         self, request: Request, parameters: Callable[[], list[bytes | None]] = list, formats: bytes = b""
     ) -> Asked:
         conversation = self._conversation
-        candidates: list[Request] = []
-        for statement in request.statements:
-            if statement.uses is not None:
-                kind, name = statement.uses
-                found = self._names(kind).candidates(name, _NO_SEGMENT)
-                candidates += found or [_unknown(request, kind, name)]
         return Asked(
             request,
-            tuple(candidates),
-            in_transaction=conversation.status != ord("I") or conversation.segment_open,
-            parameters=parameters,
-            formats=formats,
+            () if plain(request) else candidates(conversation, request),
+            conversation.status != IDLE or conversation.segment_open,
+            parameters,
+            formats,
         )
-
-    def _makes(self, request: Request) -> tuple[tuple[Names[Request], Entry[Request]], ...]:
-        """Enter the names that the text of `request` gives to statements of its own."""
-        made = []
-        for statement in request.statements:
-            if statement.makes is not None:
-                kind, name = statement.makes
-                names = self._names(kind)
-                made.append((names, self._named(lambda n=names, k=name: n.make(k, request, _NO_SEGMENT))))  # type: ignore[misc]
-        return tuple(made)
-
-    def _names(self, kind: str) -> Names[Request]:
-        return self._conversation.statements if kind == "prepared" else self._conversation.cursors
-
-    def _text(self, message: bytes, start: int, end: int) -> Request | Refusal:
-        """The text between `start` and the NUL that has to stand at `end` - 1, understood."""
-        raw = message[start : end - 1]
-        if end <= start or message[end - 1] != 0 or b"\0" in raw:
-            raise ProtocolError("statement text is not terminated, or holds a NUL")
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            return Refusal(errors.CHARACTER_NOT_IN_REPERTOIRE, "lockgate: the statement is not valid UTF-8")
-        if not self._conversation.utf8 and not text.isascii():
-            return Refusal(
-                errors.CHARACTER_NOT_IN_REPERTOIRE,
-                "lockgate: with a client_encoding other than UTF8 only ASCII statements can be judged",
-                hint="SET client_encoding TO 'UTF8'",
-            )
-        return self._conversation.gate.understand(text)
-
-    def _behind_barrier(self) -> bool:
-        return self._conversation.barrier is not None
 
     def _undecided(self, name: str) -> bool:
         """What `name` stands for depends on answers that are on their way: wait for them, or refuse if none is."""
-        if any(awaited.owed in (Owed.SYNC, Owed.QUERY) for awaited in self._conversation.pending):
+        if self._conversation.ready_awaited():
             return False
-        return self._refuse(
+        raise Refused(
             Refusal(
                 errors.NO_SUCH_STATEMENT,
                 f'lockgate: which of its definitions "{name}" stands for can\'t be told',
@@ -340,33 +390,8 @@ class Frontend:
             )
         )
 
-    @staticmethod
-    def _named(make: Callable[[], Entry[V]]) -> Entry[V]:
-        try:
-            return make()
-        except OverflowError as error:
-            raise ProtocolError(str(error)) from None
 
-    def _described(self, run: Run) -> bool:
-        """Whether the answer to a Describe of this run's portal is already on its way."""
-        return any(a.owed is Owed.DESCRIBE and a.run is run for a in self._conversation.pending)
-
-
-def _name(raw: bytes) -> str:
-    """A name as a key: latin-1 keeps every byte, so that two names are one only if their bytes are."""
-    return raw.decode("latin-1")
-
-
-def _unknown(request: Request, kind: str, name: str) -> Request:
-    """What stands for a name that this connection never saw made."""
-    why = f'the {"prepared statement" if kind == "prepared" else "cursor"} "{name}" was not made on this connection'
-    return Request(
-        request.language, request.text, f"{request.shape}\0{kind}\0{name}",
-        (Statement("UNKNOWN", frozenset((Effect.UNKNOWN,)), refusal=why),),
-    )  # fmt: skip
-
-
-_IN_COPY: Final = frozenset(b"dcfHSX")
+_QUERY: Final = ord("Q")
 
 _HANDLERS: Final = {
     ord("Q"): Frontend._query,

@@ -30,8 +30,21 @@ class Session:
     None of the methods raises for anything a peer sends: a ProtocolError becomes a native error and `closing`.
     """
 
-    __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_to_client",
-                 "_to_server", "closing", "parameters", "wants_upstream")  # fmt: skip
+    __slots__ = (
+        "_backend",
+        "_client",
+        "_conversation",
+        "_early",
+        "_frontend",
+        "_gate",
+        "_notices",
+        "_offered",
+        "_to_client",
+        "_to_server",
+        "closing",
+        "parameters",
+        "wants_upstream",
+    )  # fmt: skip
 
     def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int) -> None:
         """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole."""
@@ -41,6 +54,10 @@ class Session:
         self._backend = Backend(self._conversation, rows, row_bytes)
         self._client: Callable[[Bytes], None] = self._starting
         self._early = bytearray()
+        self._offered: set[int] = set()
+        """The kinds of encryption the client has asked for: once each, as with PostgreSQL."""
+        self._notices: list[bytes] = []
+        """Notices of ours that wait for the end of a message that is being passed on."""
         self._to_client: list[bytes] = []
         self._to_server: list[bytes] = []
         self.parameters: Mapping[str, str] = {}
@@ -52,7 +69,7 @@ class Session:
     # what the I/O calls
 
     def client_data(self, data: Bytes) -> None:
-        """Bytes from the client."""
+        """Bytes from the client; none of `data` is kept."""
         if self.closing:
             return
         try:
@@ -84,15 +101,18 @@ class Session:
 
     def failed(self, refusal: Refusal) -> None:
         """The upstream can't be had, or the house gives up: a native FATAL error and the end."""
-        self._to_client.append(errors.fatal(refusal.code, refusal.message))
-        self._end()
+        self._fatal(refusal.code, refusal.message)
+        self._end("disconnected")
 
     def resume(self, ruling: Ruling) -> None:
         """The ruling on the request that `Gate.run` had answered None."""
+        if self.closing:
+            self._frontend.drop(ruling)
+            return
         try:
             self._frontend.resume(ruling)
             if self._frontend.closed:
-                self._end()
+                self._end("disconnected")
         except ProtocolError as error:
             self._fail(error)
         else:
@@ -100,17 +120,16 @@ class Session:
 
     def notice(self, message: str, hint: str | None = None) -> None:
         """Tell the client something while it waits."""
-        self._to_client.append(errors.notice_response(message, hint))
+        self._notices.append(errors.notice_response(message, hint))
+        self._collect()
 
     def client_gone(self) -> None:
         """The client closed its side."""
-        self._conversation.settle_all("disconnected")
-        self._end()
+        self._end("disconnected")
 
     def server_gone(self) -> None:
         """The server closed its side: what it said last has been passed on."""
-        self._conversation.settle_all("disconnected")
-        self._end()
+        self._end("disconnected")
 
     def drain_client(self) -> bytes:
         """What is to be sent to the client, taken."""
@@ -158,14 +177,16 @@ class Session:
             code, body = int.from_bytes(self._early[4:8], "big"), bytes(self._early[8:length])
             del self._early[:length]
             if code in (frames.SSL_REQUEST, frames.GSSENC_REQUEST):
-                if body or self._early:
-                    raise ProtocolError("bytes came with a request for encryption")
+                if body or self._early or code in self._offered:
+                    # PostgreSQL refuses them too, also when it answers N: they may have been injected
+                    raise ProtocolError("bytes came with a request for encryption, or it was asked for twice")
+                self._offered.add(code)
                 self._to_client.append(b"N")
             elif code == frames.CANCEL_REQUEST:
                 if len(body) < 8:
                     raise ProtocolError("CancelRequest is cut short")
                 self._gate.cancel(int.from_bytes(body[:4], "big"), body[4:])
-                self._end()
+                self._end("disconnected")
                 return
             else:
                 self._greet(code, body)
@@ -181,7 +202,7 @@ class Session:
             del parameters[name]
         if minor or unknown:
             self._to_client.append(frames.negotiate_protocol_version(unknown))
-        if "user" not in parameters:
+        if not parameters.get("user"):
             raise ProtocolError("the start-up packet names no user")
         if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
             self.failed(Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: replication connections are refused"))
@@ -211,31 +232,38 @@ class Session:
             self._to_server.append(bytes(self._early[: length + 1]))
             del self._early[: length + 1]
             if kind == ord("X"):
-                self._end()
+                self._end("disconnected")
                 return
 
     def _running(self, data: Bytes) -> None:
         self._frontend.feed(data)
         if self._frontend.closed:
-            self._end()
+            self._end("disconnected")
 
     # what they share
 
     def _after_server(self) -> None:
         """The server said something: go on with what waited for it."""
-        conversation = self._conversation
-        if conversation.ready and self._client == self._relaying:
-            self._client = self._running
-            early, self._early = bytes(self._early), bytearray()
-            self._running(early)
-        elif self._frontend.waiting_bytes and not self._frontend.parked:
-            self._frontend.pump()
+        frontend = self._frontend
+        if self._client == self._relaying:
+            if self._conversation.ready:
+                self._client = self._running
+                early, self._early = bytes(self._early), bytearray()
+                self._running(early)
+        elif frontend.waiting_bytes and not frontend.parked:
+            frontend.pump()
+            if frontend.closed:
+                self._end("disconnected")
 
     def _fail(self, error: ProtocolError) -> None:
         self._collect()
-        self._to_client.append(errors.fatal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}"))
-        self._conversation.settle_all("broken")
-        self._end()
+        self._fatal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}")
+        self._end("broken")
+
+    def _fatal(self, code: str, message: str) -> None:
+        if self._backend.between_messages:
+            self._to_client.append(errors.fatal(code, message))
+        # else it would be taken for the rest of a row: the client sees the connection end
 
     def _collect(self) -> None:
         """Bring together what both halves have to say, in order."""
@@ -248,9 +276,16 @@ class Session:
         if self._frontend.out:
             self._to_server += self._frontend.out
             self._frontend.out.clear()
+        if self._notices and self._backend.between_messages:
+            self._to_client += self._notices
+            self._notices.clear()
 
-    def _end(self) -> None:
-        self.closing = True
+    def _end(self, outcome: str) -> None:
+        """Nothing more will be said; runs that have not ended end with `outcome`."""
+        if not self.closing:
+            self._collect()
+            self.closing = True
+            self._conversation.settle_all(outcome)
 
 
 def _take(parts: list[bytes]) -> bytes:

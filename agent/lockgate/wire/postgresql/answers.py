@@ -1,0 +1,311 @@
+"""What the server answers, message by message: matched with what it was asked, noted, and passed on or replaced."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lockgate.wire.gate import Masking, MaskingError, ProtocolError, Refusal, Run
+from lockgate.wire.postgresql import errors, frames
+from lockgate.wire.postgresql.conversation import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    IDLE,
+    PARSE,
+    QUERY,
+    REFUSED_QUERY,
+    SYNC,
+    UNREADABLE,
+    Awaited,
+    Conversation,
+    Owed,
+)
+from lockgate.wire.postgresql.frames import parse_error, parse_fields
+
+_NOTHING: Final = b""
+
+
+class Answers:
+    """The handlers of one connection: each takes a payload; None passes the message on, bytes go in its place.
+
+    All raise ProtocolError for an answer to nothing that was asked.
+    """
+
+    __slots__ = ("_conversation",)
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def _head(self) -> Awaited | None:
+        pending = self._conversation.pending
+        return pending[0] if pending else None
+
+    def _expect(self, *owed: Owed) -> Awaited:
+        head = self._head()
+        if head is None or head.owed not in owed:
+            raise ProtocolError(f"the server answered {owed[0].name.lower()} where nothing of the kind was asked")
+        return head
+
+    def parse_complete(self, _: bytes) -> bytes | None:
+        awaited = self._expect(PARSE)
+        self._conversation.pending.popleft()
+        if awaited.statement is not None:
+            self._conversation.statements.confirm(awaited.statement)
+        return None
+
+    def bind_complete(self, _: bytes) -> bytes | None:
+        self._replaced(self._expect(BIND))
+        return None
+
+    def close_complete(self, _: bytes) -> bytes | None:
+        awaited = self._expect(CLOSE)
+        if awaited.statement is not None:
+            self._conversation.statements.confirm(awaited.statement)
+        self._replaced(awaited)
+        return None
+
+    def _replaced(self, awaited: Awaited) -> None:
+        """A portal was made or closed: whatever had its name is gone."""
+        conversation = self._conversation
+        conversation.pending.popleft()
+        if awaited.portal is not None:
+            for portal in conversation.portals.confirm(awaited.portal):
+                conversation.close(portal.run)
+
+    def parameter_description(self, _: bytes) -> bytes | None:
+        self._expect(DESCRIBE)
+        return None
+
+    def row_description(self, payload: bytes) -> bytes | None:
+        head = self._expect(DESCRIBE, QUERY)
+        conversation = self._conversation
+        if head.owed is DESCRIBE:
+            conversation.pending.popleft()
+        run = head.run
+        if run is not None and run.ruling.masking is not None:
+            # a portal has one statement, also when it is described again after it has run
+            refused = self._plan(run, run.ruling.masking, run.statement if head.owed is QUERY else 0, payload)
+            if refused is not None:
+                if head.owed is DESCRIBE and not conversation.sync_awaited():
+                    conversation.discarding = True
+                return refused
+        return _NOTHING if head.ours else None
+
+    def _plan(self, run: Run, masking: Masking, statement: int, payload: bytes) -> bytes | None:
+        """Make the row plan for the result that is coming; an error in its place when it can't be made."""
+        run.planned = True
+        try:
+            run.plan = masking.plan(statement, parse_fields(payload))
+        except MaskingError as error:
+            run.plan, run.error = UNREADABLE, errors.INSUFFICIENT_PRIVILEGE
+            if self._conversation.muted:
+                return _NOTHING
+            self._conversation.muted = True
+            return errors.error_response(Refusal(errors.INSUFFICIENT_PRIVILEGE, str(error)))
+        return None
+
+    def no_data(self, _: bytes) -> bytes | None:
+        awaited = self._expect(DESCRIBE)
+        self._conversation.pending.popleft()
+        if awaited.run is not None:
+            awaited.run.plan, awaited.run.planned = UNREADABLE, True
+        return _NOTHING if awaited.ours else None
+
+    def command_complete(self, payload: bytes) -> bytes | None:
+        head = self._expect(QUERY, EXECUTE)
+        run = head.run
+        if run is None:
+            raise ProtocolError("the server completed what was not run")
+        conversation = self._conversation
+        conversation.copying_in = conversation.copying_out = False
+        run.tag = payload.rstrip(b"\0").decode("utf-8", "replace")
+        run.statement += 1
+        if run.tag.startswith("COPY "):
+            count = run.tag[5:]
+            run.rows += int(count) if count.isascii() and count.isdigit() and len(count) < 20 else 0
+        if head.owed is QUERY:
+            run.planned = False
+        else:
+            self._executed(head, run, run.error)
+        return None
+
+    def _executed(self, head: Awaited, run: Run, error: str | None) -> None:
+        conversation = self._conversation
+        conversation.pending.popleft()
+        if conversation.held is head:
+            conversation.held = None
+        for names, entry in head.makes:
+            names.confirm(entry)
+        conversation.settle(run, "error" if error else "completed")
+
+    def empty_query(self, _: bytes) -> bytes | None:
+        head = self._expect(QUERY, EXECUTE)
+        if head.owed is EXECUTE and head.run is not None:
+            self._executed(head, head.run, None)
+        return None
+
+    def portal_suspended(self, _: bytes) -> bytes | None:
+        awaited = self._expect(EXECUTE)
+        conversation = self._conversation
+        conversation.pending.popleft()
+        if awaited.run is not None:
+            conversation.lift(awaited.run)
+            if awaited.run.ruling.masking is not None:
+                conversation.veiled = True
+        return None
+
+    def error(self, payload: bytes) -> bytes | None:
+        conversation = self._conversation
+        if not conversation.ready:
+            return None
+        fields = parse_error(payload)
+        head = self._head()
+        if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+            return errors.without_values(b"E", payload) if self._quotes(head) else self._async(b"E", payload)
+        if head is None:
+            raise ProtocolError("the server sent an error that answers nothing")
+        if head.refusal is not None:
+            replacement: bytes | None = errors.error_response(head.refusal)
+        else:
+            replacement = errors.without_values(b"E", payload) if self._quotes(head) else None
+        conversation.copying_in = conversation.copying_out = False
+        code = fields.get("C")
+        if head.owed is QUERY or head.owed is REFUSED_QUERY:
+            head.failed = True
+            if head.run is not None:
+                head.run.error = head.run.error or code
+        elif head.owed is not SYNC:
+            conversation.skip_to_sync(code)
+        return _NOTHING if conversation.muted else replacement
+
+    def _quotes(self, head: Awaited | None) -> bool:
+        """Whether a message may quote masked columns. What is met while parsing quotes the client's own text only."""
+        if head is None:
+            return self._conversation.veiled
+        if head.owed is PARSE:
+            return False
+        return self._conversation.veiled or (head.run is not None and head.run.ruling.masking is not None)
+
+    def ready(self, payload: bytes) -> bytes | None:
+        conversation = self._conversation
+        if len(payload) != 1 or payload not in b"ITE":
+            raise ProtocolError("ReadyForQuery without a state that exists")
+        if conversation.ready:
+            self._answered(self._expect(SYNC, QUERY, REFUSED_QUERY))
+        conversation.ready = True
+        conversation.status = payload[0]
+        conversation.copying_in = conversation.copying_out = False
+        if conversation.unreported:
+            conversation.unreported = conversation.barrier is not None
+            conversation.weigh()
+        if conversation.status == IDLE and not conversation.pending and not conversation.segment_open:
+            conversation.veiled = False
+            if len(conversation.portals):
+                # every portal ends with its transaction
+                conversation.portals.clear()
+            for run in list(conversation.open_runs.values()):
+                conversation.close(run)
+        if conversation.muted:
+            conversation.muted = False
+            return frames.ready_for_query(conversation.status)
+        return None
+
+    def _answered(self, head: Awaited) -> None:
+        """ReadyForQuery ended the answer to `head`."""
+        conversation = self._conversation
+        conversation.pending.popleft()
+        if conversation.held is head:
+            conversation.held = None
+        for names, entry in head.makes:
+            if head.failed:
+                names.doubt(entry)  # of several statements, some may have run before the error
+            else:
+                names.confirm(entry)
+        if head.run is not None:
+            conversation.settle(head.run, "error" if head.run.error else "completed")
+
+    # what may come at any time, also while the rest is muted
+
+    def _async(self, kind: bytes, payload: bytes) -> bytes | None:
+        return frames.frame(kind, payload) if self._conversation.muted else None
+
+    def parameter_status(self, payload: bytes) -> bytes | None:
+        name, _, value = payload.rstrip(b"\0").partition(b"\0")
+        if name == b"standard_conforming_strings" and value != b"on":
+            raise ProtocolError("standard_conforming_strings is off: statements would be read in two ways")
+        if name == b"client_encoding":
+            conversation = self._conversation
+            conversation.utf8 = value.upper() == b"UTF8"
+            conversation.encoding_moved = conversation.encoding_moved or not conversation.utf8
+            conversation.weigh()
+        return self._async(b"S", payload)
+
+    def notice(self, payload: bytes) -> bytes | None:
+        if self._conversation.ready and self._quotes(self._head()):
+            return errors.without_values(b"N", payload)
+        return self._async(b"N", payload)
+
+    def notification(self, payload: bytes) -> bytes | None:
+        return self._async(b"A", payload)
+
+    # start-up
+
+    def authentication(self, payload: bytes) -> bytes | None:
+        conversation = self._conversation
+        if conversation.authenticated:
+            raise ProtocolError("the server asked for authentication again")
+        conversation.authenticated = payload == b"\0\0\0\0"
+        return None
+
+    def key(self, payload: bytes) -> bytes | None:
+        if self._conversation.ready or len(payload) < 8:
+            raise ProtocolError("the server gave a cancellation key out of turn")
+        self._conversation.gate.key(int.from_bytes(payload[:4], "big"), payload[4:])
+        return None
+
+    # copies
+
+    def copy_in(self, _: bytes) -> bytes | None:
+        head = self._expect(QUERY, EXECUTE)
+        conversation = self._conversation
+        if conversation.held is not head:
+            # what stands behind it may have been read as part of the copy, or not
+            raise ProtocolError("the server began a COPY FROM STDIN that nobody asked for")
+        conversation.copying_in = True
+        return None
+
+    def copy_out(self, _: bytes) -> bytes | None:
+        head = self._expect(QUERY, EXECUTE)
+        if head.run is None or head.run.ruling.masking is not None:
+            raise ProtocolError("COPY of masked columns")
+        self._conversation.copying_out = True
+        return None
+
+    def copy_done(self, _: bytes) -> bytes | None:
+        self._expect(QUERY, EXECUTE)
+        self._conversation.copying_out = False
+        return None
+
+
+HANDLERS: Final = {
+    ord("R"): Answers.authentication,
+    ord("K"): Answers.key,
+    ord("1"): Answers.parse_complete,
+    ord("2"): Answers.bind_complete,
+    ord("3"): Answers.close_complete,
+    ord("t"): Answers.parameter_description,
+    ord("T"): Answers.row_description,
+    ord("n"): Answers.no_data,
+    ord("C"): Answers.command_complete,
+    ord("I"): Answers.empty_query,
+    ord("s"): Answers.portal_suspended,
+    ord("E"): Answers.error,
+    ord("Z"): Answers.ready,
+    ord("S"): Answers.parameter_status,
+    ord("N"): Answers.notice,
+    ord("A"): Answers.notification,
+    ord("G"): Answers.copy_in,
+    ord("H"): Answers.copy_out,
+    ord("c"): Answers.copy_done,
+}
