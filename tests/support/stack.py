@@ -235,23 +235,26 @@ class Stack:
             ["psql", "-XAt", "-h", host, "-p", str(port or self.server.port), "-U", "app", "-d", "postgres", *options],
         )
 
-    def psql(self, person: str, *statements: str, timeout: float = 60, host: str = "127.0.0.1"
-             ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        """Each statement as a `-c` of one psql, in one connection."""
+    def psql(
+        self, person: str, *statements: str, timeout: float = 60, host: str = "127.0.0.1", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Each statement as a `-c` of one psql, in one connection; `variables` stand in its environment."""
         options = [option for text in statements for option in ("-c", textwrap.dedent(text))]
         return subprocess.run(
             self.psql_command(person, *options, host=host),
-            capture_output=True, text=True, check=False, timeout=timeout, env=_environment(),
+            capture_output=True, text=True, check=False, timeout=timeout, env=environment() | variables,
         )  # fmt: skip
 
     def records(self, **where: Any) -> list[dict[str, Any]]:
         """Everything in the spool so far, decoded from the agent's own folder (not what the collector has)."""
-        from lockgate.audit import record
-        from lockgate.audit.segment import entries
+        from lockgate.audit import record, segment
 
         found: list[dict[str, Any]] = []
-        for segment in sorted((self.folder / "state" / "spool").glob("*.spool")):
-            found += [record.decode(raw) for raw in entries(segment)]
+        for path in sorted((self.folder / "state" / "spool").glob(f"*{segment.SUFFIX}")):
+            data = path.read_bytes()
+            _, offset = segment.read_header(data)
+            for start, stop in segment.entries(data, offset):
+                found.append(record.decode(data[start + segment.ENTRY_PREFIX : stop]))
         return [r for r in found if all(r.get(key) == value for key, value in where.items())]
 
     def _stop_everything(self) -> None:
@@ -276,6 +279,6 @@ def _as(person: str, argv: Sequence[str]) -> list[str]:
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     keep = ("PATH", "LANG", "LC_ALL")
     return {"HOME": "/nonexistent", "PGCONNECT_TIMEOUT": "10", **{k: v for k, v in os.environ.items() if k in keep}}

@@ -118,7 +118,9 @@ class End(TypedDict):
     type: Literal["statement", "prepare"]
     phase: Literal["end"]
     id: str
-    outcome: Literal["completed", "error", "denied", "cancelled", "disconnected", "timeout"]
+    outcome: Literal[
+        "completed", "error", "denied", "cancelled", "disconnected", "timeout", "skipped", "closed", "broken"
+    ]
     duration_us: int
     rows: NotRequired[int]
     bytes: NotRequired[int]

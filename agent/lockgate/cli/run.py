@@ -32,12 +32,12 @@ def collector(path: str) -> None:
     import asyncio
 
     from lockgate import logs
-    from lockgate.collector.server import StartError, run
+    from lockgate.collector.server import CannotListen, run
 
     settings = config.load_collector(path)
     logs.to_stderr()
     try:
         asyncio.run(run(settings))
-    except StartError as error:
+    except CannotListen as error:
         click.echo(f"lockgate: {error}", err=True)
         sys.exit(1)

@@ -51,6 +51,8 @@ WATCH_SECONDS: Final = 2.0
 """How often policy files are looked at for changes."""
 RESOLVE_SECONDS: Final = 30.0
 """How often host names of datastores are resolved again."""
+FAREWELL_SECONDS: Final = 2.0
+"""How long a stopping agent waits for the collector to take the last records; what is left goes at the next start."""
 PUBLISH_SECONDS: Final = 2.0
 """How long to wait before the collector is offered this host's key again."""
 
@@ -308,10 +310,14 @@ class _Agent:
         """Flush the spool to the disk and seal what has none, off the path of statements."""
         while True:
             await asyncio.sleep(self._settings.spool.fsync_seconds)
-            if self._settings.spool.fsync == "interval":
-                await asyncio.to_thread(self._spool.sync)
-            if self._spool.seal_due():
-                self._spool.seal()
+            try:
+                if self._settings.spool.fsync == "interval":
+                    await asyncio.to_thread(self._spool.sync)
+                if self._spool.seal_due():
+                    self._spool.seal()
+            except SpoolError as error:
+                # statements are refused by themselves while this lasts
+                log.error("the spool can't be kept: %s", error)
             self._metrics.spool(
                 self._spool.bytes, self._settings.spool.max_bytes, self._spool.dropped, self._shipper.waiting
             )
@@ -345,6 +351,12 @@ class _Agent:
         for listener in self._listeners:
             await listener.close()
         self._note("stop", "")
+        try:
+            self._spool.seal()
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._shipper.drained()
+        except (SpoolError, TimeoutError) as error:
+            log.warning("%d records wait in the spool: %s", self._shipper.waiting, error or "the collector is away")
 
     def _caller(self, pid: int, uid: int, gid: int) -> Caller:
         """Who calls the control socket: identified like who connects to a datastore."""

@@ -17,7 +17,7 @@ from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy.catalog import CatalogError, Snapshot
 from lockgate.proxy.holds import Holding, TooManyHeld
-from lockgate.proxy.judge import Judgement
+from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement
 from lockgate.proxy.recorder import Begun, Recorder
 from lockgate.proxy.services import Services, Store
 from lockgate.understand.postgresql import redacted
@@ -86,8 +86,11 @@ class StatementGate:
     def prepare(self, request: Request, name: str) -> Refusal | None:
         asked = Asked(request)
         gone = self._refresh()
-        judgement = self._judge(asked, self._cached())
-        refusal = gone or judgement.refusal
+        snapshot = self._cached()
+        judgement = self._judge(asked, snapshot)
+        # without a catalog at hand only policy's own no counts: it is read before the statement runs
+        decided = snapshot is not None or judgement.verdict.decision is Decision.DENY
+        refusal = gone or (judgement.refusal if decided else None)
         if refusal is not None and self.store.enforced:
             return self._refuse(asked, judgement, refusal, "prepare")
         return self.recorder.begin("prepare", self.recorder.next(), self._facts(asked, judgement))
@@ -123,9 +126,7 @@ class StatementGate:
             fields["tag"] = run.tag
         if run.error is not None:
             fields["error"] = {"code": run.error}
-        outcome = run.outcome if run.outcome in _OUTCOMES else "error"
-        if run.error == errors.QUERY_CANCELED:
-            outcome = "cancelled"
+        outcome = "cancelled" if run.error == errors.QUERY_CANCELED else run.outcome
         self.services.metrics.masked(self.store.name, run.masked_cells)
         self.recorder.end(begun, outcome, fields)
 
@@ -258,9 +259,9 @@ class StatementGate:
         return await self._hold(asked, judgement, snapshot)
 
     def _without_catalog(self, asked: Asked, error: CatalogError) -> Ruling:
-        """Nothing that reads or writes rows can be let through: what is classified in it can't be told."""
+        """Nothing that touches rows can be let through: what is classified in it can't be told."""
         judgement = self._judge(asked, None)
-        if asked.request.effects <= _ROWLESS:
+        if asked.request.effects <= ROWLESS_EFFECTS:
             return self._go(asked, judgement)
         refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: the catalog can't be read: {error}")
         return Ruling(self._refuse(asked, judgement, refusal, "statement"))
@@ -413,9 +414,6 @@ class StatementGate:
         return {"pid": workload.pid, "exe": workload.exe, "user": workload.user, "unit": workload.unit,
                 "container": workload.container}  # fmt: skip
 
-
-_OUTCOMES: Final = frozenset(("completed", "error", "denied", "cancelled", "disconnected", "timeout"))
-_ROWLESS: Final = frozenset((Effect.SESSION, Effect.TRANSACTION))
 
 _BENIGN: Final = frozenset(
     ("user", "database", "application_name", "client_encoding", "options", "replication", "DateStyle", "TimeZone",

@@ -26,6 +26,9 @@ from lockgate.wire.postgresql import errors
 PLAIN_EFFECTS: Final = frozenset((Effect.READ, Effect.WRITE, Effect.TRANSACTION))
 """Statements with no other effect hold no password, so their text is recorded as it is (but for classified columns)."""
 
+ROWLESS_EFFECTS: Final = frozenset((Effect.SESSION, Effect.TRANSACTION))
+"""Statements with no other effect return and copy no row, so nothing needs to be known of columns."""
+
 BARRIER_EFFECTS: Final = frozenset((Effect.SESSION, Effect.ADMIN, Effect.UNKNOWN))
 """What may change how the next text is read (`SET standard_conforming_strings`, a function that does)."""
 
@@ -137,6 +140,9 @@ class Judge:
         refusal, masking, unknown = None, None, False
         if verdict.decision is Decision.DENY:
             refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
+        elif verdict.masks and snapshot is None:
+            if not whole.effects <= ROWLESS_EFFECTS:
+                refusal = _refused(f"{_names({m.column for m in verdict.masks})} can't be masked without the catalog")
         elif verdict.masks and snapshot is not None:
             refusal = _leak(verdict, request, snapshot, altered)
             if refusal is None:

@@ -114,11 +114,11 @@ class Recorder:
             self._metrics.refused("end-not-recorded")
 
     def write(self, fields: dict[str, Any]) -> Refusal | None:
-        """Write one record. A refusal when it can't be."""
+        """Write one record. A refusal when it can't be: also for text that no encoding explains."""
         try:
             self._spool.append(fields)
             self._spool.commit()
-        except SpoolError as error:
+        except (SpoolError, UnicodeEncodeError) as error:
             self._metrics.refused("spool")
             return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
         return None
