@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import pytest
 
+from lockgate.collector import api as api_module
 from lockgate.collector.entry import parse_all
 from lockgate.collector.server import Server
 from lockgate.config import Collector, CollectorFile
@@ -333,11 +334,46 @@ def test_a_body_that_is_not_one_is_refused(tmp_path: Path, host: Host) -> None:
     with_api(tmp_path, use)
 
 
+def test_a_body_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_module, "BODY_SECONDS", 0.2)
+
+    async def use(client: Client) -> None:
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b'{"keys":'
+            await asyncio.sleep(1)
+            yield b"[]}"
+
+        headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
+        response = await client.http.put("/v1/hosts/host-1/key", content=slowly(), headers=headers)
+        assert (response.status_code, "took more than" in response.json()["message"]) == (400, True)
+
+    with_api(tmp_path, use)
+
+
+def test_who_is_not_known_yet_may_send_a_key_only(tmp_path: Path) -> None:
+    async def use(client: Client) -> None:
+        status, answer = await client.call("PUT", "/v1/hosts/host-1/key", "x", {"keys": ["k" * 70_000]})
+        assert (status, "more than 65536 bytes" in answer["message"]) == (400, True)
+
+    with_api(tmp_path, use)
+
+
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic YTpi", "Bearer " + "a" * 20_000])
 def test_a_token_that_is_not_one_is_refused(tmp_path: Path, header: str) -> None:
     async def use(client: Client) -> None:
         response = await client.http.get("/v1/holds", headers={"Authorization": header})
         assert (response.status_code, response.json()["error"]) == (401, "invalid_token")
+
+    with_api(tmp_path, use)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/v1/x", 404), ("PUT", "/v1/holds", 405)]
+)
+def test_an_address_that_is_none_is_answered_in_json_too(tmp_path: Path, method: str, path: str, status: int) -> None:
+    async def use(client: Client) -> None:
+        found, answer = await client.call(method, path, None)
+        assert (found, answer["error"]) == (status, "no_such_address")
 
     with_api(tmp_path, use)
 

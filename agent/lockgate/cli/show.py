@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,10 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+PIPE_COLUMNS = 240
+"""A table that nobody's window cuts."""
 
 
 def plain(text: object, keep: str = "") -> str:
@@ -42,10 +47,11 @@ def json_line(value: object) -> None:
 
 
 def console() -> Console:
-    """Standard output; rich is loaded here, not when the program starts."""
+    """Standard output; rich is loaded here, not when the program starts. In a pipe lines are PIPE_COLUMNS wide."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def table(columns: list[str], rows: list[list[Any]]) -> None:
@@ -56,7 +62,8 @@ def table(columns: list[str], rows: list[list[Any]]) -> None:
     found = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(columns):
         # the last column is the long one: it takes what is left and is cut, the others are whole
-        found.add_column(name, no_wrap=True, overflow="ellipsis" if number == len(columns) - 1 else "fold")
+        last = number == len(columns) - 1
+        found.add_column(name, no_wrap=last, overflow="ellipsis" if last else "fold")
     for row in rows:
         found.add_row(*(Text(line(cell)) for cell in row))
     console().print(found)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,6 +33,10 @@ from lockgate.identity.tokens import InvalidToken, verify_with_jwks
 
 BODY_BYTES = 8 * 1024 * 1024
 """A request's body: a hold whose statement has `hold.TEXT_CHARACTERS` of four bytes, and as much again."""
+BODY_SECONDS = 30.0
+"""How long a caller may take to send it."""
+KEY_BYTES = 64 * 1024
+"""A published key set: it is read before the caller is known."""
 WAIT_SECONDS = 60.0
 """The longest long poll."""
 WAITERS = 20_000
@@ -139,12 +144,12 @@ class Api:
                 Route("/v1/holds/{id}/approve", self._approve, methods=["POST"]),
                 Route("/v1/holds/{id}/deny", self._deny, methods=["POST"]),
                 Route("/v1/records", self._search, methods=["GET"]),
-                Route("/v1/records/{id}", self._show, methods=["GET"]),
+                Route("/v1/records/{id:path}", self._show, methods=["GET"]),
                 Route("/v1/verify", self._verify, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._exposition, methods=["GET"]),
             ],
-            exception_handlers=dict.fromkeys(_ERRORS, _failure),
+            exception_handlers={**dict.fromkeys(_ERRORS, _failure), HTTPException: _unrouted},
         )
 
     def close(self) -> None:
@@ -161,7 +166,7 @@ class Api:
 
     async def _put_key(self, request: Request) -> Response:
         name = _convert(request.path_params["name"], _HostName)
-        jwks = _decode(await _body(request), dict[str, object])
+        jwks = _decode(await _body(request, KEY_BYTES), dict[str, object])
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise InvalidToken("there is no `Authorization: Bearer` token")
@@ -315,6 +320,12 @@ class Api:
         return Response(await self._writer.run(self._metrics), media_type="text/plain; version=0.0.4")
 
 
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """An address that is none, or a method that it doesn't take."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _error(status, "no_such_address", f"{request.method} {request.url.path}: there is nothing to answer here")
+
+
 async def _failure(request: Request, error: Exception) -> Response:
     status, code = next(_ERRORS[kind] for kind in type(error).__mro__ if kind in _ERRORS)
     if status >= 500:
@@ -343,14 +354,18 @@ def _authorization(request: Request) -> str | None:
     return request.headers.get("authorization")
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, limit: int = BODY_BYTES) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise BadRequest("the body is not application/json")
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise BadRequest(f"the body has more than {BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limit:
+                    raise BadRequest(f"the body has more than {limit} bytes")
+    except TimeoutError:
+        raise BadRequest(f"the body took more than {BODY_SECONDS:.0f} seconds") from None
     return bytes(body)
 
 
