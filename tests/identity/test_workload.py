@@ -206,6 +206,15 @@ def test_unit_container_and_pod_come_from_the_cgroup(proc: FakeProc) -> None:
     assert found.pod == "8f2d1f5e-3c4b-4b8e-9f11-0a1b2c3d4e5f"
 
 
+def test_the_image_comes_from_the_runtimes_files(proc: FakeProc, tmp_path: Path) -> None:
+    state = tmp_path / "var/lib/docker/containers" / ID
+    state.mkdir(parents=True)
+    (state / "config.v2.json").write_text('{"Config": {"Image": "shop/billing:1"}}')
+    assert describe(ORIGIN, proc.root, tmp_path).image is None
+    proc.cgroup(f"0::/docker/{ID}\n")
+    assert describe(ORIGIN, proc.root, tmp_path).image == "shop/billing:1"
+
+
 def test_a_container_has_no_path_of_ours(proc: FakeProc) -> None:
     assert describe(ORIGIN, proc.root).exe_is_local
     proc.cgroup(f"0::/docker/{ID}\n")

@@ -11,11 +11,10 @@ import msgspec
 
 from lockgate.config.addresses import check_endpoint, check_url, split_address
 from lockgate.config.document import Document, Where
-from lockgate.config.shapes import AgentFile, CollectorFile, Datastore, Identity
+from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore, Identity
 
 _TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_CGROUP: Final = re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?")
 
 Classification = dict[str, dict[str, tuple[str, ...]]]
 
@@ -147,7 +146,7 @@ def _check(document: Document, where: Where, check: Callable[[str], object], val
 
 
 def _check_cgroup(path: str) -> None:
-    if not _CGROUP.fullmatch(path):
+    if not re.fullmatch(ABSOLUTE, path):
         raise ValueError(f"{path!r} is not an absolute cgroup v2 path")
 
 

@@ -22,7 +22,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Problem = tuple[tuple[str | int, ...], str]
 """The way to a key (as in Document.error) and what is wrong with it."""
 
-_ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
+ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
+"""A path from the root, as a pattern: no empty component, no `.` and no `..`."""
 _OWNER: Final = r"(?:[^/\s]+/)?"
 _FORMS: Final = {
     "unit": (
@@ -33,7 +34,7 @@ _FORMS: Final = {
     "image": (re.compile(r"\S+"), "the name of an image"),
     "pod": (re.compile(rf"{_OWNER}[0-9a-f]+(?:[-_][0-9a-f]+)*"), "a pod's uid"),
     "user": (re.compile(r"[^\s:]+"), "the name or number of a user"),
-    "exe": (re.compile(_ABSOLUTE), "an absolute path"),
+    "exe": (re.compile(ABSOLUTE), "an absolute path"),
     "cgroup": (
         re.compile(r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/*]+)+(?:/|/\*\*)?|/\*\*"),
         "an absolute cgroup v2 path, with or without /** behind it",

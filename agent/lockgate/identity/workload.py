@@ -19,9 +19,11 @@ from typing import Final
 
 from lockgate.identity.cgroups import placement
 from lockgate.identity.cmdline import CMDLINE_LIMIT, arguments
+from lockgate.identity.images import image_of
 from lockgate.values.identity import Origin, Workload
 
 PROC: Final = Path("/proc")
+ROOT: Final = Path("/")
 
 FILE_LIMIT: Final = 64 * 1024
 """Bytes read of `stat` and `cgroup`: a path has at most 4096, and there are at most some fifteen hierarchies."""
@@ -39,13 +41,13 @@ class ProcessGone(IdentityError):
     """The process has ended, or another one has its number now."""
 
 
-def describe(origin: Origin, proc: Path = PROC) -> Workload:
+def describe(origin: Origin, proc: Path = PROC, root: Path = ROOT) -> Workload:
     """Everything the host knows of an origin. Raises ProcessGone, or IdentityError when /proc won't tell.
 
     The start time is compared before and after the rest is read, and all is read through one descriptor of
     `/proc/PID`, which stays with the process it was opened for: what comes back is never a mixture of two processes.
-    `uid` is the origin's: the kernel noted it at connect(), and a process may have changed it since. `image` is None:
-    only the container runtime's API knows it.
+    `uid` is the origin's: the kernel noted it at connect(), and a process may have changed it since. `root` is
+    where the container runtimes' files are looked for.
     """
     ticks = start_ticks(origin.start_ns)
     with _process(origin.pid, proc) as folder:
@@ -70,6 +72,7 @@ def describe(origin: Origin, proc: Path = PROC) -> Workload:
         unit=place.unit,
         container=place.container,
         runtime=place.runtime,
+        image=image_of(place.runtime, place.container, root) if place.container else None,
         pod=place.pod,
         exe_is_local=place.container is None and (same_mounts or _is_same_file(exe, exe_stat)),
     )
