@@ -20,9 +20,20 @@ from lockgate.kernel.layout import COUNTERS, Target
 from lockgate.kernel.libbpf import KernelError
 from tests.kernel.conftest import Gate, lines
 from tests.support.cgroup import CgroupTree, in_cgroup
+from tests.support.postgres import free_port
 
 DIAL = "s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); say(peer=s.getpeername()[:2])"
 ERRNO_OF_DIAL = "s = socket.socket(); s.settimeout(5); say(errno=s.connect_ex(('10.9.8.7', 5432)))"
+
+HAMMER = """
+    import select
+    tried = 0
+    say()
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        with socket.socket() as s: s.connect_ex(('127.0.0.1', int(sys.argv[1])))
+        tried += 1
+    say(tried=tried)
+"""
 
 AGENT = """
 import os, sys, signal
@@ -88,18 +99,7 @@ def test_a_takeover_has_no_moment_without_hooks(tree: CgroupTree, pin_dir: Path)
         with contextlib.closing(gate):
             gate.interceptor.set_targets([gate.target(None, port)])
             gate.interceptor.attach()
-            client = gate.start(
-                """
-                import select
-                tried = 0
-                say()
-                while not select.select([sys.stdin], [], [], 0)[0]:
-                    with socket.socket() as s: s.connect_ex(('127.0.0.1', int(sys.argv[1])))
-                    tried += 1
-                say(tried=tried)
-                """,
-                port,
-            )
+            client = gate.start(HAMMER, port)
             assert client.stdin
             answers = lines(client)
             next(answers)
@@ -229,6 +229,29 @@ def test_targets_are_replaced_as_a_whole(gate: Gate) -> None:
     assert gate.count("redirected") == 1
     gate.interceptor.set_targets([])
     assert list(gate.interceptor._maps["targets"].keys()) == []
+
+
+def test_a_target_that_stays_is_never_missing_while_others_change(gate: Gate) -> None:
+    """A client dials an address that is really served, as fast as it can, while a thousand others come and go."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as datastore:
+        datastore.setblocking(False)
+        port = datastore.getsockname()[1]
+        stays = Target(None, port, 0, free_port())
+        turns = [
+            [stays, *(gate.target(ipaddress.ip_network(f"10.{turn}.{n // 256}.{n % 256}"), 1) for n in range(1000))]
+            for turn in (1, 2)
+        ]
+        gate.interceptor.set_targets(turns[0])
+        client = gate.start(HAMMER, port)
+        assert client.stdin
+        answers = lines(client)
+        next(answers)
+        for turn in range(10):
+            gate.interceptor.set_targets(turns[turn % 2])
+        client.stdin.close()
+        assert next(answers)["tried"] > 10
+        with pytest.raises(BlockingIOError):
+            datastore.accept()
 
 
 def test_targets_can_be_replaced_when_there_are_as_many_as_allowed(gate: Gate) -> None:

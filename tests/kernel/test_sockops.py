@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lockgate.kernel import libbpf
-from lockgate.kernel.layout import Target
+from lockgate.kernel.layout import MAPPED, ORIGIN, Target
 from lockgate.kernel.libbpf import Map
 from tests.kernel.conftest import Gate, finish, isolated, lines, python
 from tests.support.cgroup import CgroupTree, run_in
 from tests.support.postgres import free_port
+
+SO_NETNS_COOKIE = 71
 
 DIAL_FROM = """
     s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -154,25 +157,59 @@ def test_no_memory_on_the_accepted_socket_costs_the_origin_and_is_counted(gate: 
     assert (gate.count("adopt_failed"), gate.count("adopted")) == (1, 0)
 
 
-def test_namespaces_do_not_share_their_numbers(gate: Gate) -> None:
-    """The same four numbers in two network namespaces at one time are two connections."""
-    gate.interceptor.set_targets([gate.target(None, 5432)])
+def entry(gate: Gate, source: int, cookie: int) -> tuple[bytes, bytes]:
+    """An entry of the published map for 127.0.0.1:source -> the listener: `struct flow` and a `struct published`."""
+    loopback = MAPPED + bytes([127, 0, 0, 1])
+    flow = struct.pack("=Q16s16sHHI", cookie, loopback, loopback, source, gate.port, 0)
+    record = ORIGIN.pack(1, 2, 3, 4, 5, 6, 7, 8, 9, b"planted", loopback, b"\x15\x38")
+    return flow, record + struct.pack("=Q", 1)
+
+
+def test_an_origin_of_another_network_namespace_is_not_taken_for_ours(published: tuple[Gate, Map]) -> None:
+    """The same four numbers occur in every namespace at once."""
+    gate, table = published
+    here = int.from_bytes(gate.four.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+    for cookie, taken in ((here + 1, False), (here, True)):
+        source = free_port()
+        table.update(*entry(gate, source, cookie))
+        gate.run(DIAL_FROM, source, "127.0.0.1", gate.port, cgroup=gate.tree.root)
+        origin, _ = gate.accept()
+        assert (origin is not None and origin.comm == "planted") is taken
+
+
+def test_an_application_s_own_dial_clears_what_lies_under_its_numbers(published: tuple[Gate, Map]) -> None:
+    """Nothing should lie there, as the test above on withdrawal shows; if it did, this is the second gate."""
+    gate, table = published
+    here = int.from_bytes(gate.four.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
     source = free_port()
-    gate.run(DIAL_FROM, source, "10.9.8.7", 5432)
-    done = run_in(
-        gate.tree.agent,
-        isolated(
-            python(
+    table.update(*entry(gate, source, here))
+    gate.run(DIAL_FROM, source, "127.0.0.1", gate.port)
+    assert gate.accept() == (None, None)
+    assert not list(table.keys())
+
+
+def test_a_socket_withdraws_only_what_it_published(published: tuple[Gate, Map]) -> None:
+    """Its entry was taken, and a later socket with the same four numbers has published: that one is not its own."""
+    gate, table = published
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy:
+        port = busy.getsockname()[1]
+        gate.interceptor.set_targets([Target(None, 5432, 0, port)])
+        with socket.create_connection(("127.0.0.1", port)):  # fills the queue
+            client = gate.start(
                 """
-                listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
-                s = socket.socket(); s.bind(('127.0.0.1', int(sys.argv[2])))
-                s.connect(('127.0.0.1', int(sys.argv[1]))); listener.accept(); say()
-                """,
-                gate.port,
-                source,
+                s = socket.socket(); s.setblocking(False); s.connect_ex(('10.9.8.7', 5432)); say()
+                sys.stdin.readline(); s.close(); say()
+                """
             )
-        ),
-    )
-    assert done.returncode == 0, done.stderr
-    assert gate.count("adopted") == 1
-    assert gate.accept()[0] is not None
+            answers = lines(client)
+            next(answers)
+            (flow,) = table.keys()
+            value = table.lookup(flow)
+            assert value is not None
+            table.update(flow, value[:-8] + bytes(8))
+            assert client.stdin
+            client.stdin.write("\n")
+            client.stdin.flush()
+            next(answers)
+            assert list(table.keys()) == [flow]
+            assert gate.count("withdrawn") == 0
