@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.process import yield_to_others
 from tests.support.cgroup import in_cgroup
 from tests.support.postgres import free_port
 from tests.support.stack import PEOPLE, Stack
@@ -38,12 +39,16 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where its clients connect to. `pid` None: there is no process in between. `cgroup`: where its clients run."""
+    """Where its clients connect to. `pid` None: there is no process in between. `cgroup`: where its clients run.
+
+    `background` are processes that go on working for a run when it is over: they come to rest before the next.
+    """
 
     name: str
     port: int
     pid: int | None = None
     cgroup: str | None = None
+    background: tuple[int, ...] = ()
 
     def placed(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` where this peer's clients are, as who started it."""
@@ -64,7 +69,10 @@ def start(cleanup: ExitStack, server_port: int, folder: Path, stack: Stack | Non
         except Unavailable as error:
             missing[name] = str(error)
     if stack is not None:
-        peers.append(Peer("lockgate", server_port, stack.processes["agent"].pid, stack.tree.apps))
+        agent, collector = stack.processes["agent"].pid, stack.processes["collector"].pid
+        # it belongs on another machine: here it takes only what the others leave
+        yield_to_others(collector)
+        peers.append(Peer("lockgate", server_port, agent, stack.tree.apps, (agent, collector)))
     return peers, missing
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+
+_LOOK_SECONDS = 0.1
+_RESTING_TICKS = 1
+"""What a process may use in _LOOK_SECONDS and still count as at rest: it has timers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +53,21 @@ def cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _TICKS
+
+
+def rest(pids: Sequence[int], seconds: float) -> bool:
+    """Wait until these families are at rest, `seconds` at most. Whether they came to it."""
+    deadline = time.monotonic() + seconds
+    used = sum(map(cpu_seconds, pids))
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+        before, used = used, sum(map(cpu_seconds, pids))
+        if round((used - before) * _TICKS) <= _RESTING_TICKS:
+            return True
+    return False
+
+
+def yield_to_others(pid: int) -> None:
+    """Let this process run only when nothing else wants to (SCHED_IDLE), all its threads and those to come."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.bench.process import cpu_seconds, family, memory
+from tests.bench.process import cpu_seconds, family, memory, rest, yield_to_others
 
 MIB = 1024
 
@@ -55,3 +56,31 @@ def test_ones_own_time_goes_on() -> None:
     before = cpu_seconds(os.getpid())
     while cpu_seconds(os.getpid()) < before + 0.03:
         sum(range(10000))
+
+
+def test_rest_waits_for_work_to_end() -> None:
+    until = "import time\nwhile time.process_time() < 0.5: pass\ntime.sleep(30)"
+    with subprocess.Popen([sys.executable, "-c", until]) as busy:
+        assert rest([busy.pid], 20.0)
+        assert cpu_seconds(busy.pid) >= 0.49
+        busy.kill()
+
+
+def test_rest_does_not_wait_for_ever() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        began = time.monotonic()
+        assert not rest([busy.pid], 0.4)
+        assert time.monotonic() - began < 5.0
+        busy.kill()
+
+
+def test_every_thread_yields_to_others() -> None:
+    code = "import sys, threading; threading.Thread(target=sys.stdin.read).start(); print('up', flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield_to_others(process.pid)
+        tasks = [int(name) for name in os.listdir(f"/proc/{process.pid}/task")]
+        assert len(tasks) == 2
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_IDLE}
+        process.communicate()

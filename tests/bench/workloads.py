@@ -15,13 +15,15 @@ from typing import Any
 
 from tests.bench import database
 from tests.bench.peers import CLIENT, Peer
-from tests.bench.process import Memory, cpu_seconds, memory
+from tests.bench.process import Memory, cpu_seconds, memory, rest
 from tests.support.postgres import BINARIES
 from tests.support.stack import PEOPLE
 
 GRACE_SECONDS = 15.0
 """How much longer than asked a run may take before its peer counts as failed."""
 BULK_SECONDS = 60.0
+REST_SECONDS = 10.0
+"""How long records of a run that are still being shipped may take to arrive before the next one begins."""
 IDLE_CONNECTIONS = 500
 
 
@@ -48,6 +50,7 @@ def select(mode: str, clients: int) -> Workload:
                 "-h", "127.0.0.1", "-p", str(peer.port), "-U", "app", "postgres"]  # fmt: skip
         before = _cpu(peer)
         text = _output(peer.client(argv), seconds + GRACE_SECONDS)
+        rest(peer.background, REST_SECONDS)
         used = _cpu(peer) - before
         rate = re.search(r"^tps = ([\d.]+) \(without", text, re.M)
         done = re.search(r"^number of transactions actually processed: (\d+)", text, re.M)
