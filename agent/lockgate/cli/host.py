@@ -24,7 +24,8 @@ def execute(path: str, command: tuple[str, ...]) -> None:
 
     settings = config.load_agent(path)
     try:
-        Hierarchy.find().join(settings.intercept.cgroup)
+        tree = Hierarchy.find()
+        tree.join(tree.leaf(settings.intercept.cgroup, "exec"))
     except KernelError as error:
         click.echo(f"lockgate: {settings.intercept.cgroup}: {error}", err=True)
         sys.exit(1)
