@@ -207,3 +207,32 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_no_search_text_is_syntax(words: Reader, text: str) -> None:
     assert words.search(Query(text=text)) == []
     assert _match(text).count('"') % 2 == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(),
+        Query(text="select"),
+        Query(text="select", host="host-1"),
+        Query(principal="ann"),
+        Query(verdict="deny"),
+        Query(datastore="orders"),
+        Query(connection="c1"),
+        Query(host="host-1"),
+        Query(host="host-1", verdict="allow", since=5),
+    ],
+)
+def test_a_page_is_read_without_sorting_the_store(store: Store, reader: Reader, host: Host, query: Query) -> None:
+    host.statement("SELECT 1")
+    ingest(store, host)
+    asked: list[str] = []
+    reader._db.set_trace_callback(asked.append)
+    reader.search(query)
+    reader._db.set_trace_callback(None)
+    # what begins with -- are the statements that fts5 itself runs
+    asked = [sql for sql in asked if not sql.startswith("--")]
+    plans = [row[3] for sql in asked for row in reader._db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    assert plans
+    assert not [step for step in plans if "TEMP B-TREE" in step]
+    assert any("records_id" in step for step in plans) == bool(reader.search(query))

@@ -41,8 +41,11 @@ CREATE INDEX IF NOT EXISTS records_conflicts ON records (host, seq) WHERE confli
 CREATE INDEX IF NOT EXISTS records_seals ON records (host, seq) WHERE type = 'seal';
 CREATE INDEX IF NOT EXISTS records_id ON records (id) WHERE id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS records_time ON records (time);
-CREATE INDEX IF NOT EXISTS records_connection ON records (connection, time) WHERE connection IS NOT NULL;
-CREATE INDEX IF NOT EXISTS records_principal ON records (principal, time) WHERE principal IS NOT NULL;
+-- Entries of one value are in the order of rowid: a search reads the newest of them and stops.
+CREATE INDEX IF NOT EXISTS records_connection ON records (connection) WHERE connection IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_principal ON records (principal) WHERE principal IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_datastore ON records (datastore) WHERE datastore IS NOT NULL;
+CREATE INDEX IF NOT EXISTS records_verdict ON records (verdict) WHERE verdict IS NOT NULL;
 
 -- Words of statements and of the objects they touch; an underscore belongs to a word, as it does in SQL.
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (

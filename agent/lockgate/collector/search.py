@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,35 +79,42 @@ class Reader:
         self.close()
 
     def search(self, query: Query) -> list[dict[str, Any]]:
-        """The newest `query.limit` (at most LIMIT) statements, connections and events that fit, newest first.
+        """The `query.limit` (at most LIMIT) statements, connections and events that fit and arrived last, newest first.
 
-        Each is its first record's fields, with the fields of its end as `end` (None while it runs).
+        Each is its first record's fields, with the fields of its end as `end` (None while it runs). By arrival, not by
+        time, because that is the order the store is in: a page is read and the rest left alone, however large it is.
         """
-        parts = ["conflict = 0", "type != 'seal'", "(phase IS NULL OR phase = 'begin')"]
-        values: list[str | int] = []
-        for column in ("principal", "person", "datastore", "verdict", "host", "connection"):
-            wanted = getattr(query, column)
-            if wanted is not None:
-                parts.append(f"{column} = ?")
-                values.append(wanted)
-        for compare, moment in ((">=", query.since), ("<", query.until)):
-            if moment is not None:
-                parts.append(f"time {compare} ?")
-                values.append(moment)
+        source, order = "records AS r", "r.rowid"
+        parts, values = list[str](), list[str | int]()
+        if query.host is not None:
+            # the chain of one host is itself in the order of arrival
+            source, order = "records AS r INDEXED BY records_chain", "r.seq"
         if query.text is not None:
             words = _match(query.text)
             if not words:
                 return []
-            parts.append("rowid IN (SELECT rowid FROM words WHERE words MATCH ?)")
+            source, order = "words JOIN records AS r ON r.rowid = words.rowid", "words.rowid"
+            parts.append("words MATCH ?")
             values.append(words)
+        for column in ("principal", "person", "datastore", "verdict", "host", "connection"):
+            wanted = getattr(query, column)
+            if wanted is not None:
+                parts.append(f"r.{column} = ?")
+                values.append(wanted)
+        for compare, moment in ((">=", query.since), ("<", query.until)):
+            if moment is not None:
+                parts.append(f"r.time {compare} ?")
+                values.append(moment)
+        parts += ["r.conflict = 0", "r.type != 'seal'", "(r.phase IS NULL OR r.phase = 'begin')"]
         rows = self._db.execute(
-            f"SELECT host, id, type, phase, hash, raw FROM records WHERE {' AND '.join(parts)}"
-            " ORDER BY time DESC, seq DESC LIMIT ?",
+            f"SELECT r.time, r.host, r.id, r.type, r.phase, r.hash, r.raw FROM {source} WHERE {' AND '.join(parts)}"
+            f" ORDER BY {order} DESC LIMIT ?",
             (*values, max(0, min(query.limit, LIMIT))),
         ).fetchall()
+        rows.sort(key=itemgetter(0), reverse=True)
         return [
             {**_plain(raw, digest), "end": self._end(host, identifier, kind) if phase else None}
-            for host, identifier, kind, phase, digest, raw in rows
+            for _, host, identifier, kind, phase, digest, raw in rows
         ]
 
     def show(self, identifier: str, host: str | None = None) -> list[dict[str, Any]]:
