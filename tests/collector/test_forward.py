@@ -47,12 +47,18 @@ def test_a_byte_at_a_time_gives_the_same(carrier: str) -> None:
     for byte in MESSAGES[carrier]:
         found += decoder.feed(bytes([byte]))
     assert found == [Batch("lockgate.host-1", (RAW,), "c")]
-    assert not decoder.incomplete
+    assert decoder.held == 0
 
 
 def test_messages_follow_one_another_with_heartbeats_between() -> None:
     stream = MESSAGES["packed"] + b"\xc0" + MESSAGES["forward"] + b"\xc0"
     assert [b.records for b in Decoder().feed(stream + MESSAGES["message"][:5])] == [(RAW,), (RAW,)]
+
+
+def test_what_is_held_is_counted() -> None:
+    decoder = Decoder()
+    decoder.feed(MESSAGES["packed"] + MESSAGES["packed"][:7])
+    assert decoder.held == 7
 
 
 def test_a_message_without_options_asks_for_no_acknowledgement() -> None:

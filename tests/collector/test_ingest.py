@@ -193,6 +193,31 @@ def test_peers_over_the_bound_are_closed(tmp_path: Path, monkeypatch: pytest.Mon
     with_listener(tmp_path, use)
 
 
+def test_all_messages_under_way_together_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "HELD_BYTES", 1500)
+    host = Host()
+    host.statement("SELECT 1")
+    begun = b"\x93\xa1t\xc6" + (1_000_000).to_bytes(4, "big") + bytes(990)
+
+    async def use(port: int, ingest: Ingest, writer: Writer) -> None:
+        one, two = await Peer.to(port), await Peer.to(port)
+        for _ in range(2):
+            one.writer.write(begun)
+            await asyncio.sleep(0.1)
+            two.writer.write(begun)
+            assert await two.is_closed()
+            await two.close()
+            # what was held for it is free again
+            await one.close()
+            await asyncio.sleep(0.1)
+            one, two = await Peer.to(port), await Peer.to(port)
+        assert await one.ask(host.records, "c") == "c"
+        await one.close()
+        await two.close()
+
+    with_listener(tmp_path, use)
+
+
 def test_a_taken_port_raises(tmp_path: Path) -> None:
     async def use(port: int, ingest: Ingest, writer: Writer) -> None:
         with pytest.raises(OSError, match="in use"):

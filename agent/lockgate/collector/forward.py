@@ -50,9 +50,9 @@ class Decoder:
         self._scanner = msgpack.Unpacker(max_buffer_size=0)
 
     @property
-    def incomplete(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return bool(self._buffer)
+    def held(self) -> int:
+        """Bytes held of a message that has begun and not ended."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Batch]:
         """The batches that `data` completes. Raises Malformed; the decoder can't be used after that."""

@@ -12,6 +12,9 @@ from lockgate.collector.writer import Writer
 
 CONNECTIONS = 10_000
 """Peers at once; a peer over it is closed at once and tries again."""
+HELD_BYTES = 512 * 1024 * 1024
+"""Of messages that have begun and not ended, of all peers together: sixteen of the largest. The peer that goes over it
+is closed and tries again."""
 READ_BYTES = 256 * 1024
 STALL_SECONDS = 60.0
 """How long a peer may stop in the middle of a message. Between messages it may be silent for as long as it likes."""
@@ -26,6 +29,7 @@ class Ingest:
         self.rejected = 0
         self._writer = writer
         self._stall = stall_seconds
+        self._held = 0
         self._peers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -79,14 +83,23 @@ class Ingest:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         decoder = Decoder()
-        while True:
-            async with asyncio.timeout(self._stall if decoder.incomplete else None):
-                data = await reader.read(READ_BYTES)
-            if not data:
-                return
-            for batch in decoder.feed(data):
-                await self._writer.ingest(batch.records)
-                if batch.chunk is not None:
-                    writer.write(acknowledgement(batch.chunk))
-                    async with asyncio.timeout(self._stall):
-                        await writer.drain()
+        held = 0
+        try:
+            while True:
+                async with asyncio.timeout(self._stall if held else None):
+                    data = await reader.read(READ_BYTES)
+                if not data:
+                    return
+                batches = decoder.feed(data)
+                self._held += decoder.held - held
+                held = decoder.held
+                if self._held > HELD_BYTES:
+                    raise Malformed(f"messages under way have more than {HELD_BYTES} bytes together")
+                for batch in batches:
+                    await self._writer.ingest(batch.records)
+                    if batch.chunk is not None:
+                        writer.write(acknowledgement(batch.chunk))
+                        async with asyncio.timeout(self._stall):
+                            await writer.drain()
+        finally:
+            self._held -= held
