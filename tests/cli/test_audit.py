@@ -67,7 +67,7 @@ def test_search_finds_by_word_and_field(desk: Desk, config: Path) -> None:
 def test_search_shows_a_table(desk: Desk, config: Path) -> None:
     result = desk.run("audit", "search", config=config)
     assert result.exit_code == 0
-    for word in ("WHO", "c1-1", "ann", "orders", "allow", "completed", "deny"):
+    for word in ("WHO", "c1-1", "ann", "bob", "approved", "orders", "allow", "completed", "deny"):
         assert word in result.output
     assert "\x1b" not in result.output
     assert desk.run("audit", "search", "nowhere", config=config).output == "Nothing found.\n"

@@ -106,9 +106,8 @@ def test_a_taken_address_is_said(place: Place, which: str) -> None:
         _, text = process.communicate(timeout=20)
     assert process.returncode == 1
     key = "listen" if which == "forward" else "http"
-    assert text.splitlines()[-1] == f"lockgate: collector.{key}: {taken}: Address already in use" or (
-        f"collector.{key}: {taken}" in text and "in use" in text
-    )
+    assert f"lockgate: collector.{key}: {taken}: " in text
+    assert "in use" in text
     assert "Traceback" not in text
 
 
@@ -118,7 +117,7 @@ def test_a_store_that_is_none_is_said(place: Place) -> None:
     process = place.spawn()
     _, text = process.communicate(timeout=20)
     assert process.returncode == 1
-    assert "not a database" in text
+    assert f"lockgate: collector.state_dir: {database(place.state)}: file is not a database" in text
     assert "Traceback" not in text
 
 

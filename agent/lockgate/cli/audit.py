@@ -158,7 +158,7 @@ def _row(record: dict[str, Any]) -> list[object]:
     return [
         moment(record["time"] / 1e9),
         record.get("id") or "-",
-        facts.get("principal") or "-",
+        facts.get("principal") or record.get("approver") or "-",
         facts.get("datastore") or "-",
         record.get("verdict") or record["type"],
         end.get("outcome") or record.get("outcome") or "-",

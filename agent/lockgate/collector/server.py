@@ -26,18 +26,14 @@ BACKLOG = 1024
 log = logging.getLogger(__name__)
 
 
-class StartError(Exception):
-    """The collector can't start; the message says what of its configuration is in the way."""
-
-
-class CannotListen(StartError):
-    """An address of the configuration can't be listened on."""
+class CannotListen(Exception):
+    """The collector can't take its place: an address is taken, or the store can't be opened. Names the key and why."""
 
 
 class Server:
     """`async with Server(settings) as server:` serves; `forward` and `http` are the addresses it listens on.
 
-    Raises StartError when the store can't be opened or an address is taken.
+    Raises CannotListen.
     """
 
     def __init__(self, settings: CollectorFile) -> None:
@@ -49,7 +45,7 @@ class Server:
         try:
             store = await asyncio.to_thread(Store, database(settings.state_dir))
         except StoreError as error:
-            raise StartError(f"collector.state_dir: {error}") from error
+            raise CannotListen(f"collector.state_dir: {error}") from error
         self._writer = Writer(store)
         self._ingest = Ingest(self._writer)
         try:
@@ -109,7 +105,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def run(settings: CollectorFile) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. Raises StartError."""
+    """Serves until SIGTERM or SIGINT, then drains. Raises CannotListen."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
