@@ -59,6 +59,16 @@ check: setup ## format, lint, types, import direction
 test: check ## everything that has to hold, in under 15 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist loadfile
 
+bench: setup ## figures beside the proxies people use instead, as ratios
+	@packaging/install-debian-packages $(BENCH_PACKAGES)
+	$(BIN)/python -m tests.bench
+
+fuzz: setup ## hostile bytes for FUZZ_SECONDS (120)
+	$(BIN)/python tests/fuzz/fuzz_session.py
+
+soak: setup ## ordinary work and ordinary accidents for SOAK_SECONDS (600)
+	$(BIN)/python -m tests.soak $${SOAK_SECONDS:-600}
+
 lock: $(DEPS) ## pin the dependencies again, with hashes
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
