@@ -87,13 +87,28 @@ class Server:
             raise CannotListen(f"collector.listen: {self._settings.listen}: {error.strerror or error}") from error
         host, port = split_address(self._settings.http)
         try:
-            info = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            family, _, _, _, address = info[0]
-            listening = socket.create_server(address, family=family, backlog=BACKLOG)
+            listening = await _tcp_listener(host, port)
         except OSError as error:
             raise CannotListen(f"collector.http: {self._settings.http}: {error.strerror or error}") from error
         self.http = listening.getsockname()[:2]
         return listening
+
+
+async def _tcp_listener(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError."""
+    info = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = info[0]
+    # with its protocol said: asyncio sets TCP_NODELAY only on sockets that know they are TCP, and without it the body
+    # of an answer waits 40 ms for the acknowledgement of its head
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 class _Uvicorn(uvicorn.Server):
