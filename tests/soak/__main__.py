@@ -75,9 +75,8 @@ def main() -> int:
         inserted = stack.server.psql("SELECT count(*) FROM scratch").strip()
     grown = now["mib"] - begun.get("mib", now["mib"])
     print(f"{seconds:g} s, accidents {accidents}, {inserted} rows inserted, {missing} statements without a record")
-    print(
-        f"memory {now['mib']:.1f} MiB ({grown:+.1f}), descriptors {now['descriptors']:.0f}, verify {verified.returncode}"
-    )
+    print(f"memory {now['mib']:.1f} MiB ({grown:+.1f}), {now['descriptors']:.0f} descriptors")
+    print(f"audit verify: {verified.returncode}")
     failed = missing or verified.returncode or grown > GROWTH_MIB
     if failed:
         print(verified.stdout, verified.stderr, sep="\n")

@@ -14,7 +14,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 
 class Answer(Enum):

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import msgspec
 
 from lockgate.audit.errors import SpoolDamaged, SpoolError

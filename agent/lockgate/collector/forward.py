@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import msgspec
 
 MESSAGE_BYTES = 32 * 1024 * 1024
