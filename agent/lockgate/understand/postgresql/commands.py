@@ -137,7 +137,7 @@ COMMANDS: dict[str, Command] = {
     "CreateRangeStmt": Command("CREATE TYPE", DDL),
     "AlterTypeStmt": Command("ALTER TYPE", DDL),
     "DefineStmt": Command("CREATE {}", DDL, "kind"),
-    "CreateCastStmt": Command("CREATE CAST", DDL),
+    "CreateCastStmt": Command("CREATE CAST", DDL | ADMIN),
     "CreateConversionStmt": Command("CREATE CONVERSION", DDL),
     "CreateTransformStmt": Command("CREATE TRANSFORM", DDL | ADMIN),
     "CreateOpClassStmt": Command("CREATE OPERATOR CLASS", DDL),

@@ -139,7 +139,7 @@ class _Reader:
     def _scoped(self, node: Node, ctes: frozenset[str], when: _When) -> list[tuple[Node, frozenset[str], _When]]:
         """The children of a node, each with the CTE names that it can see."""
         raw = node.raw
-        if node.kind == "LockingClause":  # FOR UPDATE OF names aliases
+        if node.kind in ("LockingClause", "TypeName"):  # FOR UPDATE OF names aliases, geometry(Point) no column
             return []
         if node.kind == "CreateStmt" and raw.get("partbound"):
             # the bounds of a partition are evaluated when it is made
@@ -222,6 +222,9 @@ class _Reader:
                 language = next((o.arg.sval or "" for o in node.options or () if o.defname == "language"), "")
                 if language.lower() in ("c", "internal") or language.lower().endswith("u"):
                     self.effects |= ADMIN  # code that runs outside the database's own rules
+            case "DefineStmt":
+                if node.variant == "OBJECT_OPERATOR":
+                    self.effects |= ADMIN  # it can change what + means in every statement
             case "AlterTableStmt":
                 if any(cmd.subtype in _ADMIN_ALTERATIONS for cmd in node.cmds or ()):
                     self.effects |= ADMIN

@@ -1,0 +1,87 @@
+"""A relation of the catalog -> the rows it holds: tables by name, views as the queries they are."""
+
+from __future__ import annotations
+
+from lockgate.understand.postgresql.origins import Origin, Rows, choice, unknown
+from lockgate.values.catalog import Catalog, Relation
+
+_VALUES_OF_OTHERS: dict[str, frozenset[str]] = {
+    "pg_statistic": frozenset(f"stavalues{n}" for n in range(1, 6)),
+    "pg_stats": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram"}),
+    "pg_statistic_ext_data": frozenset({"stxdmcv", "stxdexpr"}),
+    "pg_stats_ext": frozenset({"most_common_vals", "most_common_base_freqs"}),
+    "pg_stats_ext_exprs": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems"}),
+    "pg_stat_activity": frozenset({"query"}),
+    "pg_largeobject": frozenset({"data"}),
+    "pg_prepared_statements": frozenset({"statement"}),
+    "pg_cursors": frozenset({"statement"}),
+    "pg_attribute": frozenset({"attmissingval"}),
+    "pg_stat_statements": frozenset({"query"}),
+}
+"""Relations of PostgreSQL (any schema: pg_stat_statements is an extension's) whose columns hold values or queries."""
+
+_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
+
+
+def find(catalog: Catalog, schema: str | None, name: str) -> tuple[Relation, ...]:
+    """Every relation that `schema.name` or `name` can mean; pg_temp is one of all temporary schemas."""
+    found = catalog.by_name.get(name, ())
+    if schema is None:
+        return found
+    if schema == "pg_temp":
+        return tuple(r for r in found if r.schema.startswith("pg_temp"))
+    return tuple(r for r in found if r.schema == schema)
+
+
+def is_query(relation: Relation) -> bool:
+    """Whether its rows come from a definition (a view of the system counts as a table: it is known above)."""
+    return relation.kind in "vm" and relation.schema not in _SYSTEM_SCHEMAS
+
+
+def table_rows(relation: Relation) -> Rows:
+    """The rows of a relation taken as a table."""
+    special = _VALUES_OF_OTHERS.get(relation.name, frozenset())
+    columns = []
+    for column in relation.columns:
+        name = f"{relation.qualified}.{column.name}"
+        if column.name in special:
+            origin = unknown(f"{name} may hold values of other tables")
+        else:
+            origin = Origin(frozenset({name}), plain=name)
+        columns.append((column.name, origin))
+    return Rows(tuple(columns))
+
+
+def view_rows(relation: Relation, query: Rows) -> Rows:
+    """The rows of a view whose definition returns `query`: its own columns are remembered, under its own names."""
+    if not query.counted:
+        return Rows(why=query.why or f"the columns of view {relation.qualified} are not known")
+    if len(query.columns) != len(relation.columns):
+        return Rows(why=f"the definition of view {relation.qualified} does not fit its columns")
+    return Rows(
+        tuple(
+            (column.name, Origin(o.sources, o.why, o.plain, o.views | {f"{relation.qualified}.{column.name}"}))
+            for column, (_, o) in zip(relation.columns, query.columns, strict=True)
+        )
+    )
+
+
+def either(alternatives: list[Rows]) -> tuple[Rows, frozenset[str]]:
+    """The rows of one of several relations, and the columns that not all of them have."""
+    if len(alternatives) == 1:
+        return alternatives[0], frozenset()
+    lost = next((rows.why for rows in alternatives if rows.why is not None), None)
+    if lost is not None:
+        return Rows(why=lost), frozenset()
+    lists = [[name for name, _ in rows.columns] for rows in alternatives]
+    if all(names == lists[0] for names in lists):
+        return Rows(
+            tuple((name, choice([rows.columns[i][1] for rows in alternatives])) for i, name in enumerate(lists[0]))
+        ), frozenset()
+    names = list(dict.fromkeys(name for names in lists for name in names))
+    columns = []
+    for name in names:
+        found = [origin for rows in alternatives if (origin := rows.column(name)) is not None]
+        columns.append((name, choice(found)))
+    some = frozenset(name for name in names if not all(name in names_of for names_of in lists))
+    return Rows(tuple(columns), exact=False), some
