@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lockgate.wire.gate import Masking, MaskingError, ProtocolError, Refusal, Run
+from lockgate.wire.gate import MaskingError, ProtocolError, Refusal, Run
 from lockgate.wire.postgresql import errors, frames
 from lockgate.wire.postgresql.conversation import (
     BIND,
@@ -23,6 +23,7 @@ from lockgate.wire.postgresql.conversation import (
 )
 from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
+CANT_MASK: Final = "the result can't be masked"
 _NOTHING: Final = b""
 
 
@@ -49,7 +50,7 @@ class Answers:
 
     def parse_complete(self, _: bytes) -> bytes | None:
         awaited = self._expect(PARSE)
-        self._conversation.pending.popleft()
+        self._conversation.answered()
         if awaited.statement is not None:
             self._conversation.statements.confirm(awaited.statement)
         return None
@@ -68,7 +69,7 @@ class Answers:
     def _replaced(self, awaited: Awaited) -> None:
         """A portal was made or closed: whatever had its name is gone."""
         conversation = self._conversation
-        conversation.pending.popleft()
+        conversation.answered()
         if awaited.portal is not None:
             for portal in conversation.portals.confirm(awaited.portal):
                 conversation.close(portal.run)
@@ -81,33 +82,32 @@ class Answers:
         head = self._expect(DESCRIBE, QUERY)
         conversation = self._conversation
         if head.owed is DESCRIBE:
-            conversation.pending.popleft()
+            conversation.answered()
         run = head.run
         if run is not None and run.ruling.masking is not None:
             # a portal has one statement, also when it is described again after it has run
-            refused = self._plan(run, run.ruling.masking, run.statement if head.owed is QUERY else 0, payload)
-            if refused is not None:
-                if head.owed is DESCRIBE and not conversation.sync_awaited():
-                    conversation.discarding = True
-                return refused
+            run.planned = True
+            try:
+                run.plan = run.ruling.masking.plan(run.statement if head.owed is QUERY else 0, parse_fields(payload))
+            except MaskingError as error:
+                run.plan, run.error = UNREADABLE, errors.INSUFFICIENT_PRIVILEGE
+                return self.withhold(head, str(error))
         return _NOTHING if head.ours else None
 
-    def _plan(self, run: Run, masking: Masking, statement: int, payload: bytes) -> bytes | None:
-        """Make the row plan for the result that is coming; an error in its place when it can't be made."""
-        run.planned = True
-        try:
-            run.plan = masking.plan(statement, parse_fields(payload))
-        except MaskingError as error:
-            run.plan, run.error = UNREADABLE, errors.INSUFFICIENT_PRIVILEGE
-            if self._conversation.muted:
-                return _NOTHING
-            self._conversation.muted = True
-            return errors.error_response(Refusal(errors.INSUFFICIENT_PRIVILEGE, str(error)))
-        return None
+    def withhold(self, head: Awaited, why: str) -> bytes:
+        """The result that answers `head` can't be shown: an error in its place, and nothing more until it has ended."""
+        conversation = self._conversation
+        if head.owed is not QUERY:
+            conversation.muted_to_sync = True
+            conversation.discarding = conversation.discarding or not conversation.sync_awaited()
+        if conversation.muted:
+            return _NOTHING
+        conversation.muted = True
+        return errors.error_response(Refusal(errors.INSUFFICIENT_PRIVILEGE, why))
 
     def no_data(self, _: bytes) -> bytes | None:
         awaited = self._expect(DESCRIBE)
-        self._conversation.pending.popleft()
+        self._conversation.answered()
         if awaited.run is not None:
             awaited.run.plan, awaited.run.planned = UNREADABLE, True
         return _NOTHING if awaited.ours else None
@@ -132,9 +132,7 @@ class Answers:
 
     def _executed(self, head: Awaited, run: Run, error: str | None) -> None:
         conversation = self._conversation
-        conversation.pending.popleft()
-        if conversation.held is head:
-            conversation.held = None
+        conversation.answered()
         for names, entry in head.makes:
             names.confirm(entry)
         conversation.settle(run, "error" if error else "completed")
@@ -148,7 +146,7 @@ class Answers:
     def portal_suspended(self, _: bytes) -> bytes | None:
         awaited = self._expect(EXECUTE)
         conversation = self._conversation
-        conversation.pending.popleft()
+        conversation.answered()
         if awaited.run is not None:
             conversation.lift(awaited.run)
             if awaited.run.ruling.masking is not None:
@@ -191,8 +189,12 @@ class Answers:
         conversation = self._conversation
         if len(payload) != 1 or payload not in b"ITE":
             raise ProtocolError("ReadyForQuery without a state that exists")
+        muted = conversation.muted
         if conversation.ready:
-            self._answered(self._expect(SYNC, QUERY, REFUSED_QUERY))
+            head = self._expect(SYNC, QUERY, REFUSED_QUERY)
+            self._answered(head)
+            if head.owed is SYNC or not conversation.muted_to_sync:
+                conversation.muted = conversation.muted_to_sync = False
         conversation.ready = True
         conversation.status = payload[0]
         conversation.copying_in = conversation.copying_out = False
@@ -206,17 +208,12 @@ class Answers:
                 conversation.portals.clear()
             for run in list(conversation.open_runs.values()):
                 conversation.close(run)
-        if conversation.muted:
-            conversation.muted = False
-            return frames.ready_for_query(conversation.status)
-        return None
+        return frames.ready_for_query(conversation.status) if muted and not conversation.muted else None
 
     def _answered(self, head: Awaited) -> None:
         """ReadyForQuery ended the answer to `head`."""
         conversation = self._conversation
-        conversation.pending.popleft()
-        if conversation.held is head:
-            conversation.held = None
+        conversation.answered()
         for names, entry in head.makes:
             if head.failed:
                 names.doubt(entry)  # of several statements, some may have run before the error
@@ -272,7 +269,11 @@ class Answers:
         if conversation.held is not head:
             # what stands behind it may have been read as part of the copy, or not
             raise ProtocolError("the server began a COPY FROM STDIN that nobody asked for")
-        conversation.copying_in = True
+        if conversation.muted:
+            # the client was told of an error, and will never send data
+            conversation.injected.append(frames.copy_fail("lockgate: an earlier result can't be masked"))
+        else:
+            conversation.copying_in = True
         return None
 
     def copy_out(self, _: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from lockgate.wire.gate import ProtocolError, RowKernel, Run
-from lockgate.wire.postgresql.answers import HANDLERS, Answers
+from lockgate.wire.postgresql.answers import CANT_MASK, HANDLERS, Answers
 from lockgate.wire.postgresql.conversation import EXECUTE, QUERY, UNREADABLE, Conversation
 
 DATA_ROW: Final = ord("D")
@@ -60,6 +60,11 @@ class Backend:
                 kind = buf[pos]
                 if kind == DATA_ROW:
                     run = self._rows_of()
+                    if run.plan is UNREADABLE and run.error is not None and not conversation.muted:
+                        # of a portal that could not be described; this Execute was already on its way
+                        self._emit(buf, kept, pos)
+                        self.out.append(self._answers.withhold(conversation.pending[0], f"lockgate: {CANT_MASK}"))
+                        kept = pos
                     if run.ruling.masking is None or conversation.muted or (run.planned and run.plan is None):
                         reached = self._pass_rows(run, buf, pos, end)
                         if conversation.muted:

@@ -51,6 +51,14 @@ UNREADABLE: Final = object()
 """The plan of a result whose rows must not leave: it could not be masked, or the server said that there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a statement's or a cursor's name stands for: a request, or with `in_sql` what its text says of that name."""
+
+    request: Request
+    in_sql: bool
+
+
 @dataclass(slots=True, eq=False)
 class Portal:
     """A bound statement: `name` as bytes for messages of our own, `run` its one execution.
@@ -72,11 +80,11 @@ class Awaited:
 
     owed: Owed
     run: Run | None = None
-    statement: Entry[Request] | None = None
+    statement: Entry[Named] | None = None
     portal: Entry[Portal] | None = None
     refusal: Refusal | None = None
     ours: bool = False
-    makes: tuple[tuple[Names[Request], Entry[Request]], ...] = ()
+    makes: tuple[tuple[Names[Named], Entry[Named]], ...] = ()
     """Names that SQL text makes (PREPARE, DECLARE)."""
     failed: bool = False
     """Whether the server answered it with an error."""
@@ -86,15 +94,15 @@ class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
     __slots__ = ("authenticated", "barrier", "copying_in", "copying_out", "cursors", "discarding", "encoding_moved",
-                 "gate", "held", "muted", "open_runs", "pending", "portals", "ready", "segment", "segment_open",
-                 "statements", "status", "unreported", "utf8", "veiled", "wary")  # fmt: skip
+                 "gate", "held", "injected", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready",
+                 "segment", "segment_open", "statements", "status", "unreported", "utf8", "veiled", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.pending: deque[Awaited] = deque()
-        self.statements: Names[Request] = Names(NAMES)
+        self.statements: Names[Named] = Names(NAMES)
         self.portals: Names[Portal] = Names(NAMES)
-        self.cursors: Names[Request] = Names(NAMES)
+        self.cursors: Names[Named] = Names(NAMES)
         self.open_runs: dict[int, Run] = {}
         """By identity, in the order of their beginning."""
         self.status = IDLE
@@ -109,6 +117,10 @@ class Conversation:
         """Whether client messages are dropped until Sync, as the server does after an error."""
         self.muted = False
         """Whether an error of ours stands for the server's messages until ReadyForQuery: kept from the client."""
+        self.muted_to_sync = False
+        """Whether that is Sync's, as after an error in the extended protocol, and not the next one."""
+        self.injected: list[bytes] = []
+        """Messages of our own for the server."""
         self.copying_in = False
         self.copying_out = False
         self.held: Awaited | None = None
@@ -134,6 +146,11 @@ class Conversation:
     def begin(self, run: Run) -> None:
         """`run` is on its way to the server."""
         self.open_runs[id(run)] = run
+
+    def answered(self) -> None:
+        """The server has answered the first of what it owed."""
+        if self.pending.popleft() is self.held:
+            self.held = None
 
     def lift(self, run: Run) -> None:
         """`run` has been answered for now: texts behind it may be read."""
@@ -178,7 +195,7 @@ class Conversation:
                     names.doubt(entry)
                 else:
                     names.withdraw(entry)
-            if awaited.run is not None:
+            if awaited.run is not None and not awaited.run.settled:
                 if first:
                     awaited.run.error = error
                 self.settle(awaited.run, "error" if first else "skipped")

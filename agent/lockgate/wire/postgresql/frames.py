@@ -100,6 +100,10 @@ def execute(portal: str) -> bytes:
     return frame(b"E", portal.encode() + b"\0\0\0\0\0")
 
 
+def copy_fail(why: str) -> bytes:
+    return frame(b"f", why.encode() + b"\0")
+
+
 FLUSH = frame(b"H")
 
 

@@ -11,6 +11,7 @@ from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.names import NO_SEGMENT
 from lockgate.wire.postgresql import errors, frames
+from lockgate.wire.postgresql.answers import CANT_MASK
 from lockgate.wire.postgresql.conversation import (
     BIND,
     CLOSE,
@@ -26,10 +27,21 @@ from lockgate.wire.postgresql.conversation import (
     UNREADABLE,
     Awaited,
     Conversation,
+    Named,
     Portal,
 )
 from lockgate.wire.postgresql.reading import read
-from lockgate.wire.postgresql.references import NOBODYS, Refused, candidates, copies, make, makes, plain, wire_name
+from lockgate.wire.postgresql.references import (
+    NOBODYS,
+    Refused,
+    candidates,
+    copies,
+    execution,
+    make,
+    makes,
+    plain,
+    wire_name,
+)
 
 TERMINATE: Final = ord("X")
 SYNCHRONISE: Final = ord("S")
@@ -115,7 +127,9 @@ class Frontend:
             if end - pos < total:
                 break
             kind = buf[pos]
-            if (conversation.barrier is not None and kind in _TEXTS) or len(conversation.pending) >= PENDING:
+            if conversation.barrier is not None and kind in _TEXTS and not conversation.copying_in:
+                break
+            if len(conversation.pending) >= PENDING:
                 break
             if not self._message(kind, bytes(buf[pos : pos + total])):
                 break
@@ -149,18 +163,19 @@ class Frontend:
         if text is None:
             return False
         request = conversation.gate.understand(text)
-        ruling = conversation.gate.run(self._asked(request))
+        asked = self._asked(request)
+        ruling = conversation.gate.run(asked)
         if ruling is None:
-            self._parked = request, partial(self._run_query, message, request)
+            self._parked = request, partial(self._run_query, message, asked)
         else:
-            self._run_query(message, request, ruling)
+            self._run_query(message, asked, ruling)
         return True
 
-    def _run_query(self, message: bytes, request: Request, ruling: Ruling) -> None:
+    def _run_query(self, message: bytes, asked: Asked, ruling: Ruling) -> None:
         if ruling.refusal is not None:
             self._refuse_query(ruling.refusal)
             return
-        conversation = self._conversation
+        conversation, request = self._conversation, asked.request
         run = Run(request, ruling)
         conversation.begin(run)
         awaited = Awaited(QUERY, run)
@@ -168,7 +183,7 @@ class Frontend:
             conversation.barrier = run
         if not plain(request):
             awaited.makes = makes(conversation, request)
-            if copies(request):
+            if copies(request, asked.candidates):
                 conversation.held = awaited
         conversation.pending.append(awaited)
         self.out.append(message)
@@ -203,20 +218,22 @@ class Frontend:
         refusal = conversation.gate.prepare(request, name)
         if refusal is not None:
             raise Refused(refusal)
-        return self._send(
-            message, Awaited(PARSE, statement=make(conversation.statements, name, request, conversation.segment))
-        )
+        entry = make(conversation.statements, name, Named(request, in_sql=False), conversation.segment)
+        return self._send(message, Awaited(PARSE, statement=entry))
 
     def _bind(self, message: bytes) -> bool:
         conversation = self._conversation
         raw_portal, start = frames.cstring(message, 5)
         raw, start = frames.cstring(message, start)
         name, portal_name = wire_name(raw), wire_name(raw_portal)
-        requests = conversation.statements.candidates(name, conversation.segment)
-        if not requests:
+        found = conversation.statements.candidates(name, conversation.segment)
+        if not found:
             raise Refused(Refusal(errors.NO_SUCH_STATEMENT, f'prepared statement "{name}" does not exist'))
-        request = requests[0]
-        if len(requests) > 1 and any(other.text != request.text for other in requests):
+        request = found[0].request
+        if any(named.in_sql for named in found):
+            # the text that made it does not run, but a part of it: to the house this is what SQL calls it
+            request = conversation.gate.understand(execution(name))
+        elif len(found) > 1 and any(named.request.text != request.text for named in found):
             return self._undecided(name)
         asked = self._asked(request, lambda: frames.parse_parameters(message, start)[1], message[start:])
         judged = None if plain(request) else asked.candidates
@@ -249,7 +266,7 @@ class Frontend:
             return portal
         run = portal.run
         if run.plan is UNREADABLE and run.error is not None:
-            raise Refused(Refusal(errors.INSUFFICIENT_PRIVILEGE, "lockgate: the result can't be masked"))
+            raise Refused(Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {CANT_MASK}"))
         awaited = Awaited(EXECUTE, run)
         if portal.judged is not None:
             meant = {(other.text, other.shape) for other in portal.judged}
@@ -268,7 +285,7 @@ class Frontend:
             conversation.barrier = run
             conversation.unreported = conversation.wary = True
             self.out.append(frames.FLUSH)
-        if portal.judged is not None and copies(run.request):
+        if portal.judged is not None and copies(run.request, portal.judged):
             conversation.held = awaited
             self.out.append(frames.FLUSH)
         return True

@@ -13,7 +13,7 @@ from lockgate.values.statement import Effect, Request, Statement
 from lockgate.wire.gate import ProtocolError, Refusal
 from lockgate.wire.names import NO_SEGMENT, Entry, Names
 from lockgate.wire.postgresql import errors
-from lockgate.wire.postgresql.conversation import Conversation
+from lockgate.wire.postgresql.conversation import Conversation, Named
 
 V = TypeVar("V")
 
@@ -47,38 +47,55 @@ def plain(request: Request) -> bool:
     return True
 
 
-def copies(request: Request) -> bool:
-    """Whether the connection may turn to copying."""
-    return any(statement.kind.startswith("COPY") for statement in request.statements)
+def copies(request: Request, others: tuple[Request, ...]) -> bool:
+    """Whether the connection may turn to copying, by the request or by one of those that it may go on with."""
+    return any(s.kind.startswith("COPY") for r in (request, *others) for s in r.statements)
 
 
 def candidates(conversation: Conversation, request: Request) -> tuple[Request, ...]:
-    """Every request that a statement of `request` may turn out to go on with; one that refuses where none is known."""
+    """Every request that a statement of `request` may turn out to go on with; one that refuses where none is known.
+
+    What a name stands for may itself go on with another: the protocol can prepare an `EXECUTE`.
+    """
     found: list[Request] = []
-    for statement in request.statements:
-        if statement.makes is not None and not _sound(statement.makes[1]):
-            found.append(_unknown(request, *statement.makes, f"names are up to {NAME_BYTES} ASCII characters"))
-        if statement.uses is None:
-            continue
-        kind, name = statement.uses
-        meant = [*_namespace(conversation, kind).candidates(name, NO_SEGMENT)]
-        if kind != "prepared":
-            meant += [portal.run.request for portal in conversation.portals.candidates(name, NO_SEGMENT)]
-        if any(other.makes == statement.uses for other in request.statements):
-            meant.append(request)
-        found += meant or [_unknown(request, kind, name, f'"{name}" was not made on this connection')]
+    todo = [request]
+    while todo:
+        of = todo.pop()
+        for statement in of.statements:
+            if statement.makes is not None and not _sound(statement.makes[1]):
+                found.append(_unknown(of, *statement.makes, f"names are up to {NAME_BYTES} ASCII characters"))
+            if statement.uses is not None:
+                for meant in _meant(conversation, of, *statement.uses):
+                    if all(meant is not other for other in found):
+                        found.append(meant)
+                        if meant is not request:
+                            todo.append(meant)
     return tuple(found)
 
 
-def makes(conversation: Conversation, request: Request) -> tuple[tuple[Names[Request], Entry[Request]], ...]:
+def _meant(conversation: Conversation, request: Request, kind: str, name: str) -> list[Request]:
+    meant = [named.request for named in _namespace(conversation, kind).candidates(name, NO_SEGMENT)]
+    if kind != "prepared":
+        meant += [portal.run.request for portal in conversation.portals.candidates(name, NO_SEGMENT)]
+    if any(other.makes == (kind, name) for other in request.statements):
+        meant.append(request)
+    return meant or [_unknown(request, kind, name, f'"{name}" was not made on this connection')]
+
+
+def makes(conversation: Conversation, request: Request) -> tuple[tuple[Names[Named], Entry[Named]], ...]:
     """Enter the names that the text of `request` gives, which is about to be sent. Raises ProtocolError."""
     made = []
     for statement in request.statements:
         if statement.makes is not None:
             kind, name = statement.makes
             names = _namespace(conversation, kind)
-            made.append((names, make(names, name, request, NO_SEGMENT)))
+            made.append((names, make(names, name, Named(request, in_sql=True), NO_SEGMENT)))
     return tuple(made)
+
+
+def execution(name: str) -> str:
+    """The SQL that runs the prepared statement of that name."""
+    return 'EXECUTE "' + name.replace('"', '""') + '"'
 
 
 def make(names: Names[V], name: str, value: V | None, segment: int) -> Entry[V]:
@@ -89,7 +106,7 @@ def make(names: Names[V], name: str, value: V | None, segment: int) -> Entry[V]:
         raise ProtocolError(str(error)) from None
 
 
-def _namespace(conversation: Conversation, kind: str) -> Names[Request]:
+def _namespace(conversation: Conversation, kind: str) -> Names[Named]:
     return conversation.statements if kind == "prepared" else conversation.cursors
 
 

@@ -273,6 +273,9 @@ class Session:
         if self._frontend.back:
             self._to_client += self._frontend.back
             self._frontend.back.clear()
+        if self._conversation.injected:
+            self._to_server += self._conversation.injected
+            self._conversation.injected.clear()
         if self._frontend.out:
             self._to_server += self._frontend.out
             self._frontend.out.clear()
