@@ -1,0 +1,76 @@
+"""Steps tell the truth: with a policy that is broken on purpose, the step which is about it fails."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lockgate.demo.story import _is_masked, _shares
+from lockgate.demo.world import ORDERS
+from tests.demo.leftovers import leftovers
+
+PLAY = "import sys; from lockgate.demo.play import play; sys.exit(not play(as_json=True, policies=sys.argv[1]))"
+ADA = ("Ada Byron", "ada.byron8@example.com", "900-08-0296")
+
+
+def without(text: str, policy: str) -> str:
+    """A policy text without the policy of that id."""
+    left, count = re.subn(rf'@id\("{policy}"\).*?;\n', "", text, flags=re.DOTALL)
+    assert count == 1, policy
+    return left
+
+
+@pytest.mark.parametrize(
+    ("file", "gone", "step"),
+    [
+        ("masking.cedar", ["pii-is-masked", "numbers-are-redacted"], "step 2 did not do what it says"),
+        ("masking.cedar", ["numbers-are-redacted"], "step 2 did not do what it says"),
+        ("access.cedar", ["schema-is-migrated"], "A destructive statement is refused"),
+        ("approvals.cedar", ["writes-take-two"], "A bulk delete waits for a second person"),
+        ("approvals.cedar", ["dba-and-security-approve"], "Somebody else approves"),
+    ],
+)
+def test_a_broken_policy_is_found_by_its_step(tmp_path: Path, file: str, gone: list[str], step: str) -> None:
+    policies = tmp_path / "orders"
+    shutil.copytree(ORDERS, policies)
+    text = (policies / file).read_text()
+    for policy in gone:
+        text = without(text, policy)
+    (policies / file).write_text(text)
+    with subprocess.Popen(
+        [sys.executable, "-c", PLAY, str(policies)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        _, stderr = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert stderr.splitlines()[-1].startswith("lockgate: step ")
+    assert step in stderr.splitlines()[-1]
+    assert leftovers(process.pid) == []
+
+
+def test_a_masked_row() -> None:
+    assert _is_masked(("Ada Byron", "a***@e***.com", "***"), ADA)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        ADA,
+        ("Ada Byron", "ada.byron8@example.com", "***"),
+        ("Ada Byron", "a***@e***.com", "***-**-0296"),
+        ("A***", "a***@e***.com", "***"),
+        ("Ada Byron", "", "***"),
+    ],
+)
+def test_a_row_that_is_not_masked_as_it_should_be(seen: tuple[str, ...]) -> None:
+    assert not _is_masked(seen, ADA)
+
+
+def test_what_can_be_read_in_a_redacted_value() -> None:
+    assert not _shares("***", "ADA@EXAMPLE.COM")
+    assert not _shares("", "ADA")
+    assert _shares("***M", "ADA@EXAMPLE.COM")
