@@ -98,7 +98,7 @@ def test_asyncpg_in_binary(stack: Stack) -> None:
             try:
                 await db.execute("DROP TABLE orders")
             except asyncpg.InsufficientPrivilegeError as error:
-                print(error)
+                print(error.message)
             print(await db.fetchval("SELECT 5"))
             await db.close()
         asyncio.run(main())

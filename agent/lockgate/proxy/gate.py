@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shlex
 import time
@@ -26,6 +27,8 @@ from lockgate.values.statement import Effect, Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.postgresql import errors
+
+log = logging.getLogger(__name__)
 
 NOT_INTERCEPTED: Final = "lockgate: this connection was not intercepted: connect to the datastore itself"
 
@@ -226,6 +229,7 @@ class StatementGate:
 
     def _wait(self, coroutine: Coroutine[Any, Any, Ruling]) -> None:
         self._waiting = asyncio.get_running_loop().create_task(self._answer(coroutine))
+        self._waiting.add_done_callback(_report)
 
     async def _answer(self, coroutine: Coroutine[Any, Any, Ruling]) -> None:
         """Whatever goes wrong in between, the client gets an answer and the statement doesn't go forward."""
@@ -420,6 +424,12 @@ _BENIGN: Final = frozenset(
      "IntervalStyle", "extra_float_digits", "fallback_application_name", "geqo")
 )  # fmt: skip
 """Start-up parameters that change how values look at most. Any other is judged as the SET that it is."""
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A judgement that fails is a bug: the client was refused, and here is why."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("judging a statement failed", exc_info=task.exception())
 
 
 def _settings(parameters: Mapping[str, str]) -> list[str]:

@@ -178,7 +178,7 @@ def _password_places(statement: Node, secrets: bool) -> Iterator[int]:
             name = function_name(node)
             keyed = _KEYED_FUNCTION.fullmatch(name) is not None
             if name == "set_config":
-                keyed = any(_SECRET_SETTING.search(c.sval.sval or "") for c in walk(node.args) if c.sval is not None)
+                keyed = any(_SECRET_SETTING.search(c.sval.sval or "") for c in walk(node.args) if c.kind == "A_Const" and c.sval)
             if keyed or (secrets and effects_of_call(node) == ANYTHING):
                 yield from (c.location or 0 for c in walk(node.args) if c.kind == "A_Const" and c.sval is not None)
         elif node.kind == "VariableSetStmt" and _SECRET_SETTING.search(node.name or ""):
