@@ -297,16 +297,24 @@ class Frontend:
         if kind == b"S":
             wire_name(raw)
             return self._send(message, Awaited(DESCRIBE))
+        if self._is_cursor(wire_name(raw)):
+            # names and types of columns: psycopg asks for them before it fetches
+            return self._send(message, Awaited(DESCRIBE))
         portal = self._portal(raw)
         if isinstance(portal, bool):
             return portal
         portal.described = True
         return self._send(message, Awaited(DESCRIBE, portal.run))
 
+    def _is_cursor(self, name: str) -> bool:
+        """Whether `name` may stand for a cursor made in SQL, which shares its namespace with portals."""
+        cursors = self._conversation.cursors
+        return len(cursors) > 0 and bool(cursors.candidates(name, NO_SEGMENT))
+
     def _portal(self, raw: bytes) -> Portal | bool:
         """The one portal of that name, or what to do with the message meanwhile (False: wait). Raises Refused."""
         conversation, name = self._conversation, wire_name(raw)
-        if len(conversation.cursors) and conversation.cursors.candidates(name, NO_SEGMENT):
+        if self._is_cursor(name):
             raise Refused(
                 Refusal(errors.NO_SUCH_PORTAL, f'lockgate: "{name}" is a cursor made in SQL', hint="Use FETCH.")
             )
