@@ -122,7 +122,7 @@ class StatementGate:
         if any(Effect.DDL in s.effects for s in run.request.statements):
             self._altered = True
             self._expire()
-        fields: dict[str, Any] = {"rows": run.rows, "bytes": run.bytes}
+        fields: dict[str, Any] = {"rows": run.rows or _affected(run.tag), "bytes": run.bytes}
         if run.masked_cells:
             fields["masked_cells"] = run.masked_cells
         if run.tag is not None:
@@ -424,6 +424,12 @@ _BENIGN: Final = frozenset(
      "IntervalStyle", "extra_float_digits", "fallback_application_name", "geqo")
 )  # fmt: skip
 """Start-up parameters that change how values look at most. Any other is judged as the SET that it is."""
+
+
+def _affected(tag: str | None) -> int:
+    """The rows a command tag counts (`DELETE 364`): of a statement that returns none, those it changed."""
+    count = (tag or "").rpartition(" ")[2]
+    return int(count) if count.isdecimal() else 0
 
 
 def _report(task: asyncio.Task[None]) -> None:
