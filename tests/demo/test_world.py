@@ -12,6 +12,10 @@ from lockgate.demo.world import COMMAND_SECONDS, ORDERS, World
 from tests.demo.leftovers import leftovers
 
 
+def test_its_policies_are_the_worked_set() -> None:
+    assert ORDERS.resolve() == Path(__file__).parents[2] / "policies" / "examples" / "orders"
+
+
 def test_people_work_in_it_and_nothing_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with World() as world:
         assert world.status()["ready"] is True

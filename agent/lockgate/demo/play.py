@@ -23,7 +23,8 @@ def play(*, as_json: bool, policies: Path = ORDERS) -> bool:
     if os.geteuid() != 0:
         raise DemoError("the demo loads programs into the kernel and must be root")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
     started = time.monotonic()
     transcript = Transcript()
     if not as_json:

@@ -67,7 +67,7 @@ class World:
             self._begin()
         except BaseException as error:
             self._close()
-            if isinstance(error, KernelError | RuntimeError | OSError):
+            if isinstance(error, KernelError | RuntimeError | OSError | subprocess.SubprocessError):
                 raise DemoError(str(error)) from error
             raise
         return self
@@ -237,7 +237,7 @@ class World:
         before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOPPING}
         try:
             self._stack.close()
-        except (KernelError, OSError) as error:
+        except (KernelError, OSError, subprocess.SubprocessError) as error:
             raise DemoError(f"not everything could be taken away: {error}") from error
         finally:
             for number, handler in before.items():
