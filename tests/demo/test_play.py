@@ -45,3 +45,16 @@ def test_ended_by_the_system(number: signal.Signals) -> None:
 def test_ctrl_c_while_it_starts(after: float) -> None:
     status, lines, _ = stopped(signal.SIGINT, step=0, after=after)
     assert (status, lines) == (1, [])
+
+
+def test_under_nohup_it_goes_on_without_its_terminal() -> None:
+    with subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$0" demo --json', PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        assert [json.loads(process.stdout.readline())["step"] for _ in range(4)] == [2, 3, 4, 5]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert leftovers(process.pid) == []
