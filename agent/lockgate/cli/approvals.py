@@ -9,9 +9,11 @@ import click
 
 from lockgate.cli.reach import Api, Failure
 from lockgate.cli.show import duration, json_line, line, moment, plain, table
-from lockgate.config import load_agent
+from lockgate.config import AGENT_YAML, load_agent
 
-config = click.option("--config", required=True, metavar="FILE", help="The agent.yaml of this host.")
+config = click.option(
+    "--config", default=AGENT_YAML, show_default=True, metavar="FILE", help="The agent.yaml of this host."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 comment = click.option("--comment", default="", help="Why; it is recorded. At most 1000 characters.")
 

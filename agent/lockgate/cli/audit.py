@@ -17,12 +17,18 @@ import click
 
 from lockgate.cli.reach import VERIFY_SECONDS, Api, Failure, load
 from lockgate.cli.show import duration, json_line, line, moment, plain, table
-from lockgate.config import AgentFile, CollectorFile
+from lockgate.config import AGENT_YAML, AgentFile, CollectorFile
 
 if TYPE_CHECKING:
     from lockgate.collector.search import Reader
 
-config = click.option("--config", required=True, metavar="FILE", help="agent.yaml, or the collector's collector.yaml.")
+config = click.option(
+    "--config",
+    default=AGENT_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="agent.yaml, or the collector's collector.yaml.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 host = click.option("--host", help="Only this host.")
 
@@ -177,14 +183,23 @@ def _print(record: dict[str, Any]) -> None:
         if isinstance(value, dict):
             click.echo(f"  {plain(name)}:")
             for key, inner in value.items():
-                click.echo(f"    {plain(key) + ':':<14}{line(inner)}")
+                if inner not in (None, [], ""):
+                    click.echo(f"    {plain(key) + ':':<14}{line(_flat(inner))}")
         elif value not in (None, [], ""):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(f"  {plain(name) + ':':<16}{line(text)}")
+            click.echo(f"  {plain(name) + ':':<16}{line(_flat(value))}")
     if record.get("statement"):
         click.echo("  statement:")
         for row in record["statement"].split("\n"):
             click.echo(f"    {plain(row, keep=chr(9))}")
+
+
+def _flat(value: object) -> object:
+    """Lists and maps in a person's words: `a, b` and `pid 7, exe /usr/bin/psql`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(" ".join(map(str, each)) if isinstance(each, list) else str(each) for each in value)
+    return value
 
 
 def _print_verified(answer: dict[str, Any]) -> None:

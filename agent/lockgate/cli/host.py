@@ -10,7 +10,9 @@ import click
 
 from lockgate import config
 
-_config = click.option("--config", "path", required=True, metavar="FILE", help="agent.yaml")
+_config = click.option(
+    "--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml"
+)
 _json = click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lockgate import config
+
 if TYPE_CHECKING:
     from lockgate.policy.bundle import Bundle
     from lockgate.policy.decide import Engine
@@ -18,7 +20,8 @@ _config = click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
+    default=config.AGENT_YAML,
+    show_default=True,
     help="agent.yaml",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

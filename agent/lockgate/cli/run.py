@@ -10,7 +10,7 @@ from lockgate import config
 
 
 @click.command()
-@click.option("--config", "path", required=True, metavar="FILE", help="agent.yaml")
+@click.option("--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml")
 def agent(path: str) -> None:
     """Run the agent in the foreground, logging to stderr. Ready when `lockgate status` exits 0."""
     from lockgate import logs
@@ -26,7 +26,9 @@ def agent(path: str) -> None:
 
 
 @click.command()
-@click.option("--config", "path", required=True, metavar="FILE", help="collector.yaml")
+@click.option(
+    "--config", "path", default=config.COLLECTOR_YAML, show_default=True, metavar="FILE", help="collector.yaml"
+)
 def collector(path: str) -> None:
     """Run the collector in the foreground, logging to stderr."""
     import asyncio

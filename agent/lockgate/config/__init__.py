@@ -6,7 +6,14 @@ misspelt `mode: enforced` never means "observe".
 
 from lockgate.config.addresses import split_address
 from lockgate.config.document import ConfigError, Document
-from lockgate.config.files import load_agent, load_classification, load_collector, load_identities
+from lockgate.config.files import (
+    AGENT_YAML,
+    COLLECTOR_YAML,
+    load_agent,
+    load_classification,
+    load_collector,
+    load_identities,
+)
 from lockgate.config.shapes import (
     RESERVED,
     UNMATCHED,
@@ -25,6 +32,8 @@ from lockgate.config.shapes import (
 )
 
 __all__ = [
+    "AGENT_YAML",
+    "COLLECTOR_YAML",
     "RESERVED",
     "UNMATCHED",
     "Agent",

@@ -16,6 +16,10 @@ from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore
 _TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
+AGENT_YAML: Final = "/etc/lockgate/agent.yaml"
+COLLECTOR_YAML: Final = "/etc/lockgate/collector.yaml"
+"""Where a package puts them, and where commands look when they aren't told."""
+
 Classification = dict[str, dict[str, tuple[str, ...]]]
 
 
