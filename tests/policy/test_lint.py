@@ -42,6 +42,8 @@ def test_a_kind_in_small_letters_never_matches() -> None:
 def test_a_kind_that_hides_inside_another_is_no_safe_thing_to_forbid() -> None:
     (warning,) = lint.check_words(parse('context.kinds == ["DELETE"]'), "p:1")
     assert "p:1: the kind 'DELETE' can be walked around" in warning
+    assert lint.check_words(parse('context.kinds.contains("DELETE")'), "p:1") == ()
+    assert "'SELECT'" in lint.check_words(parse('context.kinds.contains("SELECT")'), "p:1")[0]
 
 
 def test_names_are_found_in_scope_and_conditions() -> None:

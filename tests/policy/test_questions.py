@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lockgate.policy import questions
 from lockgate.policy.bundle import Bundle
-from lockgate.values.statement import Statement
+from lockgate.values.statement import Effect, Statement
 from tests.policy.given import READ, bundle, who
 
 PLACE = {"database": "shop", "user": "app", "protocol": "postgresql"}
@@ -110,11 +110,12 @@ def test_every_attribute_of_a_statement_reaches_policy(tmp_path: Path) -> None:
         """permit (principal, action == Action::"execute", resource == Datastore::"orders") when {
             principal has person && principal.person == "ann" && principal in Group::"g" &&
             context.effects == ["read", "write"] && context.objects == ["t"] && context.columns == ["c"] &&
-            context.functions == ["f"] && context.kinds == ["UPDATE"] && !context.has_where &&
+            context.functions == ["f"] && context.kinds == ["UPDATE", "DELETE"] && !context.has_where &&
             context.database == "shop" && context.user == "app" && context.protocol == "postgresql"
         };""",
     )
-    statement = Statement("UPDATE", READ.effects | {"write"}, ("t",), ("c",), ("f",), has_where=False)  # type: ignore[arg-type]
+    effects = frozenset({Effect.READ, Effect.WRITE})
+    statement = Statement("UPDATE", effects, ("t",), ("c",), ("f",), has_where=False, inside=("DELETE",))
     assert execute(rules, "ann", ("g",), statement).permitted
 
 

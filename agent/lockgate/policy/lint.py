@@ -16,7 +16,8 @@ from lockgate.values.statement import Effect
 
 _COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
 _NESTING = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
-"""Kinds that can stand inside a statement of another kind: in WITH, EXPLAIN ANALYZE, PREPARE, COPY (...) TO."""
+"""Kinds that can stand inside a statement of another kind: in WITH, EXPLAIN ANALYZE, PREPARE, COPY (...) TO. The
+statement has both kinds, but for a query inside, which gives it none."""
 
 _EFFECTS = frozenset(effect.value for effect in Effect)
 
@@ -24,15 +25,15 @@ _EFFECTS = frozenset(effect.value for effect in Effect)
 def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
     """Warnings about one policy's words. Raises BundleError for an effect that does not exist."""
     warnings: list[str] = []
-    for attribute, word in sorted(_words(template)):
+    for attribute, word, exact in sorted(_words(template)):
         if attribute == "effects" and word not in _EFFECTS:
             raise BundleError(f"{where}: {word!r} is not an effect (they are {', '.join(Effect)})")
         if attribute == "kinds" and word != word.upper():
             warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
-        elif attribute == "kinds" and word in _NESTING:
+        elif attribute == "kinds" and (word == "SELECT" or (word in _NESTING and exact)):
             warnings.append(
-                f"{where}: the kind {word!r} can be walked around: inside WITH, EXPLAIN or PREPARE it is another kind "
-                "(context.effects holds whatever it stands in)"
+                f"{where}: the kind {word!r} can be walked around: inside WITH, EXPLAIN or PREPARE it is not alone "
+                "(contains() finds all kinds but SELECT, context.effects holds whatever it stands in)"
             )
     return tuple(warnings)
 
@@ -53,8 +54,11 @@ def actions(template: pst.Template) -> frozenset[str]:
             return frozenset()
 
 
-def _words(node: object) -> Iterator[tuple[str, str]]:
-    """(attribute, string) for every comparison of `context.ATTRIBUTE` with strings. Cedar bounds the depth to 100."""
+def _words(node: object) -> Iterator[tuple[str, str, bool]]:
+    """(attribute, string, whether nothing else may be there) for every comparison of `context.ATTRIBUTE` with strings.
+
+    Cedar bounds the depth to 100.
+    """
     if isinstance(node, tuple):
         for item in node:
             yield from _words(item)
@@ -65,7 +69,8 @@ def _words(node: object) -> Iterator[tuple[str, str]]:
         for side, other in ((node.left, node.right), (node.right, node.left)):
             if isinstance(side, pst.GetAttr) and side.base == pst.Var("context"):
                 literals = other.elements if isinstance(other, pst.Set) else (other,)
-                yield from ((side.attr, word.value) for word in literals if isinstance(word, pst.StringLit))
+                exact = node.op in ("eq", "not_eq")
+                yield from ((side.attr, word.value, exact) for word in literals if isinstance(word, pst.StringLit))
     for field in fields(node):
         value = getattr(node, field.name)
         yield from _words(tuple(value.values()) if isinstance(value, dict) else value)

@@ -91,7 +91,7 @@ def statement_context(statement: Statement, place: Mapping[str, str]) -> dict[st
         "objects": list(statement.objects),
         "columns": list(statement.columns),
         "functions": list(statement.functions),
-        "kinds": [statement.kind],
+        "kinds": list(statement.kinds),
         "has_where": statement.has_where,
         **place,
     }
@@ -104,7 +104,7 @@ def approval_context(requester: Claims, statements: Sequence[Statement], policy:
         **({} if requester.person is None else {"requester_person": requester.person}),
         "effects": sorted({effect for s in statements for effect in s.effects or (Effect.UNKNOWN,)}),
         "objects": sorted({name for s in statements for name in s.objects}),
-        "kinds": sorted({s.kind for s in statements}),
+        "kinds": sorted({kind for s in statements for kind in s.kinds}),
         "policy": policy,
     }
 

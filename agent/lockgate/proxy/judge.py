@@ -158,7 +158,7 @@ class Judge:
             facts={
                 "effects": sorted(effects),
                 "objects": sorted({name for s in whole.statements for name in s.objects}),
-                "kinds": sorted({s.kind for s in whole.statements}),
+                "kinds": sorted({kind for s in whole.statements for kind in s.kinds}),
             },
             secrets=frozenset(self._classification) if columns or not effects <= PLAIN_EFFECTS else None,
             unknown=unknown or not known,

@@ -22,7 +22,8 @@ class Effect(StrEnum):
 class Statement:
     """One statement of a request.
 
-    `kind` is the command tag in the language's own words (`SELECT`, `UPDATE`, `COPY`). `objects` are the names the
+    `kind` is the command tag in the language's own words (`SELECT`, `UPDATE`, `COPY`), `inside` those of what else it
+    runs (the DELETE of a WITH query, of EXPLAIN ANALYZE, of a MERGE), queries left out. `objects` are the names the
     statement touches as written, lower-cased where the language folds them (`public.orders`, `orders`, `role:bob`).
     `columns` are the column names referred to anywhere, unqualified. `functions` are the called functions not known
     harmless. `has_where` is False for an UPDATE, DELETE or SELECT over a relation without a predicate, True otherwise.
@@ -40,6 +41,11 @@ class Statement:
     makes: tuple[str, str] | None = None
     uses: tuple[str, str] | None = None
     refusal: str | None = None
+    inside: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (self.kind, *self.inside)
 
 
 @dataclass(frozen=True, slots=True)

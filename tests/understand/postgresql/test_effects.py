@@ -13,6 +13,28 @@ def one(text: str, functions: frozenset[str] = frozenset()) -> Statement:
     return statement
 
 
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("with d as (delete from x returning *) select * from d", ("SELECT", "DELETE")),
+        ("with d as (delete from x returning *) insert into y select * from d", ("INSERT", "DELETE")),
+        ("with d as (delete from x returning *) delete from y", ("DELETE",)),
+        ("explain analyze delete from x", ("EXPLAIN", "DELETE")),
+        ("explain delete from x", ("EXPLAIN",)),
+        ("explain analyze create table x as select 1", ("EXPLAIN", "CREATE TABLE AS")),
+        ("copy (delete from x returning a) to stdout", ("COPY", "DELETE")),
+        ("prepare p as delete from x", ("PREPARE", "DELETE")),
+        ("merge into x using y on true when matched then delete when not matched then do nothing", ("MERGE", "DELETE")),
+        ("insert into x values (1) on conflict (a) do update set b = 1", ("INSERT", "UPDATE")),
+        ("insert into x values (1) on conflict do nothing", ("INSERT",)),
+        ("insert into x select * from (select 1) y", ("INSERT",)),
+        ("create rule r as on insert to x do also delete from y", ("CREATE RULE",)),
+    ],
+)
+def test_what_runs_inside_gives_a_statement_its_kind_too(text: str, kinds: tuple[str, ...]) -> None:
+    assert one(text).kinds == kinds
+
+
 def effects(names: str) -> frozenset[Effect]:
     return frozenset(Effect(name) for name in names.split())
 

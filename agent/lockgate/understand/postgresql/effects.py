@@ -61,6 +61,7 @@ def read_statement(statement: Node, shadowed: frozenset[str] = frozenset()) -> S
         makes=_makes(statement),
         uses=None if reader.executes and reader.effects else _uses(statement),
         refusal=reader.refusal,
+        inside=tuple(reader.inside),
     )
 
 
@@ -114,12 +115,14 @@ class _Reader:
         self.objects: dict[str, None] = {}
         self.columns: dict[str, None] = {}
         self.functions: dict[str, None] = {}
+        self.inside: dict[str, None] = {}
         self.executes = False
         self.limited = True
         self.refusal: str | None = None
         self._values: set[int] = set()
 
     def read(self, statement: Node) -> None:
+        own = tag(statement)
         stack: list[tuple[Node, frozenset[str], _When]] = [(statement, frozenset(), _When.RUN)]
         while stack:
             node, ctes, when = stack.pop()
@@ -135,6 +138,7 @@ class _Reader:
             below = self._scoped(node, ctes, when)
             below.reverse()
             stack += below
+        self.inside.pop(own, None)
 
     def _scoped(self, node: Node, ctes: frozenset[str], when: _When) -> list[tuple[Node, frozenset[str], _When]]:
         """The children of a node, each with the CTE names that it can see."""
@@ -184,6 +188,8 @@ class _Reader:
             self._setting(node)
         if when is not _When.RUN:
             return
+        if node.kind != "SelectStmt" or node.intoClause:
+            self.inside[tag(node)] = None
         if node.kind == "ExecuteStmt":
             self.executes = True
             return
@@ -203,6 +209,12 @@ class _Reader:
                     self._values.add(id(source.raw))
                 if node.returningClause:
                     self.effects |= READ
+                if node.onConflictClause and node.onConflictClause.targetList:
+                    self.inside["UPDATE"] = None
+            case "MergeStmt":
+                for clause in node.mergeWhenClauses or ():
+                    if clause.commandType != "CMD_NOTHING":
+                        self.inside[str(clause.commandType).removeprefix("CMD_")] = None
             case "UpdateStmt" | "DeleteStmt":
                 self.limited = self.limited and limited(node)
                 if node.fromClause or node.usingClause or node.returningClause:
