@@ -21,7 +21,6 @@ import click
 from rich.console import Console
 
 from tests.bench import database, peers, report, workloads
-from tests.bench.process import Memory, memory
 
 SUBJECT = "lockgate"
 OPEN_FILES = 8192
@@ -65,40 +64,32 @@ def measure(*, rounds: int, seconds: int, progress: Console) -> report.Results:
             results.missing[SUBJECT] = why
         measured, missing = peers.start(cleanup, server.port, folder, stack)
         results.missing |= missing
-        fresh = {peer.name: memory(peer.pid) for peer in measured if peer.pid is not None}
         server.psql("SELECT count(*) FROM people; SELECT count(*) FROM pgbench_accounts")
+        progress.print("memory")
+        everybody(results, 0, measured, workloads.Workload("memory", lambda peer, _: workloads.idle(peer)), seconds)
         for number in range(rounds):
             progress.print(f"round {number + 1} of {rounds}")
             turn = number % len(measured)
-            one_round(results, number, [*measured[turn:], *measured[:turn]], seconds)
-        progress.print("memory")
-        footprints(results, measured, fresh)
+            for workload in workloads.WORKLOADS:
+                everybody(results, number, [*measured[turn:], *measured[:turn]], workload, seconds)
+        later = workloads.Workload("memory after the load", lambda peer, _: workloads.loaded(peer))
+        everybody(results, 0, measured, later, seconds)
     return results
 
 
-def one_round(results: report.Results, number: int, measured: list[peers.Peer], seconds: int) -> None:
-    """Every workload against every peer; who failed at one is not asked again."""
-    for workload in workloads.WORKLOADS:
-        for peer in measured:
-            if workload.peers is not None and peer.name not in workload.peers:
-                continue
-            if workload.name in results.failures.get(peer.name, {}):
-                continue
-            try:
-                results.add(peer.name, number, workload.run(peer, seconds))
-            except (workloads.Failed, OSError) as error:
-                results.failed(peer.name, workload.name, str(error))
-
-
-def footprints(results: report.Results, measured: list[peers.Peer], fresh: dict[str, Memory]) -> None:
-    """Memory, once, after the load: what a connection takes is then no longer hidden by what start-up left free."""
+def everybody(
+    results: report.Results, number: int, measured: list[peers.Peer], workload: workloads.Workload, seconds: int
+) -> None:
+    """One workload against every peer; who failed at it is not asked again."""
     for peer in measured:
-        if peer.pid is None:
+        if workload.peers is not None and peer.name not in workload.peers:
+            continue
+        if workload.name in results.failures.get(peer.name, {}):
             continue
         try:
-            results.add(peer.name, 0, workloads.idle(peer, fresh[peer.name]))
+            results.add(peer.name, number, workload.run(peer, seconds))
         except (workloads.Failed, OSError) as error:
-            results.failed(peer.name, "memory", str(error))
+            results.failed(peer.name, workload.name, str(error))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

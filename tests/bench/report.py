@@ -35,8 +35,7 @@ COSTS = (
     Measure("idle rss", "idle, RSS", "MiB"),
     Measure("idle pss", "idle, PSS", "MiB"),
     Measure("later rss", "after the load, RSS", "MiB"),
-    Measure("connection pss", "a connection, PSS", "KiB"),
-    Measure("connection rss", "a connection, RSS", "KiB"),
+    Measure("connection", "a connection, RSS", "KiB"),
     Measure("cpu select simple x1", "CPU a statement, simple, 1 client", "us"),
     Measure("cpu select simple x8", "CPU a statement, simple, 8 clients", "us"),
     Measure("cpu select prepared x1", "CPU a statement, prepared, 1 client", "us"),
@@ -60,7 +59,7 @@ AIMS = (
     Aim("select prepared x8", "haproxy", 0.6),
     Aim("bulk plain", "direct", 0.7),
     Aim("bulk masked", "direct", 0.5),
-    Aim("connection pss", None, 30.0),
+    Aim("connection", None, 30.0),
     Aim("idle rss", None, 60.0),
 )
 

@@ -68,8 +68,8 @@ def test_a_relative_aim_is_a_least(measured: float, met: bool) -> None:
 
 @pytest.mark.parametrize(("measured", "met"), [(30.0, True), (30.5, False), (2.0, True)])
 def test_an_absolute_aim_is_a_most(measured: float, met: bool) -> None:
-    made = results({"connection pss": {"lockgate": [measured]}})
-    assert made.judge(Aim("connection pss", None, 30.0), "lockgate").met is met
+    made = results({"connection": {"lockgate": [measured]}})
+    assert made.judge(Aim("connection", None, 30.0), "lockgate").met is met
 
 
 def test_an_aim_that_was_not_measured_is_neither_met_nor_missed() -> None:
@@ -88,12 +88,12 @@ def test_the_tables_say_who_did_what() -> None:
         {
             "select simple x1": {"direct": [10000.0], "haproxy": [8000.0], "lockgate": [6000.0]},
             "bulk plain": {"direct": [1000.0], "lockgate": [500.0]},
-            "connection pss": {"haproxy": [3.2], "lockgate": [12.5]},
+            "connection": {"haproxy": [3.2], "lockgate": [12.5]},
         }
     )
     lines = printed(made).splitlines()
     assert any(line.replace("│", " ").split() == ["lockgate", "6,000", "0.60", "0.75"] for line in lines)
-    assert any("a connection, PSS, KiB" in line and "3.2" in line and "12.5" in line for line in lines)
+    assert any("a connection, RSS, KiB" in line and "3.2" in line and "12.5" in line for line in lines)
     aims = lines[next(n for n, line in enumerate(lines) if "aims of lockgate" in line) :]
     assert any("simple, 1 client" in line and "0.75" in line and line.rstrip(" │").endswith("met") for line in aims)
     assert any("1 million rows " in line and "0.50" in line and "missed" in line for line in aims)

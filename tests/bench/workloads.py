@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.bench import database
 from tests.bench.peers import CLIENT, Peer
-from tests.bench.process import Memory, cpu_seconds, memory, rest
+from tests.bench.process import cpu_seconds, memory, rest
 from tests.support.postgres import BINARIES
 from tests.support.stack import PEOPLE
 
@@ -100,11 +100,15 @@ WORKLOADS = (
 )
 
 
-def idle(peer: Peer, fresh: Memory) -> Mapping[str, float]:
-    """Memory of a peer: when it was `fresh`, and what IDLE_CONNECTIONS that ran one statement each add to it now."""
+def idle(peer: Peer) -> Mapping[str, float]:
+    """Memory of a peer that has just started, and what IDLE_CONNECTIONS that ran one statement each add to it.
+
+    Before any load, which would leave freed memory for the connections to be had from. A connection is told by RSS:
+    the proportional share (PSS) of libraries moves with whoever else starts or ends.
+    """
     if peer.pid is None:
         return {}
-    before = memory(peer.pid)
+    fresh = memory(peer.pid)
     argv = peer.placed(_argv(peer, "idle", str(IDLE_CONNECTIONS)))
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(), cwd="/"
@@ -114,16 +118,20 @@ def idle(peer: Peer, fresh: Memory) -> Mapping[str, float]:
         try:
             if not client.stdout.readline():
                 raise Failed(_last_line(client.stderr.read().decode(errors="replace")))
-            after = memory(peer.pid)
+            full = memory(peer.pid)
         finally:
             client.kill()
+    rest(peer.background, REST_SECONDS)
     return {
         "idle rss": fresh.rss / 1024,
         "idle pss": fresh.pss / 1024,
-        "later rss": before.rss / 1024,
-        "connection rss": (after.rss - before.rss) / IDLE_CONNECTIONS,
-        "connection pss": (after.pss - before.pss) / IDLE_CONNECTIONS,
+        "connection": (full.rss - fresh.rss) / IDLE_CONNECTIONS,
     }
+
+
+def loaded(peer: Peer) -> Mapping[str, float]:
+    """Memory of a peer that has done its work: what it did not give back."""
+    return {} if peer.pid is None else {"later rss": memory(peer.pid).rss / 1024}
 
 
 def _cpu(peer: Peer) -> float:
