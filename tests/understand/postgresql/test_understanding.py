@@ -111,9 +111,10 @@ def test_a_text_over_the_limit_is_refused() -> None:
 
 
 WORDS = """
-select insert into update delete from where set values ( ) , ; * = 1 'x' "y" $1 t u a b with as union all join on lateral
-null array [ ] :: int regclass case when then else end order by 1 group limit returning $$ $a$ -- /* */ ' " \\ E'\\'
-U&'\\0041' b'1' . .. := => @ ? explain analyze copy to stdin program prepare execute do call
+select insert into update delete from where set values ( ) , ; * = 1 'x' "y" $1 t u a b with as union all join
+on lateral null array [ ] :: int regclass case when then else end order by 1 group limit returning $$ $a$ --
+/* */ ' " \\ E'\\' U&'\\0041' b'1' . .. := => @ ? explain analyze copy to stdin program prepare execute do
+call
 """
 
 

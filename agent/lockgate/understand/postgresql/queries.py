@@ -122,7 +122,7 @@ class Queries:
                 self.refer(part, scope)
         for part in node.groupClause or ():
             name = _single_name(part)
-            if name not in labels or self._column((name,), scope) is not None:
+            if name not in labels or self._column((name,), scope)[0] is not None:
                 self.refer(part, scope)
         for clause in (node.windowClause, node.limitCount, node.limitOffset):
             self.refer(clause, scope)
@@ -178,7 +178,7 @@ class Queries:
             arg = node.arg
             if len(node.indirection) == 1 and arg.kind == "ColumnRef" and arg.fields[-1].kind == "String":
                 names = strings(arg.fields)
-                if self._column(names, scope) is None:
+                if self._column(names, scope)[0] is None:
                     return self._named(names, scope) or self._not_found(".".join(names))
             self.refer(node, scope)
             return Rows(why="the columns of a composite value are not known")
@@ -431,7 +431,7 @@ class Queries:
             return unknown(f"function {part.sval}() is not known to be free of other data")
         if part.kind == "String" and len(node.indirection) == 1 and arg.kind == "ColumnRef":
             names = strings(arg.fields)
-            if len(names) == len(arg.fields) and self._column(names, scope) is None:
+            if len(names) == len(arg.fields) and self._column(names, scope)[0] is None:
                 rows = self._named(names, scope)
                 column = rows.column(part.sval) if rows is not None else None
                 if column is not None:
@@ -447,17 +447,17 @@ class Queries:
         if node.fields[-1].kind == "A_Star":
             rows = self._named(names, scope) if names else None
             return rows.whole if rows is not None else unknown("what * stands for is not known")
-        origin = self._column(names, scope)
+        origin, certain = self._column(names, scope)
+        rows = None if certain else self._named(names, scope)
+        if rows is not None:
+            return rows.whole if origin is None else union([origin, rows.whole])
         if origin is not None:
             return origin
-        rows = self._named(names, scope)
-        if rows is not None:
-            return rows.whole
         self.lost = f"column {'.'.join(names)} is not in the catalog"
         return unknown(self.lost)
 
-    def _column(self, names: tuple[str, ...], scope: Scope | None) -> Origin | None:
-        """The column that a dotted name means, None when it is none."""
+    def _column(self, names: tuple[str, ...], scope: Scope | None) -> tuple[Origin | None, bool]:
+        """The column that a dotted name means, None when it is none; and whether it can't be anything else."""
         name, qualifier = names[-1], names[:-1]
         found: list[Origin] = []
         while scope is not None:
@@ -482,14 +482,12 @@ class Queries:
                     self.lost = self.lost or why
                     certain = True
             if certain:
-                break
+                return choice(found), True
             found += open_ends
             if qualifier and open_ends:
                 break
             scope = scope.parent
-        if not found:
-            return None
-        return choice(found)
+        return (choice(found), False) if found else (None, False)
 
     def _named(self, names: tuple[str, ...], scope: Scope | None) -> Rows | None:
         """The rows of the nearest FROM item of this name."""
