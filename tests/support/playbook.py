@@ -134,7 +134,7 @@ def understand(text: str) -> Request:
             Statement(
                 kind,
                 frozenset((Effect.READ,)),
-                makes=(makes, words[1]) if makes else None,
+                makes=(makes, words[1].strip('"')) if makes else None,
                 uses=(uses, words[-1].strip('"')) if uses else None,
                 refusal="it can't be read" if kind == "NONSENSE" else None,
             )

@@ -271,7 +271,7 @@ class Answers:
             raise ProtocolError("the server began a COPY FROM STDIN that nobody asked for")
         if conversation.muted:
             # the client was told of an error, and will never send data
-            conversation.injected.append(frames.copy_fail("lockgate: an earlier result can't be masked"))
+            conversation.injected.append(frames.copy_fail("lockgate: the result can't be shown"))
         else:
             conversation.copying_in = True
         return None
@@ -284,7 +284,8 @@ class Answers:
         return None
 
     def copy_done(self, _: bytes) -> bytes | None:
-        self._expect(QUERY, EXECUTE)
+        if not self._conversation.copying_out:
+            raise ProtocolError("the server ended a copy that it had not begun")
         self._conversation.copying_out = False
         return None
 
