@@ -99,8 +99,10 @@ listen postgresql
 
 @contextmanager
 def pgbouncer(server_port: int, folder: Path) -> Iterator[Peer]:
-    """Session pooling: transaction pooling would be another thing, since it breaks sessions. Idle server connections end
-    soon, so that those left over from measuring memory are not the server's burden in everybody's rounds."""
+    """Session pooling: transaction pooling would be another thing, since it breaks sessions.
+
+    Idle server connections end soon: those left from measuring memory are not to burden the server in the rounds.
+    """
     port = free_port()
     (folder / "users.txt").write_text('"app" ""\n')
     config = folder / "pgbouncer.ini"
