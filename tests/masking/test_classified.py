@@ -154,3 +154,14 @@ def test_a_name_that_dots_make_ambiguous_means_every_column_it_can() -> None:
     )  # fmt: skip
     assert found.held("a.b.c.d").plain == {"a.b.c.d"}
     assert [bool(h.plain) for h in held(found, (1, 1), (2, 1), (3, 1), (3, 2))] == [True, True, True, False]
+
+
+def test_what_the_system_keeps_of_other_tables_counts_as_all_that_is_classified() -> None:
+    found = look(
+        relation(1, T, "email"),
+        relation(2, ("pg_catalog", "pg_stats"), "attname", "most_common_vals", kind="v"),
+        relation(3, ("public", "pg_stats"), "most_common_vals"),
+        relation(4, ("tools", "pg_stat_statements"), "query", "calls", kind="v"),
+    )
+    assert held(found, (2, 1), (2, 2), (3, 1), (4, 1), (4, 2)) == [Held(), FROM_EMAIL, Held(), FROM_EMAIL, Held()]
+    assert found.held("pg_catalog.pg_stats.most_common_vals") == FROM_EMAIL

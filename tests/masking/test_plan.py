@@ -230,3 +230,12 @@ def test_a_mask_of_a_column_that_was_renamed_reaches_it() -> None:
     }
     assert choose_maskers([field], PARTIAL, [outputs["plain"]], after) == ("partial",)
     assert choose_maskers([Field()], PARTIAL, [outputs["whole"]], after) == ("redact",)
+
+
+def test_a_whole_row_is_what_lineage_says() -> None:
+    """RowDescription has the table's OID and column 0 for it."""
+    whole = Field(table_oid=CUSTOMERS, column_number=0)
+    assert chosen(whole, out(EMAIL, "public.customers.note")) == "redact"
+    assert chosen(whole, out("public.customers.note")) is None
+    with pytest.raises(Unmaskable):
+        chosen(whole, None)

@@ -17,6 +17,23 @@ from typing import Final
 
 from lockgate.values.catalog import Catalog, Relation
 
+_VALUES_OF_OTHERS: Final[Mapping[str, frozenset[str]]] = {
+    "pg_statistic": frozenset(f"stavalues{n}" for n in range(1, 6)),
+    "pg_stats": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram"}),
+    "pg_statistic_ext_data": frozenset({"stxdmcv", "stxdexpr"}),
+    "pg_stats_ext": frozenset({"most_common_vals"}),
+    "pg_stats_ext_exprs": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems"}),
+    "pg_stat_activity": frozenset({"query"}),
+    "pg_stat_statements": frozenset({"query"}),
+    "pg_largeobject": frozenset({"data"}),
+    "pg_prepared_statements": frozenset({"statement"}),
+    "pg_cursors": frozenset({"statement"}),
+    "pg_attribute": frozenset({"attmissingval"}),
+}
+"""Columns of PostgreSQL's own relations that hold values, or queries with values in them, of any table."""
+_OF_EXTENSIONS: Final = frozenset({"pg_stat_statements"})
+"""Those among them that may be in any schema."""
+
 Place = tuple[int, int]
 """A column as RowDescription names it: table OID (`pg_class.oid`) and attribute number (`pg_attribute.attnum`)."""
 
@@ -102,6 +119,7 @@ def resolve(
     (pg_inherits); `generated` its pairs (generated column, column it is computed from); `before` the `sticky` of the
     snapshot before this one, empty for the first.
     """
+    names = tuple(names)
     family = _Family(catalog, parents)
     sticky = {place: held for place, held in before.items() if place[0] in catalog.by_oid}
     known = {name for held in before.values() for name in held.all}
@@ -127,7 +145,17 @@ def resolve(
                     _add(read, place, computed)
                 # dropped as an expression it stays as a value
                 _add(sticky, (oid, column), computed)
+    anything = Held(derived=frozenset(names))
+    for place in _values_of_others(catalog):
+        _add(read, place, anything)
     return Classified(catalog, tuple(missing), sticky, read)
+
+
+def _values_of_others(catalog: Catalog) -> Iterator[Place]:
+    for name, columns in _VALUES_OF_OTHERS.items():
+        for relation in catalog.by_name.get(name, ()):
+            if relation.schema == "pg_catalog" or name in _OF_EXTENSIONS:
+                yield from ((relation.oid, column.number) for column in relation.columns if column.name in columns)
 
 
 class _Family:

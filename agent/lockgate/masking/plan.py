@@ -138,8 +138,10 @@ def choose_maskers(
 
     chosen: list[str | None] = []
     for place, field in enumerate(fields):
-        source = columns.source(field.table_oid, field.column_number) if field.table_oid else None
-        if source is None and field.table_oid:
+        # column 0 is the whole row as one value, of which lineage tells
+        named = field.table_oid and field.column_number
+        source = columns.source(field.table_oid, field.column_number) if named else None
+        if source is None and named:
             # what lineage made of the names is then about other relations than the server's
             raise StaleCatalog(f"column {place + 1} of the result is of a relation that has changed: try again")
         output = None if outputs is None else outputs[place]

@@ -15,7 +15,7 @@ from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_masker
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
-from lockgate.understand.postgresql import copies, influences, outputs
+from lockgate.understand.postgresql import ANYTHING, checked, copies, influences, outputs
 from lockgate.values.identity import Claims
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request
@@ -176,7 +176,9 @@ class Judge:
                 touched = influences(request, snapshot.catalog, index)
                 if touched is None:
                     return tuple(sorted(self._classification)), False
-                for name in touched:
+                if ANYTHING in touched:
+                    return tuple(sorted(self._classification)), True
+                for name in touched | checked(request, snapshot.catalog, index):
                     found |= snapshot.columns.held(name).all
         return tuple(sorted(found)), True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockgate.understand.postgresql import Understanding, copies, influences, outputs
+from lockgate.understand.postgresql import ANYTHING, Understanding, checked, copies, influences, outputs
 from lockgate.values.output import Output
 from tests.understand.postgresql.catalogs import catalog, relation
 
@@ -103,7 +103,7 @@ ROW = "customers.email+customers.id+customers.note+customers.ssn"
         ("select x from evil() x", "x<-?"),
         ("select query_to_xml('select ssn from customers', true, true, '')", "query_to_xml<-?"),
         ("select tablename, most_common_vals from pg_stats",
-         "tablename<-pg_catalog.pg_stats.tablename* most_common_vals<-?"),
+         "tablename<-pg_catalog.pg_stats.tablename* most_common_vals<-pg_catalog.pg_stats.most_common_vals*"),
         ("select * from generate_series(1, 2) g, string_to_table('a', 'b') with ordinality",
          "g<- string_to_table<- ordinality<-"),
         ("select e.* from customers, json_each(note::json) e", "key<-customers.note value<-customers.note"),
@@ -254,3 +254,44 @@ def test_views_that_double_at_each_step_end() -> None:
     assert outcome is not None
     assert outcome[0].sources is not None
     assert "public.customers.ssn" in outcome[0].sources
+
+
+@pytest.mark.parametrize(
+    ("text", "anything"),
+    [
+        ("select evil()", True),
+        ("select 1 where evil() is null", True),
+        ("select exists (select 1 where evil() = 1)", True),
+        ("select 1 <=>> 2", True),
+        ("select 1 operator(app.=) any (select 2)", True),
+        ("select x from evil() x", True),
+        ("select query from pg_stat_get_activity(null)", True),
+        ("select lower('x'), now(), current_setting('app.tenant')", False),
+    ],
+)
+def test_what_reads_as_it_likes_may_refer_to_anything(text: str, anything: bool) -> None:
+    assert (ANYTHING in (influences(Understanding().request(text), CATALOG, 0) or ())) is anything
+
+
+def test_a_function_inside_exists_leaves_its_answer_unknown() -> None:
+    (output,) = found("select exists (select 1 where evil() = 1)") or ()
+    assert output.sources is None
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("update customers set note = 'x'", "customers"),
+        ("insert into customers (id) values (1)", "customers"),
+        ("delete from customers", "customers"),
+        ("merge into orders using customers on true when matched then delete", "orders"),
+        ("with d as (update customers set note = 'x' returning id) select * from d", "customers"),
+        ("update contacts set id = 2", "customers"),
+        ("select * from customers", ""),
+    ],
+)
+def test_constraints_look_at_whole_rows_of_what_is_written(text: str, tables: str) -> None:
+    rows = {name.rpartition(".")[0] for name in checked(Understanding().request(text), CATALOG, 0)}
+    assert rows - {"public.contacts"} == {f"public.{table}" for table in tables.split()}
+    if "customers" in tables:
+        assert "public.customers.ssn" in checked(Understanding().request(text), CATALOG, 0)

@@ -1,8 +1,9 @@
 """PostgreSQL's SQL, read with PostgreSQL's own grammar (version 18)."""
 
-from lockgate.understand.postgresql.lineage import copies, influences, outputs
+from lockgate.understand.postgresql.lineage import checked, copies, influences, outputs
 from lockgate.understand.postgresql.literals import redacted
 from lockgate.understand.postgresql.modifications import Flow
+from lockgate.understand.postgresql.origins import ANYTHING
 from lockgate.understand.postgresql.understanding import Understanding
 
-__all__ = ["Flow", "Understanding", "copies", "influences", "outputs", "redacted"]
+__all__ = ["ANYTHING", "Flow", "Understanding", "checked", "copies", "influences", "outputs", "redacted"]

@@ -33,7 +33,7 @@ def outputs(request: Request, catalog: Catalog, *, statement: int) -> tuple[Outp
 def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[str] | None:
     """Every column (of tables, and of views on the way) that a statement reads, writes or compares with.
 
-    None when something it refers to is not in the catalog.
+    ANYTHING is among them when it calls what may read whatever it likes. None when something it refers to is not in the catalog.
     """
     tree = _tree(request, statement)
     if tree is None:
@@ -41,6 +41,16 @@ def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[
     reading = Reading(Modifications(catalog))
     reading.rows(tree)
     return None if reading.lost is not None else frozenset(reading.touched)
+
+
+def checked(request: Request, catalog: Catalog, statement: int) -> frozenset[str]:
+    """Every column of the tables that a statement writes to: the error of a constraint tells the whole row."""
+    tree = _tree(request, statement)
+    if tree is None:
+        return frozenset()
+    reader = Modifications(catalog)
+    Reading(reader).rows(tree)
+    return frozenset(reader.checked)
 
 
 def copies(request: Request, catalog: Catalog, statement: int) -> tuple[Flow, ...] | None:

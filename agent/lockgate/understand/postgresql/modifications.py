@@ -25,11 +25,15 @@ class Flow:
 
 
 class Modifications(Queries):
-    """Queries, and the statements that write; `flows` collects target -> origin of what goes there."""
+    """Queries, and the statements that write; `flows` collects target -> origin of what goes there.
+
+    `checked` collects every column of the tables written to: constraints look at whole rows.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
         self.flows: dict[str, Origin] = {}
+        self.checked: set[str] = set()
 
     def modification(self, node: Node, parent: Scope | None) -> Rows:
         match node.kind:
@@ -60,7 +64,7 @@ class Modifications(Queries):
 
     def _insert(self, node: Node, parent: Scope | None) -> Rows:
         scope = self.scope(node, parent)
-        target = self.table(node.relation, None)
+        target = self._target(node)
         given = self.query(node.selectStmt, _queries_only(scope)) if node.selectStmt is not None else Rows()
         names = tuple(column.name for column in node.cols or ())
         if not names and target.rows.counted:
@@ -85,6 +89,16 @@ class Modifications(Queries):
             self._write(target, written)
         return self._returning(node, Scope(scope), target, written, [])
 
+    def _target(self, node: Node) -> Entry:
+        """The table that is written to, its whole rows noted: those of the tables behind a view too."""
+        target = self.table(node.relation, None)
+        behind = {place.rpartition(".")[0] for _, origin in target.rows.columns for place in origin.all}
+        for table in behind:
+            for relation in self.catalog.by_name.get(table.rpartition(".")[2], ()):
+                if relation.qualified == table:
+                    self.checked |= {f"{table}.{column.name}" for column in relation.columns}
+        return target
+
     def _cells(self, source: Node | None, names: tuple[str, ...], into: Entry, scope: Scope) -> None:
         """Tell `assigned` of the values of an INSERT, and of what its SELECT gives without looking at a column."""
         if source is None or source.larg is not None:
@@ -99,7 +113,7 @@ class Modifications(Queries):
 
     def _update(self, node: Node, parent: Scope | None) -> Rows:
         scope = self.scope(node, parent)
-        target = self.table(node.relation, None)
+        target = self._target(node)
         scope.entries.append(target)
         others = [self._from(item, scope) for item in node.fromClause or ()]
         self.condition(node.whereClause, scope)
@@ -109,7 +123,7 @@ class Modifications(Queries):
 
     def _delete(self, node: Node, parent: Scope | None) -> Rows:
         scope = self.scope(node, parent)
-        target = self.table(node.relation, None)
+        target = self._target(node)
         scope.entries.append(target)
         others = [self._from(item, scope) for item in node.usingClause or ()]
         self.condition(node.whereClause, scope)
@@ -117,7 +131,7 @@ class Modifications(Queries):
 
     def _merge(self, node: Node, parent: Scope | None) -> Rows:
         scope = self.scope(node, parent)
-        target = self.table(node.relation, None)
+        target = self._target(node)
         scope.entries.append(target)
         source = self._from(node.sourceRelation, scope)
         self.condition(node.joinCondition, scope)

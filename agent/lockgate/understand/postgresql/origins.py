@@ -10,6 +10,9 @@ from lockgate.understand.postgresql.tree import Node
 SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "cmin", "xmax", "cmax", "tableoid"})
 """They say where and when a row was stored (heap.c), never what is in it."""
 
+ANYTHING = "*"
+"""Stands among the columns that a statement refers to for all there may be: an unknown function reads what it likes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

@@ -16,6 +16,7 @@ from lockgate.understand.postgresql.functions import (
 )
 from lockgate.understand.postgresql.labels import label
 from lockgate.understand.postgresql.origins import (
+    ANYTHING,
     NOWHERE,
     SYSTEM_COLUMNS,
     Cte,
@@ -389,6 +390,8 @@ class Queries:
             why = self.other_data(node)
             if why is not None:
                 found.append(unknown(why))
+                if node.kind != "FuncCall" or function_name(node) != "current_setting":
+                    self.touched.add(ANYTHING)
             stack += children(node)
         return found
 
@@ -410,6 +413,7 @@ class Queries:
     def _sublink(self, node: Node, scope: Scope) -> Origin:
         own = self.refer(node.testexpr, scope)
         if node.operName and unknown_operator(strings(node.operName)) is not None:
+            self.touched.add(ANYTHING)
             own = unknown(f"{unknown_operator(strings(node.operName))} is not known to be free of other data")
         if node.subLinkType not in _BOOLEAN_SUBLINKS:
             return union([own, self.query(node.subselect, scope).whole])
@@ -422,12 +426,15 @@ class Queries:
         inside, missing = frozenset(self.touched), self.lost
         self.touched |= before
         self.lost = lost or missing
-        return union([own, rows.whole, Origin(inside, why=missing)])
+        if ANYTHING in inside:
+            missing = missing or "a function inside is not known to be free of other data"
+        return union([own, rows.whole, Origin(inside - {ANYTHING}, why=missing)])
 
     def _field(self, node: Node, scope: Scope) -> Origin | None:
         """`(t).column`: a column of a row; None for other indirections (then all of it counts)."""
         part, arg = node.indirection[0], node.arg
         if part.kind == "String" and part.sval in self.catalog.functions:
+            self.touched.add(ANYTHING)
             return unknown(f"function {part.sval}() is not known to be free of other data")
         if part.kind == "String" and len(node.indirection) == 1 and arg.kind == "ColumnRef":
             names = strings(arg.fields)

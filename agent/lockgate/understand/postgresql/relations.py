@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from lockgate.understand.postgresql.origins import Origin, Rows, choice, unknown
+from lockgate.understand.postgresql.origins import Origin, Rows, choice
 from lockgate.values.catalog import Catalog, Relation
-
-_VALUES_OF_OTHERS: dict[str, frozenset[str]] = {
-    "pg_statistic": frozenset(f"stavalues{n}" for n in range(1, 6)),
-    "pg_stats": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems", "range_bounds_histogram"}),
-    "pg_statistic_ext_data": frozenset({"stxdmcv", "stxdexpr"}),
-    "pg_stats_ext": frozenset({"most_common_vals", "most_common_base_freqs"}),
-    "pg_stats_ext_exprs": frozenset({"most_common_vals", "histogram_bounds", "most_common_elems"}),
-    "pg_stat_activity": frozenset({"query"}),
-    "pg_largeobject": frozenset({"data"}),
-    "pg_prepared_statements": frozenset({"statement"}),
-    "pg_cursors": frozenset({"statement"}),
-    "pg_attribute": frozenset({"attmissingval"}),
-    "pg_stat_statements": frozenset({"query"}),
-}
-"""Relations of PostgreSQL (any schema: pg_stat_statements is an extension's) whose columns hold values or queries."""
 
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
@@ -34,22 +19,14 @@ def find(catalog: Catalog, schema: str | None, name: str) -> tuple[Relation, ...
 
 
 def is_query(relation: Relation) -> bool:
-    """Whether its rows come from a definition (a view of the system counts as a table: it is known above)."""
+    """Whether its rows come from a definition (a view of the system counts as a table: its columns are classified by name)."""
     return relation.kind in "vm" and relation.schema not in _SYSTEM_SCHEMAS
 
 
 def table_rows(relation: Relation) -> Rows:
     """The rows of a relation taken as a table."""
-    special = _VALUES_OF_OTHERS.get(relation.name, frozenset())
-    columns = []
-    for column in relation.columns:
-        name = f"{relation.qualified}.{column.name}"
-        if column.name in special:
-            origin = unknown(f"{name} may hold values of other tables")
-        else:
-            origin = Origin(frozenset({name}), plain=name)
-        columns.append((column.name, origin))
-    return Rows(tuple(columns))
+    names = [(column.name, f"{relation.qualified}.{column.name}") for column in relation.columns]
+    return Rows(tuple((name, Origin(frozenset({whole}), plain=whole)) for name, whole in names))
 
 
 def view_rows(relation: Relation, query: Rows) -> Rows:
