@@ -10,8 +10,8 @@ from lockgate.wire.postgresql.conversation import (
     BIND,
     CLOSE,
     DESCRIBE,
+    ENDED_BY_READY,
     EXECUTE,
-    IDLE,
     PARSE,
     QUERY,
     REFUSED_QUERY,
@@ -25,6 +25,7 @@ from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
 CANT_MASK: Final = "the result can't be masked"
 _NOTHING: Final = b""
+_STATES: Final = frozenset((b"I", b"T", b"E"))
 
 
 class Answers:
@@ -113,16 +114,16 @@ class Answers:
         return _NOTHING if awaited.ours else None
 
     def command_complete(self, payload: bytes) -> bytes | None:
-        head = self._expect(QUERY, EXECUTE)
-        run = head.run
-        if run is None:
-            raise ProtocolError("the server completed what was not run")
         conversation = self._conversation
+        head = conversation.pending[0] if conversation.pending else None
+        if head is None or head.run is None or (head.owed is not QUERY and head.owed is not EXECUTE):
+            raise ProtocolError("the server completed what was not run")
+        run = head.run
         conversation.copying_in = conversation.copying_out = False
-        run.tag = payload.rstrip(b"\0").decode("utf-8", "replace")
+        run.tag = tag = payload[:-1].decode("utf-8", "replace")
         run.statement += 1
-        if run.tag.startswith("COPY "):
-            count = run.tag[5:]
+        if tag.startswith("COPY "):
+            count = tag[5:]
             run.rows += int(count) if count.isascii() and count.isdigit() and len(count) < 20 else 0
         if head.owed is QUERY:
             run.planned = False
@@ -187,13 +188,22 @@ class Answers:
 
     def ready(self, payload: bytes) -> bytes | None:
         conversation = self._conversation
-        if len(payload) != 1 or payload not in b"ITE":
+        pending = conversation.pending
+        if payload not in _STATES:
             raise ProtocolError("ReadyForQuery without a state that exists")
         muted = conversation.muted
         if conversation.ready:
-            head = self._expect(SYNC, QUERY, REFUSED_QUERY)
-            self._answered(head)
-            if head.owed is SYNC or not conversation.muted_to_sync:
+            head = pending[0] if pending else None
+            if head is None or head.owed not in ENDED_BY_READY:
+                raise ProtocolError("the server was ready where nobody had asked it to be")
+            conversation.answered()
+            for names, entry in head.makes:
+                # of several statements, some may have run before an error
+                (names.doubt if head.failed else names.confirm)(entry)
+            run = head.run
+            if run is not None:
+                conversation.settle(run, "error" if run.error else "completed")
+            if muted and (head.owed is SYNC or not conversation.muted_to_sync):
                 conversation.muted = conversation.muted_to_sync = False
         conversation.ready = True
         conversation.status = payload[0]
@@ -201,26 +211,19 @@ class Answers:
         if conversation.unreported:
             conversation.unreported = conversation.barrier is not None
             conversation.weigh()
-        if conversation.status == IDLE and not conversation.pending and not conversation.segment_open:
-            conversation.veiled = False
-            if len(conversation.portals):
-                # every portal ends with its transaction
-                conversation.portals.clear()
-            for run in list(conversation.open_runs.values()):
-                conversation.close(run)
+        if payload == b"I" and not pending and not conversation.segment_open:
+            self._at_rest()
         return frames.ready_for_query(conversation.status) if muted and not conversation.muted else None
 
-    def _answered(self, head: Awaited) -> None:
-        """ReadyForQuery ended the answer to `head`."""
+    def _at_rest(self) -> None:
+        """No transaction is open and nothing is owed: every portal has ended with its transaction."""
         conversation = self._conversation
-        conversation.answered()
-        for names, entry in head.makes:
-            if head.failed:
-                names.doubt(entry)  # of several statements, some may have run before the error
-            else:
-                names.confirm(entry)
-        if head.run is not None:
-            conversation.settle(head.run, "error" if head.run.error else "completed")
+        conversation.veiled = False
+        if len(conversation.portals):
+            conversation.portals.clear()
+        if conversation.open_runs:
+            for run in list(conversation.open_runs.values()):
+                conversation.close(run)
 
     # what may come at any time, also while the rest is muted
 
@@ -271,7 +274,7 @@ class Answers:
             raise ProtocolError("the server began a COPY FROM STDIN that nobody asked for")
         if conversation.muted:
             # the client was told of an error, and will never send data
-            conversation.injected.append(frames.copy_fail("lockgate: the result can't be shown"))
+            conversation.to_server.append(frames.copy_fail("lockgate: the result can't be shown"))
         else:
             conversation.copying_in = True
         return None

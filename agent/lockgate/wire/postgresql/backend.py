@@ -17,12 +17,17 @@ _LONGEST: Final = 0x7FFFFFFF
 
 
 class Backend:
-    """The server's half. `out` collects what goes to the client."""
+    """The server's half."""
 
-    __slots__ = ("_answers", "_conversation", "_limit", "_remainder", "_rest", "_rows", "_wanted", "out")
+    __slots__ = (
+        "_answers", "_conversation", "_limit", "_out", "_remainder", "_rest", "_rows", "_wanted",
+    )  # fmt: skip
 
-    def __init__(self, conversation: Conversation, rows: RowKernel, limit: int) -> None:
-        """`limit` bounds, in bytes, a message that has to be held whole: everything but rows and copies unmasked."""
+    def __init__(self, conversation: Conversation, rows: RowKernel, limit: int, out: list[bytes]) -> None:
+        """`out` collects what goes to the client.
+
+        `limit` bounds, in bytes, a message that has to be held whole: everything but rows and copies unmasked.
+        """
         self._answers = Answers(conversation)
         self._conversation = conversation
         self._rows = rows
@@ -32,7 +37,7 @@ class Backend:
         """How many bytes `_rest` needs before looking at it again is worth while."""
         self._remainder = 0
         """Bytes still to come of a message that is passed on as it arrives."""
-        self.out: list[bytes] = []
+        self._out = out
 
     @property
     def between_messages(self) -> bool:
@@ -41,12 +46,14 @@ class Backend:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the server; none of `data` is kept. Raises ProtocolError."""
-        buf: bytes | bytearray | memoryview = data
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
                 return
-            buf, self._rest = self._rest, bytearray()
+            buf = bytes(self._rest)
+            self._rest.clear()
+        else:
+            buf = bytes(data)  # one copy, which leaves whole unless something in it is replaced
         conversation = self._conversation
         end = len(buf)
         kept = pos = 0
@@ -63,7 +70,7 @@ class Backend:
                     if run.plan is UNREADABLE and run.error is not None and not conversation.muted:
                         # of a portal that could not be described; this Execute was already on its way
                         self._emit(buf, kept, pos)
-                        self.out.append(self._answers.withhold(conversation.pending[0], f"lockgate: {CANT_MASK}"))
+                        self._out.append(self._answers.withhold(conversation.pending[0], f"lockgate: {CANT_MASK}"))
                         kept = pos
                     if run.ruling.masking is None or conversation.muted or (run.planned and run.plan is None):
                         reached = self._pass_rows(run, buf, pos, end)
@@ -101,23 +108,23 @@ class Backend:
                 if handler is None or length < 4:
                     raise ProtocolError(f"the server sent a message of unknown type {chr(kind)!r}")
                 muted = conversation.muted
-                replacement = handler(self._answers, bytes(buf[pos + 5 : pos + total]))
+                replacement = handler(self._answers, buf[pos + 5 : pos + total])
                 if replacement is not None or muted:
                     self._emit(buf, kept, pos)
                     if replacement:
-                        self.out.append(replacement)
+                        self._out.append(replacement)
                     kept = pos + total
                 pos += total
         finally:
             # also when the next message is a broken one: what stood before it was in order
             self._emit(buf, kept, pos)
         if pos < end:
-            self._rest = bytearray(buf[pos:])
+            self._rest += buf[pos:]
             self._wanted = 5 if end - pos < 5 else _LENGTH.unpack_from(buf, pos + 1)[0] + 1
 
-    def _emit(self, buf: bytes | bytearray | memoryview, start: int, end: int) -> None:
+    def _emit(self, buf: bytes, start: int, end: int) -> None:
         if end > start:
-            self.out.append(bytes(buf[start:end]))
+            self._out.append(buf[start:end])
 
     def _bounded(self, length: int, kind: int) -> None:
         if not 4 <= length <= self._limit:
@@ -134,7 +141,7 @@ class Backend:
                 return head.run
         raise ProtocolError("the server sent rows nobody asked for")
 
-    def _pass_rows(self, run: Run, buf: bytes | bytearray | memoryview, pos: int, end: int) -> int:
+    def _pass_rows(self, run: Run, buf: bytes, pos: int, end: int) -> int:
         """Count rows and leave them as they are; a row cut by the end of the buffer is passed on as it comes."""
         try:
             reached, rows = self._rows.skip_rows(buf, pos, end)
@@ -152,7 +159,7 @@ class Backend:
             run.bytes += size
         return reached
 
-    def _mask_rows(self, run: Run, buf: bytes | bytearray | memoryview, kept: int, pos: int, end: int) -> int:
+    def _mask_rows(self, run: Run, buf: bytes, kept: int, pos: int, end: int) -> int:
         """Rewrite the complete rows at `pos`, behind what goes as it is from `kept` on."""
         if not run.planned or run.plan is UNREADABLE:
             raise ProtocolError("rows came that were not described")
@@ -164,7 +171,7 @@ class Backend:
             self._bounded(_LENGTH.unpack_from(buf, pos + 1)[0], DATA_ROW)
             return pos
         self._emit(buf, kept, pos)
-        self.out.append(out)
+        self._out.append(out)
         run.rows += rows
         run.bytes += reached - pos
         run.masked_cells += cells

@@ -94,8 +94,9 @@ class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
     __slots__ = ("authenticated", "barrier", "copying_in", "copying_out", "cursors", "discarding", "encoding_moved",
-                 "gate", "held", "injected", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready",
-                 "segment", "segment_open", "statements", "status", "unreported", "utf8", "veiled", "wary")  # fmt: skip
+                 "gate", "held", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready", "segment",
+                 "segment_open", "statements", "status", "to_server", "unreported", "utf8", "veiled",
+                 "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -119,8 +120,8 @@ class Conversation:
         """Whether an error of ours stands for the server's messages until ReadyForQuery: kept from the client."""
         self.muted_to_sync = False
         """Whether that is Sync's, as after an error in the extended protocol, and not the next one."""
-        self.injected: list[bytes] = []
-        """Messages of our own for the server."""
+        self.to_server: list[bytes] = []
+        """What goes to the server: the frontend's, and now and then a word of the answers' own."""
         self.copying_in = False
         self.copying_out = False
         self.held: Awaited | None = None
@@ -209,11 +210,11 @@ class Conversation:
 
     def ready_awaited(self) -> bool:
         """Whether a ReadyForQuery is on its way: what is uncertain now may be known then."""
-        return any(awaited.owed in _ENDED_BY_READY for awaited in self.pending)
+        return any(awaited.owed in ENDED_BY_READY for awaited in self.pending)
 
     def weigh(self) -> None:
         """How texts are to be read may have changed."""
         self.wary = self.unreported or self.encoding_moved or not self.utf8
 
 
-_ENDED_BY_READY: Final = frozenset((QUERY, SYNC, REFUSED_QUERY))
+ENDED_BY_READY: Final = frozenset((QUERY, SYNC, REFUSED_QUERY))

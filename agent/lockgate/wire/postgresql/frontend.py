@@ -53,18 +53,18 @@ _BARE_BYTES: Final = 5
 
 
 class Frontend:
-    """The client's half. `out` collects what goes to the server, `back` errors answered on the spot."""
+    """The client's half."""
 
-    __slots__ = ("_conversation", "_in", "_limit", "_parked", "back", "closed", "out")
+    __slots__ = ("_back", "_conversation", "_in", "_limit", "_out", "_parked", "closed")
 
-    def __init__(self, conversation: Conversation, limit: int) -> None:
-        """`limit` bounds one message of the client, in bytes."""
+    def __init__(self, conversation: Conversation, limit: int, back: list[bytes]) -> None:
+        """`limit` bounds one message of the client, in bytes; `back` collects errors answered on the spot."""
         self._conversation = conversation
         self._limit = limit
         self._in = bytearray()
         self._parked: tuple[Request, Callable[[Ruling], None]] | None = None
-        self.out: list[bytes] = []
-        self.back: list[bytes] = []
+        self._out = conversation.to_server
+        self._back = back
         self.closed = False
         """Whether the client said goodbye."""
 
@@ -72,6 +72,11 @@ class Frontend:
     def parked(self) -> bool:
         """Whether a request waits for `resume`."""
         return self._parked is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has arrived that an answer of the server may set going."""
+        return bool(self._in) and self._parked is None
 
     @property
     def waiting_bytes(self) -> int:
@@ -83,9 +88,10 @@ class Frontend:
             self._in += data
             self.pump()
             return
-        done = self._handle(data)
-        if done < len(data):
-            self._in += data[done:]
+        buf = bytes(data)
+        done = self._handle(buf)
+        if done < len(buf):
+            self._in += buf[done:]
 
     def pump(self) -> None:
         """Go on with what has arrived until something has to be waited for. Raises ProtocolError."""
@@ -113,7 +119,7 @@ class Frontend:
     def _moot(self, request: Request, ruling: Ruling, outcome: str) -> None:
         self._conversation.gate.settle(Run(request, ruling, outcome=outcome, settled=True))
 
-    def _handle(self, buf: bytes | bytearray | memoryview) -> int:
+    def _handle(self, buf: bytes | bytearray) -> int:
         """Handle messages from the start of `buf`; how many bytes of it are done with."""
         conversation = self._conversation
         pos, end = 0, len(buf)
@@ -163,15 +169,20 @@ class Frontend:
         if text is None:
             return False
         request = conversation.gate.understand(text)
-        asked = self._asked(request)
+        ordinary = plain(request)
+        asked = Asked(
+            request,
+            () if ordinary else candidates(conversation, request),
+            conversation.status != IDLE or conversation.segment_open,
+        )
         ruling = conversation.gate.run(asked)
         if ruling is None:
-            self._parked = request, partial(self._run_query, message, asked)
+            self._parked = request, partial(self._run_query, message, asked, ordinary)
         else:
-            self._run_query(message, asked, ruling)
+            self._run_query(message, asked, ordinary, ruling)
         return True
 
-    def _run_query(self, message: bytes, asked: Asked, ruling: Ruling) -> None:
+    def _run_query(self, message: bytes, asked: Asked, ordinary: bool, ruling: Ruling) -> None:
         if ruling.refusal is not None:
             self._refuse_query(ruling.refusal)
             return
@@ -181,12 +192,12 @@ class Frontend:
         awaited = Awaited(QUERY, run)
         if ruling.barrier:
             conversation.barrier = run
-        if not plain(request):
+        if not ordinary:
             awaited.makes = makes(conversation, request)
             if copies(request, asked.candidates):
                 conversation.held = awaited
         conversation.pending.append(awaited)
-        self.out.append(message)
+        self._out.append(message)
 
     def _function_call(self, _: bytes) -> bool:
         self._refuse_query(
@@ -197,10 +208,10 @@ class Frontend:
     def _refuse_query(self, refusal: Refusal) -> None:
         conversation = self._conversation
         if conversation.idle:
-            self.back += (errors.error_response(refusal), frames.ready_for_query(conversation.status))
+            self._back += (errors.error_response(refusal), frames.ready_for_query(conversation.status))
             return
         conversation.pending.append(Awaited(REFUSED_QUERY, refusal=refusal))
-        self.out.append(frames.query(NOBODYS))
+        self._out.append(frames.query(NOBODYS))
 
     # extended query
 
@@ -235,8 +246,14 @@ class Frontend:
             request = conversation.gate.understand(execution(name))
         elif len(found) > 1 and any(named.request.text != request.text for named in found):
             return self._undecided(name)
-        asked = self._asked(request, lambda: frames.parse_parameters(message, start)[1], message[start:])
-        judged = None if plain(request) else asked.candidates
+        judged = None if plain(request) else candidates(conversation, request)
+        asked = Asked(
+            request,
+            judged or (),
+            conversation.status != IDLE or conversation.segment_open,
+            lambda: frames.parse_parameters(message, start)[1],
+            message[start:],
+        )
 
         def go(ruling: Ruling) -> None:
             if ruling.refusal is not None:
@@ -284,10 +301,10 @@ class Frontend:
         if run.ruling.barrier and not run.settled:
             conversation.barrier = run
             conversation.unreported = conversation.wary = True
-            self.out.append(frames.FLUSH)
+            self._out.append(frames.FLUSH)
         if portal.judged is not None and copies(run.request, portal.judged):
             conversation.held = awaited
-            self.out.append(frames.FLUSH)
+            self._out.append(frames.FLUSH)
         return True
 
     def _describe(self, message: bytes) -> bool:
@@ -345,41 +362,41 @@ class Frontend:
         conversation.segment += 1
         conversation.segment_open = False
         conversation.discarding = False
-        self.out.append(message)
+        self._out.append(message)
         return True
 
     def _flush(self, message: bytes) -> bool:
         if len(message) != _BARE_BYTES:
             # the server would answer with an error that belongs to no message it owes an answer to
             raise ProtocolError("Flush of a wrong length")
-        self.out.append(message)
+        self._out.append(message)
         return True
 
     def _refuse(self, refusal: Refusal) -> None:
         """Let the server meet an error here: it then skips to Sync and keeps its own account of the transaction."""
         self._send(frames.execute(NOBODYS), Awaited(REFUSED, refusal=refusal))
-        self.out.append(frames.FLUSH)
+        self._out.append(frames.FLUSH)
         self._conversation.discarding = True
 
     # copy in, and the end
 
     def _copy_data(self, message: bytes) -> bool:
         if self._conversation.copying_in:
-            self.out.append(message)
+            self._out.append(message)
         return True  # outside a copy the server ignores it
 
     def _copy_end(self, message: bytes) -> bool:
         conversation = self._conversation
         if conversation.copying_in:
-            self.out.append(message)
+            self._out.append(message)
             conversation.copying_in = False
             if conversation.segment_open:
                 # the one behind Execute was read as part of the copy, and ignored
-                self.out.append(frames.FLUSH)
+                self._out.append(frames.FLUSH)
         return True
 
     def _terminate(self, message: bytes) -> bool:
-        self.out.append(message)
+        self._out.append(message)
         self.closed = True
         return True
 
@@ -388,20 +405,8 @@ class Frontend:
     def _send(self, message: bytes, awaited: Awaited) -> bool:
         self._conversation.pending.append(awaited)
         self._conversation.segment_open = True
-        self.out.append(message)
+        self._out.append(message)
         return True
-
-    def _asked(
-        self, request: Request, parameters: Callable[[], list[bytes | None]] = list, formats: bytes = b""
-    ) -> Asked:
-        conversation = self._conversation
-        return Asked(
-            request,
-            () if plain(request) else candidates(conversation, request),
-            conversation.status != IDLE or conversation.segment_open,
-            parameters,
-            formats,
-        )
 
     def _undecided(self, name: str) -> bool:
         """What `name` stands for depends on answers that are on their way: wait for them, or refuse if none is."""

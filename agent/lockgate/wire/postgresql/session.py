@@ -30,28 +30,13 @@ class Session:
     None of the methods raises for anything a peer sends: a ProtocolError becomes a native error and `closing`.
     """
 
-    __slots__ = (
-        "_backend",
-        "_client",
-        "_conversation",
-        "_early",
-        "_frontend",
-        "_gate",
-        "_notices",
-        "_offered",
-        "_to_client",
-        "_to_server",
-        "closing",
-        "parameters",
-        "wants_upstream",
-    )  # fmt: skip
+    __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_notices", "_offered",
+                 "_running", "_to_client", "_to_server", "closing", "parameters", "wants_upstream")  # fmt: skip
 
     def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int) -> None:
         """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole."""
         self._gate = gate
         self._conversation = Conversation(gate)
-        self._frontend = Frontend(self._conversation, message_bytes)
-        self._backend = Backend(self._conversation, rows, row_bytes)
         self._client: Callable[[Bytes], None] = self._starting
         self._early = bytearray()
         self._offered: set[int] = set()
@@ -59,10 +44,13 @@ class Session:
         self._notices: list[bytes] = []
         """Notices of ours that wait for the end of a message that is being passed on."""
         self._to_client: list[bytes] = []
-        self._to_server: list[bytes] = []
+        self._to_server: list[bytes] = self._conversation.to_server
+        self._frontend = Frontend(self._conversation, message_bytes, self._to_client)
+        self._backend = Backend(self._conversation, rows, row_bytes, self._to_client)
         self.parameters: Mapping[str, str] = {}
         self.wants_upstream = False
         """True once the client has introduced itself: the I/O connects upstream and says `connected` or `failed`."""
+        self._running = False
         self.closing = False
         """True when nothing more will be said: the I/O sends what is left and closes both sides."""
 
@@ -76,8 +64,8 @@ class Session:
             self._client(data)
         except ProtocolError as error:
             self._fail(error)
-        else:
-            self._collect()
+        if self._frontend.closed:
+            self._end("disconnected")
 
     def server_data(self, data: Bytes) -> None:
         """Bytes from the server."""
@@ -85,11 +73,16 @@ class Session:
             return
         try:
             self._backend.feed(data)
-            self._after_server()
+            if self._notices:
+                self._tell()
+            if self._frontend.waits:
+                self._frontend.pump()
+            elif not self._running:
+                self._run()
         except ProtocolError as error:
             self._fail(error)
-        else:
-            self._collect()
+        if self._frontend.closed:
+            self._end("disconnected")
 
     def connected(self) -> None:
         """The upstream is there, in plain or inside TLS: the start-up packet goes out."""
@@ -111,17 +104,15 @@ class Session:
             return
         try:
             self._frontend.resume(ruling)
-            if self._frontend.closed:
-                self._end("disconnected")
         except ProtocolError as error:
             self._fail(error)
-        else:
-            self._collect()
+        if self._frontend.closed:
+            self._end("disconnected")
 
     def notice(self, message: str, hint: str | None = None) -> None:
         """Tell the client something while it waits."""
         self._notices.append(errors.notice_response(message, hint))
-        self._collect()
+        self._tell()
 
     def client_gone(self) -> None:
         """The client closed its side."""
@@ -235,28 +226,17 @@ class Session:
                 self._end("disconnected")
                 return
 
-    def _running(self, data: Bytes) -> None:
-        self._frontend.feed(data)
-        if self._frontend.closed:
-            self._end("disconnected")
+    def _run(self) -> None:
+        """Once the server is ready, what the client sends is statements."""
+        if self._conversation.ready:
+            self._running = True
+            self._client = self._frontend.feed
+            early, self._early = bytes(self._early), bytearray()
+            self._client(early)
 
     # what they share
 
-    def _after_server(self) -> None:
-        """The server said something: go on with what waited for it."""
-        frontend = self._frontend
-        if self._client == self._relaying:
-            if self._conversation.ready:
-                self._client = self._running
-                early, self._early = bytes(self._early), bytearray()
-                self._running(early)
-        elif frontend.waiting_bytes and not frontend.parked:
-            frontend.pump()
-            if frontend.closed:
-                self._end("disconnected")
-
     def _fail(self, error: ProtocolError) -> None:
-        self._collect()
         self._fatal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}")
         self._end("broken")
 
@@ -265,33 +245,21 @@ class Session:
             self._to_client.append(errors.fatal(code, message))
         # else it would be taken for the rest of a row: the client sees the connection end
 
-    def _collect(self) -> None:
-        """Bring together what both halves have to say, in order."""
-        if self._backend.out:
-            self._to_client += self._backend.out
-            self._backend.out.clear()
-        if self._frontend.back:
-            self._to_client += self._frontend.back
-            self._frontend.back.clear()
-        if self._conversation.injected:
-            self._to_server += self._conversation.injected
-            self._conversation.injected.clear()
-        if self._frontend.out:
-            self._to_server += self._frontend.out
-            self._frontend.out.clear()
-        if self._notices and self._backend.between_messages:
+    def _tell(self) -> None:
+        if self._backend.between_messages:
             self._to_client += self._notices
             self._notices.clear()
 
     def _end(self, outcome: str) -> None:
         """Nothing more will be said; runs that have not ended end with `outcome`."""
         if not self.closing:
-            self._collect()
             self.closing = True
             self._conversation.settle_all(outcome)
 
 
 def _take(parts: list[bytes]) -> bytes:
+    if not parts:
+        return b""
     if len(parts) == 1:
         return parts.pop()
     whole = b"".join(parts)
