@@ -33,7 +33,8 @@ def outputs(request: Request, catalog: Catalog, *, statement: int) -> tuple[Outp
 def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[str] | None:
     """Every column (of tables, and of views on the way) that a statement reads, writes or compares with.
 
-    ANYTHING is among them when it calls what may read whatever it likes. None when something it refers to is not in the catalog.
+    ANYTHING is among them when it calls what may read whatever it likes. None when something it refers to is not in the
+    catalog.
     """
     tree = _tree(request, statement)
     if tree is None:

@@ -19,7 +19,7 @@ def find(catalog: Catalog, schema: str | None, name: str) -> tuple[Relation, ...
 
 
 def is_query(relation: Relation) -> bool:
-    """Whether its rows come from a definition (a view of the system counts as a table: its columns are classified by name)."""
+    """Whether its rows come from a definition (a view of the system counts as a table)."""
     return relation.kind in "vm" and relation.schema not in _SYSTEM_SCHEMAS
 
 
