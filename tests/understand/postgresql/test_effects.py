@@ -220,6 +220,16 @@ def test_the_columns_it_names(text: str, columns: set[str]) -> None:
     assert set(one(text).columns) == columns
 
 
+def test_a_setting_named_by_the_predicate_is_named() -> None:
+    statement = one("select set_config(name, 'view', false) from pg_settings where name = 'row_security'")
+    assert statement.effects == effects("read session")
+    assert "setting:row_security" in statement.objects
+    off = "select set_config(name, 'off', false) from pg_settings where name = 'standard_conforming_strings'"
+    assert one(off).refusal is not None
+    other = one("select set_config(name, 'off', false) from pg_settings where setting = 'row_security'")
+    assert "setting:?" in other.objects
+
+
 def test_functions_not_known_harmless_are_named() -> None:
     statement = one("select lower(a), nextval('s'), app.f(1), 1 <?> 2 from t")
     assert statement.functions == ("nextval", "app.f", "operator(<?>)")

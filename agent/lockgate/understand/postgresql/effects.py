@@ -120,6 +120,7 @@ class _Reader:
         self.limited = True
         self.refusal: str | None = None
         self._values: set[int] = set()
+        self._pinned: dict[int, str] = {}
 
     def read(self, statement: Node) -> None:
         own = tag(statement)
@@ -199,9 +200,9 @@ class _Reader:
             case "SelectStmt":
                 if node.intoClause:
                     self.effects |= DDL | WRITE
-                if (
-                    node.lockingClause
-                ):  # PostgreSQL refuses it in a read-only transaction, and asks for more than SELECT
+                self._pin(node)
+                if node.lockingClause:
+                    # PostgreSQL refuses it in a read-only transaction, and asks for more than SELECT
                     self.effects |= WRITE
             case "InsertStmt":
                 source = node.selectStmt
@@ -294,12 +295,30 @@ class _Reader:
             self.effects |= effects
         if name == "set_config":
             args: tuple[Node, ...] = call.args or ()
-            setting = constant(args[0]) if args else None
+            setting = self._pinned.get(id(call.raw)) or (constant(args[0]) if args else None)
             self.objects[f"setting:{setting.lower() if setting is not None else '?'}"] = None
             if setting is None:
                 self.effects |= ANYTHING
             elif setting.lower() == "standard_conforming_strings":
                 self._strings_setting(constant(args[1]) if len(args) > 1 else None)
+
+    def _pin(self, select: Node) -> None:
+        """pg_dump asks `SELECT set_config(name, ...) FROM pg_settings WHERE name = 'x'`: that argument is 'x'."""
+        where = select.whereClause
+        if where is None or where.kind != "A_Expr" or where.variant != "AEXPR_OP" or strings(where.name) != ("=",):
+            return
+        column, value = where.lexpr, constant(where.rexpr)
+        if value is None or column is None or column.kind != "ColumnRef":
+            return
+        for target in select.targetList or ():
+            call = target.val
+            argument = call.args[0] if call.kind == "FuncCall" and call.args else None
+            if (
+                argument is not None
+                and argument.raw.get("fields")
+                and strings(argument.fields) == strings(column.fields)
+            ):
+                self._pinned[id(call.raw)] = value
 
     def _operator(self, names: tuple[str, ...], when: _When) -> None:
         unknown = unknown_operator(names)

@@ -15,7 +15,7 @@ from lockgate.understand.postgresql.functions import ANYTHING, effects_of_call, 
 from lockgate.understand.postgresql.lineage import Reading
 from lockgate.understand.postgresql.modifications import Modifications
 from lockgate.understand.postgresql.origins import Origin, Scope
-from lockgate.understand.postgresql.parsing import Unreadable, parse
+from lockgate.understand.postgresql.parsing import Unreadable, parse, slow_to_scan
 from lockgate.understand.postgresql.tree import Node, children, walk
 from lockgate.values.catalog import Catalog
 from lockgate.values.statement import Request
@@ -99,7 +99,7 @@ def _kept(statement: Node, secret_columns: frozenset[str], catalog: Catalog | No
     if catalog is None or any(node.kind in _OPAQUE for node in walk(statement)):
         return set()
     if statement.kind in _WITH_BODIES:
-        return None  # the bodies are dealt with as a whole
+        return set() if statement.sql_body is not None else None  # a body in quotes is dealt with as a whole
     reader = _Literals(catalog, names)
     reading = Reading(reader)
     reading.rows(statement)
@@ -178,7 +178,9 @@ def _password_places(statement: Node, secrets: bool) -> Iterator[int]:
             name = function_name(node)
             keyed = _KEYED_FUNCTION.fullmatch(name) is not None
             if name == "set_config":
-                keyed = any(_SECRET_SETTING.search(c.sval.sval or "") for c in walk(node.args) if c.kind == "A_Const" and c.sval)
+                keyed = any(
+                    _SECRET_SETTING.search(c.sval.sval or "") for c in walk(node.args) if c.kind == "A_Const" and c.sval
+                )
             if keyed or (secrets and effects_of_call(node) == ANYTHING):
                 yield from (c.location or 0 for c in walk(node.args) if c.kind == "A_Const" and c.sval is not None)
         elif node.kind == "VariableSetStmt" and _SECRET_SETTING.search(node.name or ""):
@@ -219,6 +221,8 @@ def _body(quoted: str) -> str:
     if delimiter is None:
         return GONE
     inner = quoted[delimiter.end() : -delimiter.end()]
+    if slow_to_scan(inner):
+        return GONE
     try:
         tokens = parser.scan(inner)
     except parser.ParseError:

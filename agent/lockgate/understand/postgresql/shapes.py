@@ -10,6 +10,7 @@ from __future__ import annotations
 from pglast import parser
 
 from lockgate.understand.postgresql.functions import HARMLESS, effects_of_call, unknown_operator
+from lockgate.understand.postgresql.parsing import slow_to_scan
 from lockgate.understand.postgresql.tree import Node, items, strings, walk
 
 SHAPE_CHARACTERS = 8192
@@ -25,6 +26,8 @@ def shape_of(text: str) -> str | None:
     if "$" in text or "\0" in text or len(text) > SHAPE_CHARACTERS:
         return None
     if text.count(",") > SHAPE_ITEMS or text.count(";") > SHAPE_ITEMS:
+        return None
+    if slow_to_scan(text):
         return None
     try:
         shape: str = parser.normalize(text)
