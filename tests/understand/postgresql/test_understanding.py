@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.understand.postgresql import Understanding
+from lockgate.understand.postgresql import Understanding, reread
 from lockgate.understand.postgresql.understanding import CACHED_CHARACTERS
 from lockgate.values.statement import Effect
 
@@ -148,3 +148,24 @@ def test_a_shape_hit_answers_as_a_fresh_reading_would(template: str, one: list[s
     warm.request(template.format(*one))
     text = template.format(*two)
     assert warm.request(text).statements == Understanding().request(text).statements
+
+
+def test_where_a_built_in_name_is_somebody_elses_too_a_call_may_do_anything() -> None:
+    names = frozenset({"abs", "+"})
+    understanding = Understanding()
+    for text in ("select abs('x'::text)", "select 1 + 1"):
+        request = understanding.request(text)
+        again = reread(request, names)
+        assert Effect.UNKNOWN in again.effects
+        assert again.shape not in {request.shape, understanding.request(text).shape}
+        assert again.text == text
+    for text in (
+        "select pg_catalog.abs(1)",
+        "select 1 operator(pg_catalog.+) 1",
+        "select lower('x')",
+        "select 1 frm x y",
+    ):
+        request = understanding.request(text)
+        assert reread(request, names) is request
+    request = understanding.request("select abs(1)")
+    assert reread(request, frozenset({"mine"})) is request, "nothing to read again where nothing is overloaded"
