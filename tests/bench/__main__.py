@@ -28,7 +28,7 @@ OPEN_FILES = 8192
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="3 rounds of 1 s instead of 6 of 2 s")
+@click.option("--quick", is_flag=True, help="2 rounds of 1 s instead of 5 of 2 s")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="also write every value to this file")
 def main(quick: bool, path: Path | None) -> None:
     """Measure the agent against its peers in front of one scratch PostgreSQL."""
@@ -41,7 +41,7 @@ def main(quick: bool, path: Path | None) -> None:
     progress = Console(stderr=True, highlight=False)
     began = time.monotonic()
     load = os.getloadavg()[0]
-    results = measure(rounds=3 if quick else 6, seconds=1 if quick else 2, progress=progress)
+    results = measure(rounds=2 if quick else 5, seconds=1 if quick else 2, progress=progress)
     console = Console(width=None if sys.stdout.isatty() else 120)
     report.show(results, console, SUBJECT)
     console.print(

@@ -101,8 +101,9 @@ class Results:
         self.failures.setdefault(peer, {})[workload] = why
 
     def peers(self) -> list[str]:
-        """Who has values, in the order they first came."""
-        return list(dict.fromkeys(peer for found in self.values.values() for peer in found))
+        """Who has values, in the order in which they first did the same."""
+        known = [self.values.get(measure.name, {}) for measure in (*MEASURES, *COSTS)]
+        return list(dict.fromkeys(peer for found in known for peer in found))
 
     def median(self, measure: str, peer: str) -> float | None:
         """None: not measured."""
