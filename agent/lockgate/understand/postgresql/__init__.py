@@ -4,6 +4,6 @@ from lockgate.understand.postgresql.lineage import checked, copies, influences, 
 from lockgate.understand.postgresql.literals import redacted
 from lockgate.understand.postgresql.modifications import Flow
 from lockgate.understand.postgresql.origins import ANYTHING
-from lockgate.understand.postgresql.understanding import Understanding
+from lockgate.understand.postgresql.understanding import Understanding, reread
 
-__all__ = ["ANYTHING", "Flow", "Understanding", "checked", "copies", "influences", "outputs", "redacted"]
+__all__ = ["ANYTHING", "Flow", "Understanding", "checked", "copies", "influences", "outputs", "redacted", "reread"]

@@ -321,7 +321,7 @@ class _Reader:
                 self._pinned[id(call.raw)] = value
 
     def _operator(self, names: tuple[str, ...], when: _When) -> None:
-        unknown = unknown_operator(names)
+        unknown = unknown_operator(names, self.shadowed)
         if unknown is not None:
             self.functions[unknown] = None
             if when is not _When.STORED:

@@ -85,6 +85,11 @@ _OPERATORS = _words("""
 """pg_operator of pg_catalog, and those of PostgreSQL's contrib modules, pgvector and PostGIS."""
 
 
+def ambiguous(names: frozenset[str]) -> bool:
+    """Whether one of these names of functions and operators outside pg_catalog is a known one as well."""
+    return not names.isdisjoint(_BUILT_IN | _OPERATORS)
+
+
 def function_name(call: Node) -> str:
     """The name of a FuncCall as written, without pg_catalog in front."""
     parts = strings(call.funcname)
@@ -114,8 +119,9 @@ def tells_only_arguments(call: Node, shadowed: frozenset[str] = frozenset()) -> 
     return function_name(call) not in _TELL_OTHERS_DATA and Effect.UNKNOWN not in effects_of_call(call, shadowed)
 
 
-def unknown_operator(names: tuple[str, ...]) -> str | None:
-    """The spelling of an operator that isn't known to be harmless, None for one that is."""
+def unknown_operator(names: tuple[str, ...], shadowed: frozenset[str] = frozenset()) -> str | None:
+    """The spelling of an operator that isn't known to be harmless, None for one that is. `shadowed` as in `known`."""
     if names and names[-1] in _OPERATORS and names[:-1] in ((), ("pg_catalog",)):
-        return None
+        if len(names) > 1 or names[-1] not in shadowed:
+            return None
     return f"operator({'.'.join(names)})"

@@ -398,7 +398,7 @@ class Queries:
     def other_data(self, node: Node) -> str | None:
         """Why a call or an operator may give other data than its arguments, None where it does not."""
         if node.kind == "A_Expr":
-            operator = unknown_operator(strings(node.name))
+            operator = unknown_operator(strings(node.name), self.catalog.functions)
             return None if operator is None else f"{operator} is not known to be free of other data"
         if node.kind != "FuncCall":
             return None
@@ -412,9 +412,10 @@ class Queries:
 
     def _sublink(self, node: Node, scope: Scope) -> Origin:
         own = self.refer(node.testexpr, scope)
-        if node.operName and unknown_operator(strings(node.operName)) is not None:
+        operator = unknown_operator(strings(node.operName), self.catalog.functions) if node.operName else None
+        if operator is not None:
             self.touched.add(ANYTHING)
-            own = unknown(f"{unknown_operator(strings(node.operName))} is not known to be free of other data")
+            own = unknown(f"{operator} is not known to be free of other data")
         if node.subLinkType not in _BOOLEAN_SUBLINKS:
             return union([own, self.query(node.subselect, scope).whole])
         # true or false: whatever the sub-query looks at is in the answer

@@ -48,7 +48,7 @@ def constants_are_free(statement: Node, shadowed: frozenset[str]) -> bool:
                 if effects_of_call(node, shadowed) != HARMLESS:
                     return False  # set_config('role', ...), nextval('orders_id_seq')
             case "A_Expr":
-                if unknown_operator(strings(node.name)) is not None:
+                if unknown_operator(strings(node.name), shadowed) is not None:
                     return False
             case "SortBy":
                 if node.node.kind == "A_Const" or node.useOp:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from lockgate.understand.postgresql.effects import read_statement, refused
+from lockgate.understand.postgresql.functions import ambiguous
 from lockgate.understand.postgresql.parsing import MAX_BYTES, Unreadable, parse
 from lockgate.understand.postgresql.shapes import constants_are_free, shape_of
 from lockgate.understand.postgresql.tree import Node
@@ -14,11 +16,25 @@ LANGUAGE = "postgresql"
 
 _SHAPED = "~"
 _REFUSED = "!"
-"""In front of `Request.shape`, so that no three keep the same key: a readable text begins with neither, and is its own
+_OVERLOADED = "&"
+"""In front of `Request.shape`, so that no four keep the same key: a readable text begins with neither, and is its own
 shape where constants could matter. (`date'x'` has the shape `date$1`, which is also the text of a column's name.)"""
 
 CACHED_CHARACTERS = 8192
 """Longer texts are judged each time: with 4096 entries the caches stay under some 64 MiB."""
+
+
+def reread(request: Request, functions: frozenset[str]) -> Request:
+    """The request as it reads in a database with these functions and operators (`Catalog.functions`).
+
+    A call by a name that PostgreSQL knows may be a call of one of them. What reads differently has a shape of its own.
+    """
+    if request.refusal is not None or not ambiguous(functions):
+        return request
+    statements = tuple(read_statement(tree.stmt, functions) for tree in parse(request.text))
+    if statements == request.statements:
+        return request
+    return replace(request, shape=f"{_OVERLOADED}{request.shape}", statements=statements)
 
 
 class Understanding:
