@@ -64,7 +64,7 @@ bench: setup ## figures beside the proxies people use instead, as ratios
 	$(BIN)/python -m tests.bench
 
 fuzz: setup ## hostile bytes for FUZZ_SECONDS (120)
-	$(BIN)/python tests/fuzz/fuzz_session.py
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/python -m tests.fuzz.fuzz_session
 
 soak: setup ## ordinary work and ordinary accidents for SOAK_SECONDS (600)
 	$(BIN)/python -m tests.soak $${SOAK_SECONDS:-600}
