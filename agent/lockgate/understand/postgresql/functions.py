@@ -121,7 +121,10 @@ def tells_only_arguments(call: Node, shadowed: frozenset[str] = frozenset()) -> 
 
 def unknown_operator(names: tuple[str, ...], shadowed: frozenset[str] = frozenset()) -> str | None:
     """The spelling of an operator that isn't known to be harmless, None for one that is. `shadowed` as in `known`."""
-    if names and names[-1] in _OPERATORS and names[:-1] in ((), ("pg_catalog",)):
-        if len(names) > 1 or names[-1] not in shadowed:
-            return None
+    if (
+        names
+        and names[-1] in _OPERATORS
+        and (names[:-1] == ("pg_catalog",) or (len(names) == 1 and names[0] not in shadowed))
+    ):
+        return None
     return f"operator({'.'.join(names)})"
