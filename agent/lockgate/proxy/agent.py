@@ -39,7 +39,6 @@ from lockgate.policy.reload import Policies
 from lockgate.policy.source import BundleError
 from lockgate.proxy.catalog import CatalogReader, Catalogs
 from lockgate.proxy.holds import Holds
-from lockgate.proxy.judge import Judge
 from lockgate.proxy.listener import NOWHERE, Listener
 from lockgate.proxy.services import Services, Store
 from lockgate.understand.postgresql import Understanding
@@ -75,9 +74,11 @@ def run(settings: AgentFile, path: str) -> None:
     if os.geteuid() != 0:
         raise StartError("the agent loads programs into the kernel and must be root")
     try:
-        policies = Policies(lambda epoch: configured(settings, epoch=epoch), _watched(settings))
         directory = Directory(config.load_identities(settings.identities))
-    except (ConfigError, BundleError) as error:
+        policies = Policies(
+            lambda epoch: configured(settings, epoch=epoch), _watched(settings), cache=settings.limits.verdict_cache
+        )
+    except (ConfigError, BundleError, ValueError) as error:
         raise StartError(str(error), 2) from None
     uvloop.run(_Agent(settings, path, policies, directory).run())
 
@@ -101,7 +102,7 @@ def release(settings: AgentFile) -> None:
 
 
 def _watched(settings: AgentFile) -> list[str]:
-    return [*settings.policies, *settings.classify]
+    return [*settings.policies, *settings.classify, *settings.identities]
 
 
 def _pins(settings: AgentFile) -> Path:
@@ -131,6 +132,10 @@ class _Agent:
         self._policies = policies
         self._directory = directory
         self._listeners: list[Listener] = []
+        self._stores: list[Store] = []
+        self._problems: tuple[str, ...] = ()
+        self._targets_are_set = False
+        self._failed: str | None = None
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
         self._started = time.time()
@@ -156,6 +161,8 @@ class _Agent:
                 "stopping: connections in use have time to finish", extra={"seconds": settings.limits.drain_seconds}
             )
             await self._drain()
+        if self._failed is not None:
+            raise StartError(f"stopped, because {self._failed} failed")
         log.info("stopped: the hooks stay, so connections to the datastores are refused until the agent is back")
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -194,14 +201,13 @@ class _Agent:
             cgroup=settings.intercept.cgroup, agent_cgroup=settings.intercept.own_cgroup, pin_dir=_pins(settings)
         )
         stack.callback(interceptor.close)
-        classification = config.load_classification(settings.classify, {s.name for s in settings.datastores})
-        for store in settings.datastores:
-            listener = Listener(
-                services, self._store(store, classification.get(store.name, {}), stack), interceptor.origin
-            )
-            await listener.start()
+        self._stores = [self._store(store, stack) for store in settings.datastores]
+        self._classify()
+        for store in self._stores:
+            listener = Listener(services, store, interceptor.origin)
             stack.push_async_callback(listener.close)
             self._listeners.append(listener)
+            await listener.start()
 
         self._book = AddressBook(
             Declared(index, listener.port, tuple(store.addresses))
@@ -221,19 +227,25 @@ class _Agent:
         await control.start()
         stack.push_async_callback(control.close)
 
-    def _store(self, settings: config.Datastore, classification: Classification, stack: AsyncExitStack) -> Store:
+    def _store(self, settings: config.Datastore, stack: AsyncExitStack) -> Store:
+        limits = self._settings.limits
         catalogs: Catalogs | None = None
-        if classification and settings.catalog is not None:
+        if settings.catalog is not None:
             reader = CatalogReader(
                 settings.catalog.user,
                 settings.catalog.password_file,
                 tls=settings.upstream_tls,
-                connect_seconds=self._settings.limits.connect_seconds,
+                connect_seconds=limits.connect_seconds,
             )
-            catalogs = Catalogs(reader, classification)
+            catalogs = Catalogs(reader, ())
             stack.push_async_callback(catalogs.close)
-        judge = Judge(settings, classification, self._policies, cache=self._settings.limits.verdict_cache)
-        return Store(settings, judge, catalogs)
+        return Store(settings, self._policies, limits, catalogs)
+
+    def _classify(self) -> None:
+        """What policies were validated with is what columns are told by."""
+        classification = self._policies.engine.bundle.classification
+        for store in self._stores:
+            store.reclassify(classification.get(store.name, {}))
 
     # what goes on beside the connections
 
@@ -243,6 +255,7 @@ class _Agent:
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None:
                 log.critical("%s failed", name, exc_info=task.exception())
+                self._failed = name
                 self._stopping.set()
 
         async def stop() -> None:
@@ -267,10 +280,10 @@ class _Agent:
 
     def _reload(self) -> None:
         try:
+            # whatever can fail stands before the first thing that is replaced
+            directory = Directory(config.load_identities(self._settings.identities))
             engine = self._policies.reload()
-            self._directory = Directory(config.load_identities(self._settings.identities))
-            self._services.identities.replace(self._directory)
-        except (ConfigError, BundleError) as error:
+        except (ConfigError, BundleError, OSError) as error:
             self._metrics.reloaded(self._policies.engine.epoch, taken=False)
             log.error(
                 "policies not taken, the old ones stay in force: %s",
@@ -279,6 +292,9 @@ class _Agent:
             )
             self._note("reload-refused", str(error))
         else:
+            self._directory = directory
+            self._services.identities.replace(directory)
+            self._classify()
             self._metrics.reloaded(engine.epoch, taken=True)
             log.info("policies taken", extra={"epoch": engine.epoch})
             self._note("reload", "")
@@ -294,17 +310,25 @@ class _Agent:
             log.error("%s is not recorded: %s", event, error)
 
     async def _resolve(self) -> None:
-        """Put what host names stand for now into the kernel."""
+        """Put what host names stand for now into the kernel. Raises ValueError and KernelError."""
         changed = await asyncio.to_thread(self._book.refresh)
-        for problem in self._book.problems:
-            log.warning("%s", problem)
-        if changed:
+        if self._book.problems != self._problems:
+            self._problems = self._book.problems
+            for problem in self._problems:
+                log.warning("%s", problem)
+        if changed or not self._targets_are_set:
+            self._targets_are_set = False
             self._interceptor.set_targets(self._book.targets)
+            self._targets_are_set = True
 
     async def _resolve_again(self) -> None:
         while True:
             await asyncio.sleep(RESOLVE_SECONDS)
-            await self._resolve()
+            try:
+                await self._resolve()
+            except (ValueError, KernelError) as error:
+                # a name with too many addresses is no reason to close the gate for all others
+                log.error("the addresses of datastores are not brought up to date: %s", error)
 
     async def _sync(self) -> None:
         """Flush the spool to the disk and seal what has none, off the path of statements."""

@@ -7,6 +7,8 @@ it over a connection of its own, to the same address, as a role that needs nothi
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import math
 import os
 import stat
@@ -33,8 +35,13 @@ DATABASES: Final = 4096
 COLUMNS: Final = 250_000
 """The most columns a database may have: some 100 MB. An empty database has 3,000, a large ERP system 200,000."""
 PASSWORD_BYTES: Final = 4096
+MISSING_TOLD: Final = 20
+"""Names in one warning about a classification."""
 LOCK_TIMEOUT: Final = "100ms"
 """How long a view's definition waits for a relation that a client's transaction is altering."""
+
+log = logging.getLogger(__name__)
+_numbers = itertools.count(1)
 
 _SIZE = """
 SELECT coalesce(sum(relnatts), 0)::int8 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f')
@@ -68,14 +75,20 @@ SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::tex
          FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
  WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f')
 """
-# Also what somebody put into pg_catalog after initdb, whose objects have lower OIDs (FirstNormalObjectId).
+# Also what somebody put into pg_catalog after initdb, whose objects have lower OIDs (FirstNormalObjectId). Not what
+# belongs to an extension: citext has a max() and an = of its own, and whoever calls what PostgreSQL does not have is
+# calling something unknown anyway.
 _FUNCTIONS = """
 SELECT p.proname::text FROM pg_catalog.pg_proc p
- WHERE p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384
+ WHERE (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+                      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
 UNION
 SELECT o.oprname::text FROM pg_catalog.pg_operator o LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
- WHERE o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace OR o.oid >= 16384
-    OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384
+ WHERE (o.oprnamespace <> 'pg_catalog'::pg_catalog.regnamespace OR o.oid >= 16384
+    OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384)
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e'
+                      AND d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass)
 """
 _TEXT_TYPES = "SELECT oid FROM pg_catalog.pg_type WHERE typname = 'citext' AND typtype = 'b' AND typcategory = 'S'"
 
@@ -101,11 +114,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What lineage (`catalog`), the choice of maskers (`columns`) and the plan (`text_types`) need to know."""
+    """What lineage (`catalog`), the choice of maskers (`columns`) and the plan (`text_types`) need to know.
+
+    `number` is its own alone, so that what was made of it can be kept under it without keeping it alive.
+    """
 
     catalog: Catalog
     columns: Classified
     text_types: frozenset[int]
+    number: int = field(default_factory=_numbers.__next__, compare=False)
 
 
 class CatalogReader:
@@ -260,13 +277,14 @@ async def _definitions(connection: Any, views: Sequence[int]) -> dict[int, str]:
 @dataclass(slots=True)
 class _Entry:
     """One database. `started` is when its last reading began, `since` when that of its snapshot did; a snapshot from
-    before `changed` is not to be used."""
+    before `changed` is not to be used; `missing` is what the operator was last told protects nothing."""
 
     snapshot: Snapshot | None = None
     since: float = -math.inf
     started: float = -math.inf
     changed: float = -math.inf
     sticky: Mapping[Place, Held] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     running: asyncio.Task[Snapshot] | None = None
     queued: asyncio.Task[Snapshot] | None = None
 
@@ -319,6 +337,15 @@ class Catalogs:
         if entry is not None:
             entry.changed = self._clock()
 
+    def reclassify(self, classification: Iterable[str]) -> None:
+        """Other columns are classified from now on: no snapshot from before is given out."""
+        names = tuple(classification)
+        if names != self._names:
+            self._names = names
+            now = self._clock()
+            for entry in self._entries.values():
+                entry.changed = now
+
     async def close(self) -> None:
         """End what is being read. Those waiting for it are cancelled."""
         tasks = [task for e in self._entries.values() for task in (e.running, e.queued) if task is not None]
@@ -360,6 +387,9 @@ class Catalogs:
             reading = await self._reader.read(endpoint, database)
             columns = resolve(self._names, reading.catalog, reading.parents, reading.generated, entry.sticky)
             entry.sticky = columns.sticky
+            if columns.missing != entry.missing:
+                entry.missing = columns.missing
+                _tell_missing(columns.missing, endpoint, database)
             entry.since = started
             entry.snapshot = Snapshot(reading.catalog, columns, reading.text_types)
             self._trim()
@@ -371,6 +401,15 @@ class Catalogs:
         kept = [entry for entry in self._entries.values() if entry.snapshot is not None]
         for entry in kept[: max(0, len(kept) - SNAPSHOTS)]:
             entry.snapshot = None
+
+
+def _tell_missing(names: tuple[str, ...], endpoint: Endpoint, database: str) -> None:
+    """Once for a database: a name that no column has protects nothing, whatever its author believes."""
+    if names:
+        log.warning(
+            "the classification names %d columns that database %r at %s does not have: %s",
+            len(names), database, endpoint, ", ".join(names[:MISSING_TOLD]),
+        )  # fmt: skip
 
 
 def _seen(task: asyncio.Task[Snapshot]) -> None:

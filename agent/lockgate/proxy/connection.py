@@ -10,10 +10,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from lockgate.wire.gate import Refusal, Ruling
+from lockgate.wire.postgresql import errors
 from lockgate.wire.postgresql.session import Session
 
 READ_BYTES: Final = 256 * 1024
 """One read. uvloop's own default; larger reads didn't raise the throughput of a bulk result."""
+
+LINGER_SECONDS: Final = 30.0
+"""How long a side that is over may take for what was written to it: nginx's lingering_time."""
+
+BROKEN: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: the connection failed; nothing more was sent")
 
 _buffer: Final = memoryview(bytearray(READ_BYTES))
 
@@ -38,8 +45,12 @@ class _Side(asyncio.BufferedProtocol):
             self.transport.write(data)
 
     def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
+        """Close behind what was written, which a peer that doesn't read can't keep waiting for ever."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.close()
+            if transport.get_write_buffer_size():
+                asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
 
     def read_on(self, on: bool) -> None:
         transport = self.transport
@@ -62,20 +73,29 @@ class ClientSide(_Side):
 
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
-        connection.session.client_data(_buffer[:nbytes])
-        connection.flush()
+        try:
+            connection.session.client_data(_buffer[:nbytes])
+            connection.flush()
+        except BaseException:
+            connection.fail()
+            raise
 
     def eof_received(self) -> bool:
+        # at once: the transport would first wait for what is still to be written
+        self.connection.client_lost()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connection.client_lost()
 
     def pause_writing(self) -> None:
+        # not read from either: answers of our own would pile up, and a server that can't write doesn't read
         self.connection.upstream_reading(False)
+        self.connection.client_reading("client is slow", False)
 
     def resume_writing(self) -> None:
         self.connection.upstream_reading(True)
+        self.connection.client_reading("client is slow", True)
 
 
 class UpstreamSide(_Side):
@@ -85,10 +105,15 @@ class UpstreamSide(_Side):
 
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
-        connection.session.server_data(_buffer[:nbytes])
-        connection.flush()
+        try:
+            connection.session.server_data(_buffer[:nbytes])
+            connection.flush()
+        except BaseException:
+            connection.fail()
+            raise
 
     def eof_received(self) -> bool:
+        self.connection.upstream_lost()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,6 +132,9 @@ class Connection:
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
     upstream, `on_end` once, when both sockets are gone or going. `pipeline_bytes` is what a client may send behind a
     statement that waits.
+
+    An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
+    it goes on to the event loop, which logs it.
     """
 
     __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_introduced", "_pipeline_bytes", "client",
@@ -129,11 +157,17 @@ class Connection:
         self._on_introduced = on_introduced
         self._on_end = on_end
         self._blocked: set[str] = set()
-        self._ended = False
+        self._ended = True
+        """Until it has begun there is nothing to end."""
 
     def begin(self) -> None:
         """The client's socket is there."""
-        self.session = self._on_begin(self)
+        try:
+            self.session = self._on_begin(self)
+        except BaseException:
+            self.client.close()
+            raise
+        self._ended = False
         self.flush()
 
     @property
@@ -143,6 +177,18 @@ class Connection:
             raise RuntimeError("not connected")
         fd: int = self.client.transport.get_extra_info("socket").fileno()
         return fd
+
+    def fail(self) -> None:
+        """Something went wrong on our side: tell the client, forward nothing more."""
+        if self._ended:
+            return
+        try:
+            self.session.failed(BROKEN)
+            data = self.session.drain_client()
+            if data:
+                self.client.write(data)
+        finally:
+            self.end()
 
     def flush(self) -> None:
         """Send what the session has to say, and do what it wants done."""
@@ -177,20 +223,38 @@ class Connection:
             self.upstream.read_on(on)
 
     def client_lost(self) -> None:
-        self.session.client_gone()
-        self.end()
+        if not self._ended:
+            try:
+                self.session.client_gone()
+            finally:
+                self.end()
 
     def upstream_lost(self) -> None:
         if not self._ended:
-            self.session.server_gone()
+            try:
+                self.session.server_gone()
+                self.flush()
+            except BaseException:
+                self.fail()
+                raise
+
+    def resume(self, ruling: Ruling) -> None:
+        """The ruling that the session waits for; also when the connection has ended meanwhile."""
+        try:
+            self.session.resume(ruling)
             self.flush()
+        except BaseException:
+            self.fail()
+            raise
 
     def end(self) -> None:
         """Close both sockets, after what was written to them."""
         if self._ended:
             return
         self._ended = True
-        self.client.close()
-        if self.upstream is not None:
-            self.upstream.close()
-        self._on_end(self)
+        try:
+            self._on_end(self)
+        finally:
+            self.client.close()
+            if self.upstream is not None:
+                self.upstream.close()

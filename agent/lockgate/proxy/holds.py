@@ -6,24 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
 from lockgate.approval.hold import Hold
-from lockgate.wire.gate import Refusal
 
 log = logging.getLogger(__name__)
 
 
 class TooManyHeld(Exception):
     """`limits.held_statements` is reached."""
-
-
-@dataclass(slots=True)
-class Holding:
-    """One wait. `refusal` is set when the client itself asks to end it."""
-
-    refusal: Refusal | None = None
 
 
 class Holds:

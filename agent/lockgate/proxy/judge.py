@@ -15,12 +15,12 @@ from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_masker
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
-from lockgate.understand.postgresql import ANYTHING, checked, copies, influences, outputs
+from lockgate.understand.postgresql import ANYTHING, checked, copies, influences, outputs, reread
 from lockgate.values.identity import Claims
 from lockgate.values.output import Output
-from lockgate.values.statement import Effect, Request
+from lockgate.values.statement import Effect, Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
-from lockgate.wire.gate import Masking, MaskingError, Refusal
+from lockgate.wire.gate import MaskingError, Refusal
 from lockgate.wire.postgresql import errors
 
 PLAIN_EFFECTS: Final = frozenset((Effect.READ, Effect.WRITE, Effect.TRANSACTION))
@@ -32,22 +32,27 @@ ROWLESS_EFFECTS: Final = frozenset((Effect.SESSION, Effect.TRANSACTION))
 BARRIER_EFFECTS: Final = frozenset((Effect.SESSION, Effect.ADMIN, Effect.UNKNOWN))
 """What may change how the next text is read (`SET standard_conforming_strings`, a function that does)."""
 
+CACHED_CHARACTERS: Final = 8192
+"""Characters of a client's making that a kept judgement may keep alive, as in the rooms it asks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`refusal` is what the client is told when the request must not go forward, however the verdict reads.
 
-    `facts` are the fields of the record that don't depend on literals. `secrets` are classified columns whose
-    literals must not be recorded, None when the text may be recorded as it is. `unknown` says that a newer catalog
-    could change the judgement.
+    `lineage` is that of each statement's result, None when there is nothing to mask. `facts` are the fields of the
+    record that don't depend on literals, as they are when it goes forward. `secrets` are classified columns whose
+    literals must not be recorded, None when the text may be recorded as it is. `alters` says that it may change the
+    catalog, `unknown` that a newer catalog could change the judgement.
     """
 
     verdict: Verdict
     refusal: Refusal | None
-    masking: Masking | None
+    lineage: tuple[tuple[Output, ...] | None, ...] | None
     barrier: bool
     facts: Mapping[str, Any]
     secrets: frozenset[str] | None
+    alters: bool
     unknown: bool
 
 
@@ -91,7 +96,7 @@ class Judge:
         self._datastore = datastore
         self._classification = classification
         self._policies = policies
-        self._kept: Generations[tuple[object, ...], tuple[Snapshot | None, Judgement]] = Generations(cache)
+        self._kept: Generations[tuple[object, ...], Judgement] = Generations(cache)
 
     def judge(
         self,
@@ -103,23 +108,22 @@ class Judge:
         snapshot: Snapshot | None,
         *,
         altered: bool,
-        stale: Callable[[], None],
     ) -> Judgement:
         """What becomes of `request`, which may go on with one of `candidates`. Never raises for what a client sent.
 
-        `snapshot` is the catalog of the client's database, None when the datastore has nothing classified; `stale` is
-        called when it turns out to be too old. `altered`: the client's own open transaction has changed the catalog in
-        ways that no snapshot shows, so that names tell nothing; a table's own columns are still known by number.
+        `snapshot` is the catalog of the client's database, None when the datastore has nothing classified or it can't
+        be read. `altered`: the client's own open transaction has changed the catalog in ways that no snapshot shows,
+        so that names tell nothing; a table's own columns are still known by number.
         """
-        engine = self._policies.engine
-        key = (claims.principal, claims.person, claims.groups, database, user, request.shape, engine.epoch, altered,
-               *(candidate.shape for candidate in candidates))  # fmt: skip
+        shapes = (request.shape, *[c.shape for c in candidates]) if candidates else (request.shape,)
+        key = (claims.principal, claims.person, claims.groups, database, user, self._policies.engine.epoch, altered,
+               0 if snapshot is None else snapshot.number, shapes)  # fmt: skip
         kept = self._kept.get(key)
-        if kept is not None and kept[0] is snapshot:
-            return kept[1]
-        judgement = self._judge(claims, database, user, request, candidates, snapshot, altered, stale)
-        self._kept.put(key, (snapshot, judgement))
-        return judgement
+        if kept is None:
+            kept = self._judge(claims, database, user, request, candidates, snapshot, altered)
+            if len(database) + len(user) + sum(map(len, shapes)) <= CACHED_CHARACTERS:
+                self._kept.put(key, kept)
+        return kept
 
     def _judge(
         self,
@@ -130,39 +134,57 @@ class Judge:
         candidates: tuple[Request, ...],
         snapshot: Snapshot | None,
         altered: bool,
-        stale: Callable[[], None],
     ) -> Judgement:
+        if snapshot is not None:
+            request = reread(request, snapshot.catalog.functions)
+            candidates = tuple(reread(candidate, snapshot.catalog.functions) for candidate in candidates)
         whole = _with_prepared(request, candidates)
+        alters = any(_alters(statement) for statement in whole.statements)
+        # of a text that changes the catalog, what stands behind is read with the changed one
+        altered = altered or (alters and len(whole.statements) > 1)
         columns, known = self._columns((request, *candidates), None if altered else snapshot)
         verdict = self._policies.engine.decide(
             claims, datastore=self._datastore.name, database=database, user=user, request=whole, columns=columns
         )
-        refusal, masking, unknown = None, None, False
+        refusal, lineage, unknown = None, None, False
         if verdict.decision is Decision.DENY:
             refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
         elif verdict.masks and snapshot is None:
             if not whole.effects <= ROWLESS_EFFECTS:
                 refusal = _refused(f"{_names({m.column for m in verdict.masks})} can't be masked without the catalog")
         elif verdict.masks and snapshot is not None:
-            refusal = _leak(verdict, request, snapshot, altered)
+            refusal = _leak(verdict, (request, *candidates), snapshot, altered)
             if refusal is None:
                 lineage = (None,) * len(request.statements) if altered else _lineage(request, candidates, snapshot)
-                masking = ResultMasking(verdict.masks, lineage, snapshot, stale)
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
         effects = whole.effects
         return Judgement(
             verdict,
             refusal,
-            masking,
+            lineage,
             barrier=bool(effects & BARRIER_EFFECTS),
-            facts={
-                "effects": sorted(effects),
-                "objects": sorted({name for s in whole.statements for name in s.objects}),
-                "kinds": sorted({kind for s in whole.statements for kind in s.kinds}),
-            },
+            facts=self._facts(whole, verdict, refusal),
             secrets=frozenset(self._classification) if columns or not effects <= PLAIN_EFFECTS else None,
+            alters=alters,
             unknown=unknown or not known,
         )
+
+    def _facts(self, request: Request, verdict: Verdict, refusal: Refusal | None) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "verdict": "allow",
+            "policy": verdict.policy,
+            "reason": verdict.reason,
+            "mode": self._datastore.mode,
+            "epoch": verdict.epoch,
+            "effects": sorted(request.effects),
+            "objects": sorted({name for s in request.statements for name in s.objects}),
+            "kinds": sorted({kind for s in request.statements for kind in s.kinds}),
+        }
+        if verdict.masks:
+            facts["masks"] = [[mask.column, mask.masker] for mask in verdict.masks]
+        if self._datastore.mode == "observe":
+            facts["would"] = "deny" if refusal is not None else str(verdict.decision)
+        return facts
 
     def _columns(self, requests: Sequence[Request], snapshot: Snapshot | None) -> tuple[tuple[str, ...], bool]:
         """The classified columns that the requests may touch, and whether that is known: all of them where not."""
@@ -197,6 +219,11 @@ def _with_prepared(request: Request, candidates: tuple[Request, ...]) -> Request
     return Request(request.language, request.text, shape, (*own, *others))
 
 
+def _alters(statement: Statement) -> bool:
+    """Whether the names in the catalog may be others behind it."""
+    return Effect.DDL in statement.effects or statement.kind == "DO"
+
+
 def _lineage(
     request: Request, candidates: tuple[Request, ...], snapshot: Snapshot
 ) -> tuple[tuple[Output, ...] | None, ...]:
@@ -204,29 +231,40 @@ def _lineage(
     for index, statement in enumerate(request.statements):
         if statement.uses is None:
             found.append(outputs(request, snapshot.catalog, statement=index))
-        elif len(candidates) == 1:
-            # what PREPARE or DECLARE named has one statement
-            found.append(outputs(candidates[0], snapshot.catalog, statement=0))
-        else:
-            found.append(None)
+            continue
+        place = _place(candidates[0], statement.uses) if len(candidates) == 1 else None
+        found.append(None if place is None else outputs(candidates[0], snapshot.catalog, statement=place))
     return tuple(found)
 
 
-def _leak(verdict: Verdict, request: Request, snapshot: Snapshot, altered: bool) -> Refusal | None:
-    """A refusal when a masked column would leave by another way than a result: by COPY, or into another column."""
+def _place(candidate: Request, uses: tuple[str, str]) -> int | None:
+    """Which of the candidate's statements runs under the name that `uses` has; None when that can't be told."""
+    places = [index for index, statement in enumerate(candidate.statements) if statement.makes == uses]
+    if not places and len(candidate.statements) == 1 and candidate.statements[0].makes is None:
+        return 0  # the protocol named it
+    return places[0] if len(places) == 1 else None
+
+
+def _leak(verdict: Verdict, requests: Sequence[Request], snapshot: Snapshot, altered: bool) -> Refusal | None:
+    """A refusal when a masked column would leave by another way than a result: by COPY, or into another column.
+
+    All of `requests` count, the request and what it may go on with: what was prepared was judged under other policies,
+    by another catalog or by none.
+    """
     masked = {mask.column for mask in verdict.masks}
-    for index, statement in enumerate(request.statements):
-        if statement.kind.startswith("COPY") and Effect.READ in statement.effects:
-            return _refused(f"COPY of {_names(masked)}, masked for you, is refused: select it instead")
-        flows = copies(request, snapshot.catalog, index)
-        for flow in flows or ():
-            if flow.sources is None or (altered and flow.sources):
-                return _refused(
-                    f"it can't be told whether {flow.target} would receive {_names(masked)}, masked for you"
-                )
-            copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
-            if copied and not copied <= snapshot.columns.held(flow.target).all:
-                return _refused(f"copying {_names(copied)}, masked for you, into {flow.target} is refused")
+    for request in requests:
+        for index, statement in enumerate(request.statements):
+            if statement.kind.startswith("COPY") and Effect.READ in statement.effects:
+                return _refused(f"COPY of {_names(masked)}, masked for you, is refused: select it instead")
+            flows = copies(request, snapshot.catalog, index)
+            for flow in flows or ():
+                if flow.sources is None or (altered and flow.sources):
+                    return _refused(
+                        f"it can't be told whether {flow.target} would receive {_names(masked)}, masked for you"
+                    )
+                copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
+                if copied and not copied <= snapshot.columns.held(flow.target).all:
+                    return _refused(f"copying {_names(copied)}, masked for you, into {flow.target} is refused")
     return None
 
 

@@ -6,17 +6,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from lockgate import masking
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy.connection import Connection
-from lockgate.proxy.gate import StatementGate
+from lockgate.proxy.gate import NOT_INTERCEPTED, StatementGate
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream import Unreachable, dial, send_cancel
 from lockgate.values.identity import Endpoint, Origin
-from lockgate.wire.gate import Refusal, Ruling
+from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
 from lockgate.wire.postgresql.session import Session
 
@@ -26,6 +27,26 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted: nginx has 511, HAProxy its maxconn."""
 
 NOWHERE: Final = Endpoint("0.0.0.0", 1)
+
+CANCELLED: Final = Refusal(errors.QUERY_CANCELED, "canceling statement due to user request")
+
+REFUSED_SECONDS: Final = 5.0
+"""How long a connection that will be refused has for the start-up packet behind which clients can show why."""
+
+REFUSED_CONNECTIONS: Final = 100
+"""How many may be open beside `limits.connections` to be told so: one more is closed without a word."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Served:
+    """One open connection. `deadline` ends it unless it is ready by then; `dialing` is its way to the datastore."""
+
+    gate: StatementGate
+    refused: bool
+    deadline: asyncio.TimerHandle
+    dialing: asyncio.Task[None] | None = None
 
 
 class Listener:
@@ -40,8 +61,8 @@ class Listener:
         self._store = store
         self._origin_of = origin_of
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.connections: dict[Connection, StatementGate] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.connections: dict[Connection, _Served] = {}
         self.port = 0
 
     async def start(self) -> None:
@@ -67,12 +88,13 @@ class Listener:
             self._shut(connection)
 
     async def close(self) -> None:
-        """End what is left."""
+        """End what is left, and wait until all of it is recorded and withdrawn."""
         for connection in list(self.connections):
             self._shut(connection)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
 
     def _shut(self, connection: Connection) -> None:
         connection.session.failed(Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the agent is stopping"))
@@ -89,55 +111,47 @@ class Listener:
     def _begin(self, connection: Connection) -> Session:
         services, limits = self._services, self._services.limits
         identified, endpoint, refusal = self._identify(connection.client_fd)
-        gate = StatementGate(services, self._store, identified, endpoint)
+        if refusal is None and len(self.connections) >= limits.connections:
+            services.metrics.refused("connections")
+            refusal = Refusal(
+                errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
+            )
+        gate = StatementGate(services, self._store, identified, endpoint, refusal)
         session = Session(gate, masking, message_bytes=limits.message_bytes, row_bytes=limits.row_bytes)
-
-        def resume(ruling: Ruling) -> None:
-            if connection in self.connections:
-                session.resume(ruling)
-                connection.flush()
 
         def notice(message: str, hint: str | None) -> None:
             session.notice(message, hint)
             connection.flush()
 
-        gate.resume, gate.notice = resume, notice
-        gate.on_cancel = lambda process, secret: self._cancel(process, secret)
-        self.connections[connection] = gate
+        gate.spawn, gate.resume, gate.notice, gate.on_cancel = self._spawn, connection.resume, notice, self._cancel
+        seconds = limits.startup_seconds if refusal is None else min(REFUSED_SECONDS, limits.startup_seconds)
+        deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
+        self.connections[connection] = _Served(gate, refusal is not None, deadline)
         services.metrics.connected(self._store.name)
-        if refusal is None and len(self.connections) > limits.connections:
-            services.metrics.refused("connections")
-            refusal = Refusal(
-                errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
-            )
-        if refusal is not None:
-            session.failed(refusal)
-        else:
-            loop = asyncio.get_running_loop()
-            loop.call_later(limits.startup_seconds, self._expire, connection)
+        if len(self.connections) > limits.connections + REFUSED_CONNECTIONS:
+            session.client_gone()
         return session
 
     def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, Refusal | None]:
         origin = self._origin_of(fd)
         if origin is None:
-            # told after its start-up packet, in words its client can show
-            return None, NOWHERE, None
+            self._services.metrics.refused("not-intercepted")
+            return None, NOWHERE, Refusal(errors.CANNOT_CONNECT, NOT_INTERCEPTED)
         try:
             return self._services.identities.identify(origin), origin.destination, None
         except IdentityError as error:
             self._services.metrics.refused("identity")
             return None, origin.destination, Refusal(errors.CANNOT_CONNECT, f"lockgate: {error}")
 
-    def _expire(self, connection: Connection) -> None:
+    def _expire(self, connection: Connection, seconds: float) -> None:
         if connection in self.connections and not connection.session.ready:
             self._services.metrics.refused("startup-timeout")
-            connection.session.failed(
-                Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {self._services.limits.startup_seconds:g} s")
-            )
+            connection.session.failed(Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {seconds:g} s"))
             connection.flush()
 
     def _introduced(self, connection: Connection) -> None:
-        self._spawn(self._connect(connection, self.connections[connection].endpoint))
+        served = self.connections[connection]
+        served.dialing = self._spawn(self._connect(connection, served.gate.endpoint))
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
         try:
@@ -161,8 +175,7 @@ class Listener:
         gate = self._services.keys.get((process, secret))
         if gate is None or gate.store is not self._store:
             return  # a key nobody has been given: PostgreSQL says nothing either
-        refusal = Refusal(errors.QUERY_CANCELED, "canceling statement due to user request")
-        if not gate.cancel_wait(refusal):
+        if not gate.cancel_wait(CANCELLED):
             self._spawn(self._send_cancel(gate.endpoint, process, secret))
 
     async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:
@@ -172,15 +185,25 @@ class Listener:
             log.warning("cancel request to %s failed: %s", endpoint, error)
 
     def _end(self, connection: Connection) -> None:
-        gate = self.connections.pop(connection, None)
-        if gate is not None:
-            gate.close("closed" if connection.session.ended_well else "disconnected")
-            self._services.metrics.disconnected(self._store.name)
+        served = self.connections.pop(connection)
+        served.deadline.cancel()
+        if served.dialing is not None:
+            served.dialing.cancel()
+        well = connection.session.ended_well
+        outcome = "refused" if served.refused else "closed" if well else "disconnected"
+        self._services.metrics.disconnected(self._store.name, outcome)
+        served.gate.close("closed" if well else "disconnected")
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("serving %s failed", self._store.name, exc_info=error)
 
 
 def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:

@@ -25,10 +25,14 @@ NOTHING = msgspec.Raw(b"\xc0")
 
 @dataclass(slots=True)
 class Begun:
-    """A statement on its way: the id of its records and when it was asked for, in ns of the monotonic clock."""
+    """A statement on its way: the id of its records and when it was forwarded, in ns of the monotonic clock.
+
+    `alters` says that it may change the catalog.
+    """
 
     id: str
-    asked: int
+    sent: int
+    alters: bool = False
 
 
 class Recorder:
@@ -71,24 +75,17 @@ class Recorder:
         self._statements += 1
         return Begun(f"{self.id}-{self._statements}", time.monotonic_ns())
 
-    def begin(self, kind: str, begun: Begun, fields: Mapping[str, Any]) -> Refusal | None:
+    def begin(self, kind: str, begun: Begun, text: str, fields: Mapping[str, Any]) -> Refusal | None:
         """`kind` is `statement` or `prepare`. A refusal when it can't be written: then nothing may go forward."""
-        return self.write({"type": kind, "phase": "begin", "id": begun.id, "connection": self._facts, **fields})
+        return self.write({"type": kind, "phase": "begin", "id": begun.id, "connection": self._facts,
+                           "statement": text, **fields})  # fmt: skip
 
-    def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> None:
-        """What became of it."""
-        duration = time.monotonic_ns() - begun.asked
-        self._metrics.upstream(duration)
-        self.note(
-            {
-                "type": kind,
-                "phase": "end",
-                "id": begun.id,
-                "outcome": outcome,
-                "duration_us": duration // 1000,
-                **fields,
-            }
-        )
+    def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> int:
+        """What became of it. The answer is how long it took, in ns."""
+        duration = time.monotonic_ns() - begun.sent
+        self.note({"type": kind, "phase": "end", "id": begun.id, "outcome": outcome,
+                   "duration_us": duration // 1000, **fields})  # fmt: skip
+        return duration
 
     def decided(
         self, begun: Begun, hold: Hold, outcome: str, waited_ns: int, resolution: Resolution | None

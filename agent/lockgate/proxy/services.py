@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from lockgate import config
@@ -23,33 +25,44 @@ RETRIES = 4096
 """Requests remembered for which reading the catalog again didn't help."""
 
 
-@dataclass(frozen=True, slots=True)
 class Store:
-    """One datastore. `catalogs` is None when nothing in it is classified."""
+    """One datastore, as its classification has it now: `reclassify` replaces `judge` and `catalogs`.
 
-    settings: config.Datastore
-    judge: Judge
-    catalogs: Catalogs | None
-    _tried: Generations[tuple[str, str], bool] = field(default_factory=lambda: Generations(RETRIES))
+    `catalogs` is None when nothing in it is classified, or nobody may read its catalog.
+    """
 
-    @property
-    def name(self) -> str:
-        return self.settings.name
+    __slots__ = ("_policies", "_reader", "_tried", "_verdicts", "catalogs", "classification", "enforced", "judge",
+                 "name", "protocol", "settings")  # fmt: skip
 
-    @property
-    def protocol(self) -> str:
-        return self.settings.protocol
-
-    @property
-    def enforced(self) -> bool:
+    def __init__(
+        self, settings: config.Datastore, policies: Policies, limits: config.Limits, reader: Catalogs | None
+    ) -> None:
+        """`reader` keeps the catalogs of its databases, None when the configuration names nobody to read them."""
+        self.settings = settings
+        self.name = settings.name
+        self.protocol = settings.protocol
+        self.enforced = settings.mode == "enforce"
         """False in mode observe: everything is recorded, nothing is blocked, held or masked."""
-        return self.settings.mode == "enforce"
+        self._policies = policies
+        self._verdicts = limits.verdict_cache
+        self._reader = reader
+        self._tried: Generations[bytes, bool] = Generations(RETRIES)
+        self.reclassify({})
+
+    def reclassify(self, classification: Mapping[str, tuple[str, ...]]) -> None:
+        """`schema.table.column` -> tags. What was judged by another classification counts no more."""
+        self.classification = classification
+        self.judge = Judge(self.settings, classification, self._policies, cache=self._verdicts)
+        if self._reader is not None:
+            self._reader.reclassify(classification)
+        self.catalogs = self._reader if classification else None
 
     def first_try(self, database: str, shape: str) -> bool:
         """Whether a newer catalog is worth reading for this request: once for each shape."""
-        if self._tried.get((database, shape)):
+        key = blake2b(f"{database}\0{shape}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if self._tried.get(key):
             return False
-        self._tried.put((database, shape), True)
+        self._tried.put(key, True)
         return True
 
 

@@ -80,7 +80,11 @@ class Frontend:
 
     @property
     def waiting_bytes(self) -> int:
-        return len(self._in)
+        """What has arrived and waits for somebody else. A message that waits for its own rest doesn't count."""
+        waiting = len(self._in)
+        if waiting >= 5 and self._parked is None and waiting <= _LENGTH.unpack_from(self._in, 1)[0]:
+            return 0
+        return waiting
 
     def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the client; none of `data` is kept. Raises ProtocolError."""
