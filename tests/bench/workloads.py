@@ -22,7 +22,7 @@ from tests.support.stack import PEOPLE
 GRACE_SECONDS = 15.0
 """How much longer than asked a run may take before its peer counts as failed."""
 BULK_SECONDS = 60.0
-REST_SECONDS = 10.0
+REST_SECONDS = 4.0
 """How long records of a run that are still being shipped may take to arrive before the next one begins."""
 IDLE_CONNECTIONS = 500
 
