@@ -144,6 +144,16 @@ def test_functions_and_operators_that_are_not_postgresqls_own(
     assert not functions & {"lower", "count", "||", "pg_get_viewdef"}
 
 
+def test_functions_of_an_extension_are_no_rivals_of_postgresqls_own(
+    server: Postgres, database: str, endpoint: Endpoint
+) -> None:
+    server.psql("CREATE EXTENSION IF NOT EXISTS citext", database)
+    server.psql("CREATE FUNCTION max(citext, int) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$", database)
+    functions = read(endpoint, database).catalog.functions
+    assert "max" in functions
+    assert not functions & {"min", "replace", "=", "~~"}
+
+
 def test_names_as_they_are_quoted(server: Postgres, database: str, endpoint: Endpoint) -> None:
     server.psql(
         """CREATE SCHEMA "Sales.EU"; CREATE TABLE "Sales.EU"."Order ""Lines"" of" ("E-Mail" text, "a.b" int);""",

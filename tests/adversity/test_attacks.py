@@ -1,0 +1,255 @@
+"""What an engineer might try with all of PostgreSQL's SQL and protocol, and what comes of it.
+
+ann sees e-mail addresses masked and other personal data not at all, may not change the schema, and needs a second
+person to delete. Each attack is a row: what it is, how it is done, what comes of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.stack import POLICIES, Stack
+
+VALUE = re.compile(r"user\d+@example\.org|900-00-\d{4}|19(80-0|80-1|81-)\d")
+"""What columns classified in the stack hold; none of it may reach ann."""
+
+PREPARED = """
+CREATE VIEW nested AS SELECT id, address AS a FROM contacts;
+CREATE VIEW notes AS SELECT id, note AS n, email AS e FROM customers;
+CREATE MATERIALIZED VIEW kept AS SELECT id, email AS e FROM customers;
+CREATE FUNCTION wipe() RETURNS int LANGUAGE sql AS 'DELETE FROM scratch; SELECT 1';
+CREATE FUNCTION abs(text) RETURNS int LANGUAGE sql AS 'DELETE FROM scratch; SELECT 1';
+CREATE FUNCTION upper(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.email';
+CREATE FUNCTION leak(int, int) RETURNS text LANGUAGE sql AS 'SELECT email FROM customers WHERE id = $1';
+CREATE OPERATOR @@ (LEFTARG = int, RIGHTARG = int, FUNCTION = leak);
+CREATE TABLE parted (id int, email text) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (1000);
+INSERT INTO parted SELECT id, email FROM customers;
+ALTER TABLE customers ALTER name SET NOT NULL;
+ALTER TABLE customers ADD CONSTRAINT named CHECK (name <> '');
+ALTER TABLE customers ADD COLUMN folded text GENERATED ALWAYS AS (lower(email)) STORED;
+INSERT INTO scratch VALUES (1, 'one'), (2, 'two');
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
+ANALYZE;
+"""
+
+WITHHELD = "withheld because it may quote masked columns"
+HELD = "nobody of dba approved within 1 s"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    classification = {
+        "orders": {
+            "public.customers.email": ["email"],
+            "public.customers.ssn": ["pii"],
+            "public.customers.born": ["pii"],
+            "public.parted.email": ["email"],
+        }
+    }
+    with Stack(policies=POLICIES.replace('"20s"', '"1s"'), classification=classification) as running:
+        running.server.psql(PREPARED)
+        yield running
+
+
+def attempt(stack: Stack, *statements: str) -> str:
+    """What ann's psql prints for the statements, in one connection that has to be good afterwards."""
+    run = stack.psql("ann", *statements, "SELECT 'still here'")
+    said = run.stdout + run.stderr
+    assert run.stdout.endswith("still here\n"), said
+    assert not VALUE.search(said), said
+    return said
+
+
+SEEING = [
+    ("a column", ["SELECT email FROM customers WHERE id = 1"], r"^u\*\*\*@e\*\*\*\.org"),
+    ("a quoted one", ['SELECT "email" FROM "public"."customers" WHERE id = 1'], r"^u\*\*\*@"),
+    ("one in Unicode escapes", ["SELECT U&\"em\\0061il\" FROM customers WHERE id = 1"], r"^u\*\*\*@"),
+    ("one with comments in it", ["SELECT/**/email--\n FROM/*/**/*/customers WHERE id = 1"], r"^u\*\*\*@"),
+    ("TABLE", ["TABLE customers LIMIT 1"], r"^1\|name1\|u\*\*\*@e\*\*\*\.org\|\*\*\*\|\|n\|\*\*\*$"),
+    ("renamed in FROM", ["SELECT x.d FROM customers x(a, b, d) LIMIT 1"], r"^u\*\*\*@"),
+    ("an expression", ["SELECT 'x' || email || 'y' FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("characters one by one", ["SELECT ascii(substr(email, 5, 1)) FROM customers LIMIT 2"], r"^\n\n"),
+    ("a comparison", ["SELECT email LIKE 'u%' FROM customers LIMIT 1"], r"^\n"),
+    ("CASE", ["SELECT CASE WHEN email > 'a' THEN 'yes' ELSE 'no' END FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("an aggregate", ["SELECT string_agg(email, ',') FROM customers"], r"^\*\*\*$"),
+    ("a window", ["SELECT first_value(email) OVER () FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("a scalar sub-query", ["SELECT (SELECT email FROM customers LIMIT 1)"], r"^\*\*\*$"),
+    ("EXISTS", ["SELECT EXISTS (SELECT 1 FROM customers WHERE email > 'a')"], r"^\n"),
+    ("an array", ["SELECT array_agg(email) FROM customers"], r"^\n"),
+    ("a row", ["SELECT customers FROM customers LIMIT 1"], r"^\n"),
+    ("a row as text", ["SELECT customers::text FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("a field of a row", ["SELECT (c).email FROM (SELECT c FROM customers c LIMIT 1) x"], r"^\*\*\*$"),
+    ("a row spread out", ["SELECT (c).* FROM (SELECT c FROM customers c LIMIT 1) x"], r"lockgate: .*may depend on"),
+    ("a record", ["SELECT ROW(email, 1) FROM customers LIMIT 1"], r"^\n"),
+    ("JSON of a row", ["SELECT row_to_json(c) FROM customers c LIMIT 1"], r'^"\*\*\*"$'),
+    ("JSON, taken apart", ["SELECT to_jsonb(c) ->> 'email' FROM customers c LIMIT 1"], r"^\*\*\*$"),
+    ("JSON, key by key", ["SELECT e.value FROM customers c, jsonb_each_text(to_jsonb(c)) e LIMIT 3"], r"^\*\*\*\n"),
+    ("json_populate_record",
+     ["SELECT (json_populate_record(NULL::customers, row_to_json(c))).email FROM customers c LIMIT 1"],
+     r"^\*\*\*$"),
+    ("XML", ["SELECT xmlforest(email) FROM customers LIMIT 1"], r"\*\*\*"),
+    ("XMLTABLE",
+     ["SELECT x.* FROM customers, xmltable('/a' PASSING xmlelement(name a, email) COLUMNS v text PATH '.') x LIMIT 1"],
+     r"^\*\*\*$"),
+    ("a set of rows in FROM", ["SELECT u FROM unnest(ARRAY(SELECT email FROM customers)) u LIMIT 1"], r"^\*\*\*$"),
+    ("ROWS FROM", ["SELECT x.a FROM ROWS FROM (unnest(ARRAY(SELECT email FROM customers))) x(a) LIMIT 1"], r"^\*\*\*$"),
+    ("a set in SELECT", ["SELECT regexp_split_to_table(email, '@') FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("WITH", ["WITH x(a) AS (SELECT email FROM customers) SELECT a FROM x LIMIT 1"], r"^u\*\*\*@"),
+    ("WITH of the same name", ["WITH customers AS (SELECT * FROM customers) SELECT email FROM customers LIMIT 1"],
+     r"^u\*\*\*@"),
+    ("WITH past its name", ["WITH customers AS (SELECT '' AS email) SELECT c.email FROM public.customers c LIMIT 1"],
+     r"^u\*\*\*@"),
+    ("recursion", ["WITH RECURSIVE r(a, b) AS (SELECT 'x', email FROM customers UNION SELECT b, a FROM r) "
+                   "SELECT a FROM r ORDER BY 1 LIMIT 1"], r"^\*\*\*$"),
+    ("UNION", ["SELECT note FROM customers UNION SELECT email FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("UNION under another name", ["SELECT id::text AS x FROM orders UNION ALL SELECT email FROM customers LIMIT 1"],
+     r"^\*\*\*$"),
+    ("LATERAL", ["SELECT l.x FROM customers c, LATERAL (SELECT c.email) l(x) LIMIT 1"], r"^u?\*\*\*"),
+    ("VALUES", ["VALUES ((SELECT email FROM customers LIMIT 1))"], r"^\*\*\*$"),
+    ("a view", ["SELECT address FROM contacts LIMIT 1"], r"^u\*\*\*@"),
+    ("a view of a view", ["SELECT a FROM nested LIMIT 1"], r"^u\*\*\*@"),
+    ("a materialised view", ["SELECT e FROM kept LIMIT 1"], r"^u\*\*\*@"),
+    ("a generated column", ["SELECT folded FROM customers LIMIT 1"], r"^\*\*\*$"),
+    ("a partition", ["SELECT email FROM parted_1 LIMIT 1"], r"^u\*\*\*@"),
+    ("a join's column", ["SELECT email FROM customers JOIN parted USING (email) LIMIT 1"], r"^u\*\*\*@"),
+    ("a natural join", ["SELECT email FROM customers NATURAL JOIN parted LIMIT 1"], r"^u\*\*\*@"),
+    ("another search path", ["SET search_path = pg_catalog, public", "SELECT email FROM customers LIMIT 1"],
+     r"^u\*\*\*@"),
+    ("a cursor", ["DECLARE c CURSOR WITH HOLD FOR SELECT email FROM customers", "FETCH c"], r"^u\*\*\*@"),
+    ("a cursor backwards", ["BEGIN; DECLARE c SCROLL CURSOR FOR SELECT email FROM customers; MOVE 2 IN c; COMMIT",
+                            "BEGIN", "DECLARE c SCROLL CURSOR FOR SELECT ssn FROM customers", "MOVE 5 IN c",
+                            "FETCH PRIOR c", "COMMIT"], r"^\*\*\*$"),
+    ("a cursor read by another name", ['DECLARE "C" CURSOR WITH HOLD FOR SELECT ssn FROM customers',
+                                       "DECLARE c CURSOR WITH HOLD FOR SELECT note FROM customers", 'FETCH "C"'],
+     r"^\*\*\*$"),
+    ("PREPARE", ["PREPARE p AS SELECT email FROM customers", "EXECUTE p"], r"^u\*\*\*@"),
+    ("PREPARE again",
+     ["PREPARE p AS SELECT note FROM customers", "DEALLOCATE p", "PREPARE p AS SELECT ssn FROM customers",
+                       "EXECUTE p"], r"^\*\*\*$"),
+    ("PREPARE that fails",
+     ["PREPARE p AS SELECT ssn FROM customers", "PREPARE p AS SELECT note FROM customers", "EXECUTE p"],
+     r"^\*\*\*$"),
+    ("PREPARE and EXECUTE in one", ["PREPARE p AS SELECT ssn FROM customers; EXECUTE p"],
+     r"^\*\*\*$|no policy permits"),
+    ("several statements", ["SELECT 1; SELECT ssn FROM customers; SELECT 2"], r"^\*\*\*$"),
+    ("EXPLAIN", ["EXPLAIN (ANALYZE, VERBOSE) SELECT email FROM customers WHERE email > 'a'"], r"Seq Scan"),
+    ("statistics", ["SELECT most_common_vals, histogram_bounds FROM pg_stats WHERE tablename = 'customers'"], r"^\|\n"),
+    ("statistics as text", ["SELECT histogram_bounds::text FROM pg_stats WHERE attname = 'email'"], r"^\*\*\*$"),
+    ("statistics in an error", ["SELECT 1 FROM pg_stats WHERE histogram_bounds::text::int = 1"], WITHHELD),
+    ("statistics as JSON", ["SELECT to_json(s) FROM pg_stats s WHERE attname = 'ssn'"], r'^"\*\*\*"$'),
+    ("what others run", ["SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()"], r"^\*\*\*$"),
+    ("what others run, by function", ["SELECT query FROM pg_stat_get_activity(NULL)"],
+     r"lockgate: .*may depend on a masked"),
+    ("a regclass", ["SELECT email::regclass FROM customers"], WITHHELD),
+    ("an error", ["SELECT email::int FROM customers"], WITHHELD),
+    ("an error in WHERE", ["SELECT 1 FROM customers WHERE ssn::int = 1"], WITHHELD),
+    ("an error while planning", ["SELECT 1 FROM customers WHERE id = (SELECT email::int FROM customers LIMIT 1)"],
+     WITHHELD),
+    ("an error of a cursor", ["BEGIN", "DECLARE c CURSOR FOR SELECT email::int FROM customers", "FETCH c", "ROLLBACK"],
+     WITHHELD),
+    ("notices", ["SET client_min_messages = debug5", "SELECT email::int FROM customers"], WITHHELD),
+    ("a failing row", ["UPDATE customers SET name = '' WHERE id = 1"], r'violates check constraint "named"\n'),
+    ("a failing row, null", ["UPDATE customers SET name = NULL WHERE id = 1"], r"violates not-null constraint\n"),
+    ("a failing row in WITH", ["WITH u AS (UPDATE customers SET name = '' RETURNING 1) SELECT * FROM u"],
+     r"violates check"),
+    ("a failing row by MERGE",
+     ["MERGE INTO customers c USING orders o ON c.id = o.id WHEN MATCHED THEN UPDATE SET name = ''"],
+     r"violates check"),
+    ("a failing row by ON CONFLICT",
+     ["INSERT INTO customers (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = ''"],
+     r"violates check"),
+    ("a failing row behind a view", ["UPDATE contacts SET id = 2 WHERE id = 1"], r"duplicate key value"),
+    ("RETURNING", ["UPDATE customers SET note = 'n' WHERE id = 1 RETURNING email"], r"^u\*\*\*@"),
+    ("RETURNING all", ["UPDATE customers SET note = 'n' WHERE id = 1 RETURNING customers.*"], r"^1\|name1\|u\*\*\*@"),
+    ("a copy into a plain column", ["UPDATE customers SET note = email"], "lockgate: copying public.customers.email"),
+    ("a copy through a view", ["UPDATE notes SET n = e"], "lockgate: copying public.customers.email"),
+    ("a copy into another table", ["INSERT INTO scratch SELECT id, email FROM customers"], "lockgate: copying"),
+    ("a copy into less of a secret", ["UPDATE customers SET email = ssn"], "lockgate: copying public.customers.ssn"),
+    ("a copy by ON CONFLICT", ["INSERT INTO customers (id, name, email) SELECT id, name, email FROM customers "
+                               "ON CONFLICT (id) DO UPDATE SET note = excluded.email"], "lockgate: copying"),
+    ("a copy by MERGE",
+     ["MERGE INTO scratch s USING customers c ON false WHEN NOT MATCHED THEN INSERT VALUES (c.id, c.email)"],
+     "lockgate: copying"),
+    ("a copy in WITH", ["WITH i AS (INSERT INTO scratch SELECT id, ssn FROM customers RETURNING body) SELECT * FROM i"],
+     "lockgate: copying"),
+    ("a copy of statistics", ["INSERT INTO scratch SELECT 1, histogram_bounds::text FROM pg_stats"],
+     "lockgate: copying"),
+    ("a new table", ["CREATE TEMP TABLE t AS SELECT email FROM customers"], "schema changes go through migrations"),
+    ("SELECT INTO", ["SELECT email INTO t FROM customers"], "schema changes go through migrations"),
+    ("a new view", ["CREATE TEMP VIEW v AS SELECT email AS e FROM customers"], "schema changes go through migrations"),
+    ("COPY of the table", ["COPY customers TO STDOUT"], "lockgate: COPY of"),
+    ("COPY of a query", ["COPY (SELECT ssn FROM customers) TO STDOUT"], "lockgate: COPY of"),
+    ("COPY of a view", ["COPY (SELECT * FROM nested) TO STDOUT WITH CSV"], "lockgate: COPY of"),
+    ("COPY of RETURNING", ["COPY (UPDATE customers SET note = 'n' RETURNING ssn) TO STDOUT"], "lockgate: COPY of"),
+    ("COPY of a partition", ["COPY parted_1 TO STDOUT"], "lockgate: COPY of"),
+    ("COPY to a program", ["COPY customers TO PROGRAM 'cat'"], "lockgate: "),
+    ("a notification", ["LISTEN c", "SELECT pg_notify('c', email) FROM customers"], "lockgate: copying"),
+    ("a setting as carrier", ["SELECT set_config('a.b', email, false) FROM customers"], "lockgate: copying"),
+    ("a large object", ["SELECT lo_from_bytea(0, email::bytea) FROM customers"], "lockgate: copying"),
+    ("an advisory lock", ["SELECT pg_advisory_lock(ascii(email)) FROM customers"], "lockgate: copying"),
+    ("a seed", ["SELECT setseed(length(email) / 100.0) FROM customers"], "lockgate: copying"),
+    ("query_to_xml", ["SELECT query_to_xml('SELECT email FROM customers', true, true, '')"], "no policy permits"),
+    ("table_to_xml", ["SELECT table_to_xml('customers', true, true, '')"], "no policy permits"),
+    ("cursor_to_xml", ["SELECT cursor_to_xml('c', 1, true, true, '')"], "no policy permits"),
+    ("ts_stat", ["SELECT * FROM ts_stat('SELECT to_tsvector(email) FROM customers')"], "no policy permits"),
+    ("a function", ["SELECT leak(1, 1)"], "no policy permits"),
+    ("a function as a column", ["SELECT c.upper FROM customers c"], "lockgate: "),
+    ("a function of a built-in name", ["SELECT upper(c) FROM customers c"], "lockgate: "),
+    ("an operator of a built-in name", ["SELECT 1 @@ 1"], "no policy permits"),
+    ("an operator by its schema", ["SELECT 1 OPERATOR(public.@@) 1"], "no policy permits"),
+    ("a block", ["DO $$ BEGIN RAISE NOTICE '%', (SELECT email FROM customers LIMIT 1); END $$"], "no policy permits"),
+    ("backslashes", ["SET standard_conforming_strings = off"], "must stay on"),
+    ("backslashes by function", ["SELECT set_config('standard_conforming_strings', 'off', true)"], "must stay on"),
+    ("backslashes by table", ["UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'"],
+     "no policy permits"),
+    ("another encoding",
+     ["SET client_encoding = 'SJIS'", "SELECT email FROM customers LIMIT 1", "RESET client_encoding"], r"\*\*\*"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "statements", "expected"), SEEING, ids=[row[0] for row in SEEING])
+def test_no_value_of_a_masked_column_comes_out(stack: Stack, name: str, statements: list[str], expected: str) -> None:
+    assert re.search(expected, attempt(stack, *statements), re.MULTILINE)
+
+
+HELD_OR_REFUSED = [
+    ("plainly", ["DELETE FROM scratch"], HELD),
+    ("in WITH", ["WITH d AS (DELETE FROM scratch RETURNING *) SELECT count(*) FROM d"], HELD),
+    ("in WITH of an INSERT",
+     ["WITH d AS (DELETE FROM scratch RETURNING *) INSERT INTO scratch SELECT * FROM d WHERE id < 0"], HELD),
+    ("by EXPLAIN ANALYZE", ["EXPLAIN ANALYZE DELETE FROM scratch"], HELD),
+    ("by EXPLAIN with options", ["EXPLAIN (ANALYZE 1, TIMING off) DELETE FROM scratch"], HELD),
+    ("by COPY", ["COPY (DELETE FROM scratch RETURNING id) TO STDOUT"], HELD),
+    ("by MERGE", ["MERGE INTO scratch s USING orders o ON s.id = o.id WHEN MATCHED THEN DELETE"], HELD),
+    ("behind another statement", ["SELECT 1; DELETE FROM scratch"], HELD),
+    ("behind a comment", ["/* SELECT 1 */ DELETE/**/FROM scratch -- SELECT"], HELD),
+    ("in a transaction", ["BEGIN", "DELETE FROM scratch", "ROLLBACK"], HELD),
+    ("by PREPARE", ["PREPARE p AS DELETE FROM scratch", "EXECUTE p"], HELD),
+    ("by a cursor's name", ["DELETE FROM scratch WHERE CURRENT OF c"], HELD),
+    ("by a rule's view", ["DELETE FROM ONLY scratch *"], "syntax error"),
+    ("in a block", ["DO $$ BEGIN DELETE FROM scratch; END $$"], "no policy permits"),
+    ("in a function", ["SELECT wipe()"], "no policy permits"),
+    ("in a function in FROM", ["SELECT * FROM wipe()"], "no policy permits"),
+    ("in a function in VALUES", ["INSERT INTO scratch VALUES (wipe(), '')"], "no policy permits"),
+    ("in a function in LIMIT", ["SELECT 1 LIMIT wipe()"], "no policy permits"),
+    ("in a function that is planned", ["EXPLAIN SELECT wipe()"], "no policy permits"),
+    ("in an overloaded function", ["SELECT abs('x'::text)"], "no policy permits"),
+    ("in an overloaded function, prepared", ["PREPARE p AS SELECT abs('x'::text)", "EXECUTE p"], "no policy permits"),
+    ("by query_to_xml", ["SELECT query_to_xml('DELETE FROM scratch', true, true, '')"], "no policy permits"),
+    ("by CALL", ["CALL wipe()"], "no policy permits"),
+    ("DROP", ["DROP TABLE scratch"], "schema changes go through migrations"),
+    ("DROP in a transaction", ["BEGIN; DROP TABLE scratch; COMMIT"], "schema changes go through migrations"),
+    ("ALTER", ["ALTER TABLE scratch RENAME TO gone"], "schema changes go through migrations"),
+    ("EXECUTE of what isn't known", ["EXECUTE nobody_made_this"], "was not made on this connection"),
+    ("as somebody else", ["SET ROLE postgres", "SET SESSION AUTHORIZATION postgres"], "permission denied"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "statements", "expected"), HELD_OR_REFUSED, ids=[row[0] for row in HELD_OR_REFUSED])
+def test_nothing_runs_without_its_second_key(stack: Stack, name: str, statements: list[str], expected: str) -> None:
+    assert re.search(expected, attempt(stack, *statements))
+    assert stack.server.psql("SELECT count(*) FROM scratch") == "2\n"
