@@ -7,10 +7,24 @@ person to delete. Each attack is a row: what it is, how it is done, what comes o
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from lockgate.wire.postgresql.frames import frame
+from tests.support.playbook import (
+    COPY_DONE,
+    SYNC,
+    bind,
+    close,
+    copy_fail,
+    describe,
+    execute,
+    parse,
+    query,
+)
+from tests.support.raw import Raw
 from tests.support.stack import POLICIES, Stack
 
 VALUE = re.compile(r"user\d+@example\.org|900-00-\d{4}|19(80-0|80-1|81-)\d")
@@ -253,3 +267,169 @@ HELD_OR_REFUSED = [
 def test_nothing_runs_without_its_second_key(stack: Stack, name: str, statements: list[str], expected: str) -> None:
     assert re.search(expected, attempt(stack, *statements))
     assert stack.server.psql("SELECT count(*) FROM scratch") == "2\n"
+
+
+# the protocol
+
+NOTE = "SELECT note, id FROM customers ORDER BY id"
+SECRET = "SELECT ssn, email FROM customers ORDER BY id"
+MASKED = r"D \\x00\\x02\\x00\\x00\\x00\\x03\*\*\*\\x00\\x00\\x00\\ru\*\*\*@e\*\*\*\.org"
+
+
+def bind_binary(portal: str, statement: str) -> bytes:
+    """Bind without parameters, all results in binary."""
+    return frame(b"B", f"{portal}\0{statement}\0".encode() + b"\0\0\0\0\0\1\0\1")
+
+
+SPEAKING = [
+    ("described one, run another",
+     [parse("a", NOTE), parse("b", SECRET), bind("p", "a"), bind("q", "b"), describe("P", "p"), execute("q", 1), SYNC],
+     1, MASKED),
+    ("the unnamed, made again", [parse("", NOTE), bind("", ""), describe("P", ""), parse("", SECRET), bind("", ""),
+                                 execute("", 1), SYNC], 1, MASKED),
+    ("in parts", [parse("", SECRET), bind("", ""), execute("", 1), execute("", 2), SYNC],
+     1, rf"{MASKED}.*s .*{MASKED}"),
+    ("in binary", [parse("", "SELECT ssn, born, email::bytea FROM customers LIMIT 1"), bind_binary("", ""), execute(""),
+                   SYNC], 1, r"D \\x00\\x03\\x00\\x00\\x00\\x03\*\*\*(\\xff){8}"),
+    ("prepared by protocol, run by SQL", [parse("c", SECRET), SYNC, query("EXECUTE c")], 2, MASKED),
+    ("prepared by SQL, run by protocol", [query("PREPARE d AS " + SECRET), bind("", "d"), execute("", 1), SYNC],
+     2, MASKED),
+    ("prepared twice over", [query("PREPARE e AS " + SECRET), parse("f", "EXECUTE e"), bind("", "f"), execute("", 1),
+     SYNC],
+     2, MASKED),
+    ("a portal fetched by SQL", [query("BEGIN"), parse("", SECRET), bind("g", ""), SYNC, query("FETCH 2 FROM g"),
+                                 query("ROLLBACK")], 4, MASKED),
+    ("a cursor run by protocol", [query("BEGIN"), query("DECLARE h CURSOR FOR " + SECRET), execute("h", 1), SYNC,
+                                  query("ROLLBACK")], 4, "is a cursor made in SQL"),
+    ("made again, which fails", [parse("i", SECRET), SYNC, parse("i", NOTE), SYNC, bind("", "i"), execute("", 1), SYNC],
+     3, MASKED),
+    ("closed and made again", [parse("j", NOTE), close("S", "j"), parse("j", SECRET), bind("", "j"), execute("", 1),
+     SYNC],
+     1, MASKED),
+    ("closed behind an error", [parse("k", SECRET), SYNC, parse("l", "SELECT 1 / 0"), bind("", "l"), execute(""),
+                                close("S", "k"), parse("k", NOTE), SYNC, bind("", "k"), execute("", 1), SYNC],
+                                3, MASKED),
+    ("names in capitals", [query('PREPARE "M" AS ' + SECRET), query("PREPARE m AS " + NOTE), bind("", "M"),
+     execute("", 1),
+                           SYNC], 3, MASKED),
+    ("DISCARD ALL between", [query("PREPARE n AS " + NOTE), query("DISCARD ALL"), query("PREPARE n AS " + SECRET),
+                             query("EXECUTE n")], 4, MASKED),
+    ("several at once", [query(SECRET + " LIMIT 1"), query(NOTE + " LIMIT 1"), query(SECRET + " LIMIT 1")], 3,
+     rf"{MASKED}.*D \\x00\\x02\\x00\\x00\\x00\\x01n.*{MASKED}"),
+    ("an error of what was described", [parse("", "SELECT ssn::int FROM customers"), bind("", ""), describe("P", ""),
+                                        execute(""), SYNC], 1, WITHHELD),
+    ("a function call", [frame(b"F", b"\0\0\0\1\0\0\0\0\0\0")], 1, "function call protocol is refused"),
+    ("a deletion", [parse("", "DELETE FROM scratch"), bind("", ""), execute(""), SYNC], 1, HELD),
+    ("a deletion prepared by protocol, run by SQL", [parse("o", "DELETE FROM scratch"), SYNC, query("EXECUTE o")],
+     2, HELD),
+    ("a deletion prepared twice over", [parse("q", "DELETE FROM scratch"), parse("r", "EXECUTE q"), bind("", "r"),
+                                        execute(""), SYNC], 1, HELD),
+    ("a deletion inside a copy", [query("COPY scratch FROM STDIN"), SYNC, COPY_DONE, query("DELETE FROM scratch")],
+     2, HELD),
+    ("a deletion behind a copy", [parse("", "COPY scratch FROM STDIN"), bind("", ""), execute(""), SYNC,
+     COPY_DONE, SYNC,
+                                  query("DELETE FROM scratch")], 2, HELD),
+    ("a deletion behind a failed copy", [query("COPY scratch FROM STDIN"), copy_fail("x"),
+     query("DELETE FROM scratch")],
+     2, HELD),
+    ("a deletion behind an error", [parse("", "SELECT 1 / 0"), bind("", ""), execute(""),
+                                    parse("", "DELETE FROM scratch"), bind("", ""), execute(""), SYNC],
+                                    1, "division by zero"),
+]  # fmt: skip
+
+
+def written(messages: list[tuple[str, bytes]]) -> str:
+    return " ".join(f"{kind} {str(payload)[2:-1]}" for kind, payload in messages)
+
+
+@pytest.mark.parametrize(("name", "said", "answers", "expected"), SPEAKING, ids=[row[0] for row in SPEAKING])
+def test_the_protocol_is_no_way_around(stack: Stack, name: str, said: list[bytes], answers: int, expected: str) -> None:
+    with Raw(stack, "ann") as raw:
+        raw.start()
+        raw.send(*said)
+        assert re.search(expected, written(raw.until(times=answers)))
+        raw.send(query("SELECT 'still here'"))
+        assert "still here" in written(raw.until())
+        assert not VALUE.search(raw.heard.decode("latin-1"))
+    assert stack.server.psql("SELECT count(*) FROM scratch") == "2\n"
+
+
+ENDING = [
+    ("a text with a NUL", [frame(b"Q", b"SELECT 1\0; DROP TABLE scratch\0")], "holds a NUL"),
+    ("a text that doesn't end", [frame(b"Q", b"SELECT 1")], "not terminated"),
+    ("a message without bounds", [b"Q\x7f\xff\xff\xff"], "the bound is"),
+    ("a message shorter than its length", [b"Q\0\0\0\3"], "the bound is"),
+    ("a message nobody knows", [frame(b"y")], "unknown type"),
+    ("a query in the middle of a copy", [query("COPY scratch FROM STDIN"), query("SELECT 1")], "in the middle of COPY"),
+    ("a password out of turn", [frame(b"p", b"x\0")], "unknown type"),
+]
+
+
+@pytest.mark.parametrize(("name", "said", "expected"), ENDING, ids=[row[0] for row in ENDING])
+def test_what_is_no_message_ends_the_connection(stack: Stack, name: str, said: list[bytes], expected: str) -> None:
+    with Raw(stack, "ann") as raw:
+        raw.start()
+        raw.send(*said)
+        messages = raw.until("never")
+        assert re.search(expected, written(messages[-1:]))
+    assert "1" in attempt(stack, "SELECT 1")
+
+
+INTRODUCTIONS = [
+    ("backslashes", {"options": "-c standard_conforming_strings=off"}, "must stay on"),
+    ("backslashes, spelt otherwise", {"options": "--Standard-Conforming-Strings=off"}, "must stay on"),
+    ("backslashes as a parameter", {"standard_conforming_strings": "off"}, "must stay on"),
+    ("another encoding", {"client_encoding": "SJIS"}, "is not supported"),
+    ("another encoding as an option", {"options": "-c client_encoding=LATIN1"}, "is not supported"),
+    ("an option that isn't one", {"options": "-d 5"}, "is not a setting"),
+    ("replication", {"replication": "database"}, "replication connections are refused"),
+    ("replication, spelt otherwise", {"replication": "1"}, "replication connections are refused"),
+    ("no name", {"user": ""}, "names no user"),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "expected"), INTRODUCTIONS, ids=[row[0] for row in INTRODUCTIONS])
+def test_no_introduction_opens_a_side_door(stack: Stack, name: str, parameters: dict[str, str], expected: str) -> None:
+    with Raw(stack, "ann") as raw:
+        messages = raw.start(**parameters)
+        assert messages[-1][0] == "E"
+        assert re.search(expected, written(messages))
+
+
+def test_the_databases_superuser_is_still_ann(stack: Stack) -> None:
+    with Raw(stack, "ann") as raw:
+        raw.start(user="postgres")
+        for text, expected in (("DROP TABLE scratch", "schema changes"), (SECRET, MASKED), ("DELETE FROM scratch",
+        HELD),
+                               ("SELECT stavalues1::text FROM pg_statistic", r"\*\*\*"),
+                               ("SELECT pg_read_file('postgresql.conf')", "no policy permits")):  # fmt: skip
+            raw.send(query(text))
+            assert re.search(expected, written(raw.until()))
+        assert not VALUE.search(raw.heard.decode("latin-1"))
+
+
+def test_what_is_sent_while_something_waits_is_another_statement(stack: Stack) -> None:
+    """The names of what was approved are made again behind it: that waits for an approval of its own."""
+    with Raw(stack, "ann") as raw:
+        raw.start()
+        harmless, harm = "DELETE FROM scratch WHERE id < 0", "DELETE FROM scratch"
+        raw.send(parse("s", harmless), bind("p", "s"), execute("p"), SYNC)
+        raw.send(close("S", "s"), parse("s", harm), bind("p", "s"), execute("p"), SYNC)
+        hold = waiting(stack, harmless)
+        assert (
+            stack.lockgate("approvals", "approve", hold, "--config", str(stack.agent_yaml), person="bob").returncode
+            == 0
+        )
+        said = written(raw.until(times=2))
+        assert re.search(rf"DELETE 0.*{HELD}", said)
+    assert stack.server.psql("SELECT count(*) FROM scratch") == "2\n"
+
+
+def waiting(stack: Stack, text: str) -> str:
+    """The id of the hold of this statement, once there is one."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for status in stack.json("approvals", "list", "--config", str(stack.agent_yaml), person="bob"):
+            if status["hold"]["statement"] == text:
+                return str(status["hold"]["id"])
+    raise AssertionError("it is not held")

@@ -119,6 +119,8 @@ class StatementGate:
         judgement = self._judge(asked, snapshot)
         # without a catalog that knows what it names only policy's own no counts: it is read before the statement runs
         decided = judgement.verdict.decision is Decision.DENY or (snapshot is not None and not judgement.unknown)
+        # and what EXECUTE runs is known when it is bound
+        decided = decided and all(s.uses is None for s in request.statements)
         refusal = gone or (judgement.refusal if decided else None)
         if refusal is not None and self.store.enforced:
             return self._refuse(asked, judgement, refusal, snapshot, "prepare")
