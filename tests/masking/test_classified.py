@@ -165,3 +165,13 @@ def test_what_the_system_keeps_of_other_tables_counts_as_all_that_is_classified(
     )
     assert held(found, (2, 1), (2, 2), (3, 1), (4, 1), (4, 2)) == [Held(), FROM_EMAIL, Held(), FROM_EMAIL, Held()]
     assert found.held("pg_catalog.pg_stats.most_common_vals") == FROM_EMAIL
+
+
+def test_what_is_compared_with_a_column_is_secret_whatever_it_is_called_now() -> None:
+    before = look(relation(1, T, "email", "folded", "note"), generated={1: ((2, 1),)})
+    after = look(
+        relation(1, T, "mail", "folded", "note"), relation(2, ("pg_catalog", "pg_stats"), "most_common_vals"),
+        generated={1: ((2, 1),)}, before=before,
+    )  # fmt: skip
+    assert before.secrets() == {"public.t.email", "public.t.folded"}
+    assert after.secrets() == {"public.t.mail", "public.t.folded"}

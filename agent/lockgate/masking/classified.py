@@ -98,6 +98,16 @@ class Classified:
         held = self._held.get((table_oid, column_number), NOTHING)
         return Source(f"{relation.qualified}.{name}", relation.kind in _TABLES, held)
 
+    def secrets(self) -> frozenset[str]:
+        """`schema.table.column` of today of all that holds or is computed from a classified column, the system's own
+        relations left out: whatever a column is called now, values compared with it are secret."""
+        found = ((self.catalog.by_oid.get(oid), number) for oid, number in self._held)
+        return frozenset(
+            f"{relation.qualified}.{_column_name(relation, number)}"
+            for relation, number in found
+            if relation is not None and relation.schema != "pg_catalog"
+        )
+
     def held(self, name: str) -> Held:
         """`schema.table.column` of today -> what is classified about it: for lineage, which speaks in names."""
         result = NOTHING

@@ -190,7 +190,7 @@ def test_what_a_statement_counts_as(text: str, kind: str, expected: str) -> None
         ("set Search_Path = x", {"setting:search_path"}),
         ("select set_config('Role', 'bob', false)", {"setting:role"}),
         ("copy t from '/x'", {"t", "file:/x"}),
-        ("copy t from program 'x'", {"t", "file:x", "program"}),
+        ("copy t from program 'x'", {"t", "program"}),
         ("create function a.f() returns int language sql as ''", {"function:a.f"}),
         ("alter table a.b rename to c", {"a.b"}),
         ("alter function f() owner to bob", {"function:f", "role:bob"}),

@@ -27,7 +27,7 @@ from lockgate.understand.postgresql.tree import walk
         ("grant a to b", ["role:a"]),
         ("alter function f() rename to g", ["function:f"]),
         ("create function a.f() returns int language sql as ''", ["function:a.f"]),
-        ("copy t from program 'x'", ["file:x", "program"]),
+        ("copy t from program 'x'", ["program"]),
         ("set Role = x", ["setting:role"]),
         ("reset all", ["setting:all"]),
         ("show a.b", ["setting:a.b"]),

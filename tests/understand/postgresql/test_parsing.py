@@ -101,7 +101,9 @@ def test_too_many_statements_are_refused() -> None:
         ("select '\udcff'", "the text is not valid Unicode"),
         (r"select U&'\D800'", "invalid Unicode surrogate pair (at character 16)"),
         ("select é é é", 'syntax error at or near "é" (at character 12)'),
-        ("select 'a", 'unterminated quoted string at or near "\'a" (at character 8)'),
+        ("select 'a", "unterminated quoted string (at character 8)"),
+        ("alter role a hunter2", "unrecognized role option (at character 14)"),
+        ("select 1 'hunter'", "syntax error (at character 10)"),
     ],
 )
 def test_reasons(text: str, reason: str) -> None:

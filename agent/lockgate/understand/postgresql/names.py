@@ -62,13 +62,13 @@ _PARTS_OF_RELATIONS = frozenset({"TRIGGER", "RULE", "POLICY", "TABCONSTRAINT", "
 
 def named_objects(statement: Node) -> Iterator[str]:
     """The objects a statement names other than by a RangeVar or a RoleSpec (those are found by walking the tree)."""
-    if statement.kind in _FIELDS:
+    if statement.kind == "CopyStmt" and statement.is_program:
+        yield "program"  # and not its command line, which may hold a password
+    elif statement.kind in _FIELDS:
         prefix, field = _FIELDS[statement.kind]
         name = getattr(statement, field)
         if isinstance(name, str):
             yield f"{prefix}:{name}"
-    if statement.kind == "CopyStmt" and statement.is_program:
-        yield "program"
     if statement.kind == "VariableSetStmt":
         yield f"setting:{str(statement.name or 'all').lower()}"
     if statement.kind == "GrantRoleStmt":

@@ -25,6 +25,8 @@ OPERATOR_RUN = 200
 """Characters of operators in a row. PostgreSQL's names end at 63, but its scanner takes quadratic time on a run of `+`
 or of `/*`: 10 s for 30 kB."""
 
+_LITERAL = re.compile(r"""(?: at or near)? "(?=.*['$\d]).*\"""", re.DOTALL)
+"""What a message of the parser quotes, where it may be a literal or part of one."""
 _RUN = re.compile(rf"[-+*/<>=~!@#%^&|`?]{{{OPERATOR_RUN},}}")
 
 
@@ -81,5 +83,7 @@ def _reason(error: parser.ParseError) -> str:
     message = str(error.args[0]) if error.args else "syntax error"
     if message.startswith(("memory exhausted", "stack depth limit exceeded")):
         return "the statement nests too deep"
+    # it may be a password, and the reason is recorded: the client has the text, and the place in it
+    message = _LITERAL.sub("", message)
     position = error.args[1] if len(error.args) > 1 else None
     return message if position is None else f"{message} (at character {int(position) + 1})"
