@@ -164,10 +164,13 @@ class Judge:
             lineage,
             barrier=bool(effects & BARRIER_EFFECTS),
             facts=self._facts(whole, verdict, refusal),
-            secrets=frozenset(self._classification) if columns or not effects <= PLAIN_EFFECTS else None,
+            secrets=self._secrets(snapshot) if columns or not effects <= PLAIN_EFFECTS else None,
             alters=alters,
             unknown=unknown or not known,
         )
+
+    def _secrets(self, snapshot: Snapshot | None) -> frozenset[str]:
+        return frozenset(self._classification) | (frozenset() if snapshot is None else snapshot.columns.secrets())
 
     def _facts(self, request: Request, verdict: Verdict, refusal: Refusal | None) -> dict[str, Any]:
         facts: dict[str, Any] = {
