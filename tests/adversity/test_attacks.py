@@ -6,12 +6,20 @@ person to delete. Each attack is a row: what it is, how it is done, what comes o
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
+from lockgate.approval.ask import socket_path
 from lockgate.wire.postgresql.frames import frame
 from tests.support.playbook import (
     COPY_DONE,
@@ -25,7 +33,7 @@ from tests.support.playbook import (
     query,
 )
 from tests.support.raw import Raw
-from tests.support.stack import POLICIES, Stack
+from tests.support.stack import POLICIES, Stack, environment
 
 VALUE = re.compile(r"user\d+@example\.org|900-00-\d{4}|19(80-0|80-1|81-)\d")
 """What columns classified in the stack hold; none of it may reach ann."""
@@ -50,6 +58,13 @@ GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 ANALYZE;
 """
 
+SLOW = """
+@id("two-for-truncating")
+@approvers("dba")
+@timeout("60s")
+forbid (principal, action == Action::"execute_alone", resource) when { context.kinds.contains("TRUNCATE TABLE") };
+"""
+
 WITHHELD = "withheld because it may quote masked columns"
 HELD = "nobody of dba approved within 1 s"
 
@@ -64,7 +79,7 @@ def stack() -> Iterator[Stack]:
             "public.parted.email": ["email"],
         }
     }
-    with Stack(policies=POLICIES.replace('"20s"', '"1s"'), classification=classification) as running:
+    with Stack(policies=POLICIES.replace('"20s"', '"1s"') + SLOW, classification=classification) as running:
         running.server.psql(PREPARED)
         yield running
 
@@ -228,6 +243,49 @@ SEEING = [
 @pytest.mark.parametrize(("name", "statements", "expected"), SEEING, ids=[row[0] for row in SEEING])
 def test_no_value_of_a_masked_column_comes_out(stack: Stack, name: str, statements: list[str], expected: str) -> None:
     assert re.search(expected, attempt(stack, *statements), re.MULTILINE)
+
+
+ORDINARY = [
+    ("a join", ["SELECT o.total, c.name FROM orders o JOIN customers c ON c.id = o.customer WHERE o.id = 2"],
+     r"^20\|name2$"),
+    ("groups",
+     ["SELECT c.name, sum(o.total) FROM orders o JOIN customers c ON c.id = o.customer GROUP BY 1 ORDER BY 2 LIMIT 1"],
+     r"^name1\|10$"),
+    ("a window", ["SELECT id, rank() OVER (ORDER BY total DESC) FROM orders ORDER BY 2 LIMIT 1"], r"^100\|1$"),
+    ("WITH", ["WITH t AS (SELECT * FROM orders) SELECT count(*), max(total) FROM t"], r"^100\|1000$"),
+    ("rows of an ordinary table", ["SELECT o, to_json(o) FROM orders o WHERE id = 1"], r'^\(1,1,10\)\|\{"id":1,'),
+    ("a plain column beside others", ["SELECT id, initcap(name), note FROM customers WHERE id = 1"], r"^1\|Name1\|n$"),
+    ("a count", ["SELECT count(*) FROM customers"], r"^100$"),
+    ("a temporary setting", ["SELECT set_config('app.tenant', '7', false)", "SELECT current_setting('app.tenant')"],
+     r"^7\n7$"),
+    ("writing a classified column", ["BEGIN", "UPDATE customers SET email = 'x@y.org' WHERE id = 1 RETURNING id",
+     "ROLLBACK"],
+     r"^1\nUPDATE 1$"),
+    ("ON CONFLICT", ["BEGIN", "INSERT INTO customers (id, name, email) VALUES (1, 'a', 'x@y.org') ON CONFLICT (id) "
+                     "DO UPDATE SET email = excluded.email RETURNING id", "ROLLBACK"], r"^1\nINSERT 0 1$"),
+    ("a key's detail", ["INSERT INTO orders (id) VALUES (1)"], r"Key \(id\)=\(1\) already exists"),
+    ("COPY of an ordinary table", ["COPY (SELECT id FROM orders ORDER BY id LIMIT 1) TO STDOUT"], r"^1$"),
+    ("information_schema", ["SELECT data_type FROM information_schema.columns WHERE column_name = 'ssn'"], r"^text$"),
+    ("who is there", ["SELECT count(*) > 0, max(state) FROM pg_stat_activity WHERE pid = pg_backend_pid()"],
+     r"^t\|active$"),
+    ("sizes", ["SELECT n_live_tup IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'customers'"], r"^t$"),
+    ("widths", ["SELECT avg_width > 0 FROM pg_stats WHERE attname = 'ssn'"], r"^t$"),
+    ("\\d+", [r"\d+ customers", r"\d+ contacts", r"\d+ parted"], r"email\|text"),
+    ("\\d of everything", [r"\dtvms+", r"\di+", r"\df+ wipe", r"\du+", r"\dp", r"\dn+", r"\dx+", r"\dT+", r"\dX",
+     r"\l+"],
+     r"public\|customers\|table"),
+    ("\\sv and \\sf", [r"\sv contacts", r"\sf wipe"], "CREATE OR REPLACE VIEW"),
+    ("what pg_dump sets", ["SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings "
+                           "WHERE name = 'restrict_nonsystem_relation_kind'"], r"view, foreign-table|^still here"),
+    ("an EXECUTE in a text", ["PREPARE p AS SELECT count(*) FROM orders", "EXECUTE p"], r"^100$"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "statements", "expected"), ORDINARY, ids=[row[0] for row in ORDINARY])
+def test_ordinary_work_raises_no_alarm(stack: Stack, name: str, statements: list[str], expected: str) -> None:
+    said = attempt(stack, *statements)
+    assert re.search(expected, said, re.MULTILINE)
+    assert "lockgate" not in said.replace("lockgate|", "")
 
 
 HELD_OR_REFUSED = [
@@ -433,3 +491,165 @@ def waiting(stack: Stack, text: str) -> str:
             if status["hold"]["statement"] == text:
                 return str(status["hold"]["id"])
     raise AssertionError("it is not held")
+
+
+SECRET_TEXTS = [
+    "ALTER ROLE app PASSWORD 'hunter2'",
+    "ALTER ROLE app hunter2 hunter2",
+    "CREATE USER MAPPING FOR app SERVER s OPTIONS (password 'hunter2')",
+    "CREATE SUBSCRIPTION s CONNECTION 'password=hunter2' PUBLICATION p",
+    "SELECT dblink('password=hunter2')",
+    "SELECT set_config('my.password', 'hunter2', false)",
+    "SET my.password = 'hunter2'",
+    "SET my.where = 'postgres://me:hunter2@somewhere/'",
+    "COPY customers FROM PROGRAM 'curl -u me:hunter2 somewhere'",
+    "DO $$ BEGIN PERFORM 1 FROM customers WHERE email = 'hunter2'; END $$",
+    "SELECT * FROM customers WHERE email = 'hunter2",
+    "SELECT 1 /* hunter2 */ FROM customers WHERE email = 'x'",
+    "SELECT 1 FROM customers WHERE email IN ('hunter2')",
+    "SELECT 1 FROM customers WHERE substr(email, 1, 7) = 'hunter2'",
+    "SELECT 1 FROM customers WHERE folded = 'hunter2'",
+    "SELECT 1 FROM customers WHERE (email, id) = ('hunter2', 1)",
+    "SELECT 1 FROM customers c WHERE c.* = ROW(1, 'a', 'hunter2', 'x', NULL, NULL, NULL)",
+    "SELECT 1 FROM contacts WHERE address LIKE 'hunter2'",
+    "SELECT 1 FROM (SELECT email AS e FROM customers) q WHERE e = 'hunter2'",
+    "SELECT nullif(email, 'hunter2') FROM customers",
+    "SELECT count(*) FILTER (WHERE email = 'hunter2') FROM customers",
+    "SELECT 1 FROM customers ORDER BY email = 'hunter2'",
+    "SELECT 1 FROM customers GROUP BY email HAVING email = 'hunter2'",
+    "SELECT 1 FROM customers NATURAL JOIN (SELECT 'hunter2'::text AS email) x",
+    "SELECT 1 FROM customers, LATERAL (SELECT 'hunter2' AS q) l WHERE l.q = email",
+    "WITH x(e) AS (VALUES ('hunter2')) SELECT 1 FROM x JOIN customers ON email = e",
+    "SELECT 1 FROM (VALUES ('hunter2')) v(x) WHERE EXISTS (SELECT 1 FROM customers WHERE email = x)",
+    "EXPLAIN SELECT 1 FROM customers WHERE email = 'hunter2'",
+    "UPDATE customers SET email = 'hunter2' WHERE id = -1",
+    "DELETE FROM customers WHERE ssn = 'hunter2'",
+    "MERGE INTO customers c USING (VALUES ('hunter2')) v(e) ON c.email = v.e WHEN MATCHED THEN DO NOTHING",
+    "PREPARE p(text) AS SELECT 1 FROM customers WHERE ssn = $1; EXECUTE p('hunter2')",
+]
+
+
+def test_no_secret_is_recorded_logged_counted_or_shown(stack: Stack) -> None:
+    """All of a connection's statements at once: what is recorded, held, logged and counted has none of it."""
+    attempt(stack, *SECRET_TEXTS)
+    kept = json.dumps(stack.records(), default=str)
+    assert "curl" not in kept
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.metrics_port}/metrics", timeout=10) as answer:
+        counted = answer.read().decode()
+    holds = stack.lockgate(
+        "approvals", "list", "--all", "--json", "--config", str(stack.agent_yaml), person="bob"
+    ).stdout
+    for place in (kept, counted, holds, stack.log("agent"), stack.log("collector")):
+        assert "hunter2" not in place
+        assert not VALUE.search(place)
+
+
+def test_every_statement_that_reached_the_server_is_recorded(stack: Stack) -> None:
+    marks = [f"SELECT {n}" for n in range(7001, 7006)]
+    with Raw(stack, "ann") as raw:
+        raw.start()
+        raw.send(query("; ".join(marks[:2])), parse("", marks[2]), bind("", ""), execute(""), SYNC,
+                 query(f"PREPARE z AS {marks[3]}"), query("EXECUTE z"),
+                 query(f"COPY ({marks[4]}) TO STDOUT"))  # fmt: skip
+        raw.until(times=5)
+    told = [record.get("statement", "") for record in stack.records(type="statement", phase="begin")]
+    for mark in marks:
+        assert any(mark in text for text in told)
+    assert "EXECUTE z" in told
+
+
+# the second key
+
+
+def test_a_token_of_another_kind_approves_nothing(stack: Stack) -> None:
+    """Whoever speaks to the agent's socket and the collector's API gets tokens of their own, which are not enough."""
+    running = subprocess.Popen(
+        stack.psql_command("ann", "-c", "TRUNCATE scratch"), stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    hold = waiting(stack, "TRUNCATE scratch")
+    held = stack.json("approvals", "list", "--config", str(stack.agent_yaml), person="bob")
+    digest = next(str(status["hold"]["digest"]) for status in held if status["hold"]["id"] == hold)
+    api = yaml.safe_load(stack.agent_yaml.read_text())["collector"]["api"]
+    ordinary = {"op": "token"}
+    signed = {"op": "approval-token", "hold": hold, "digest": digest, "decision": "approve"}
+    for person, asked, forge in (
+        ("bob", ordinary, str),
+        ("ann", signed, str),
+        ("ann-laptop", signed, str),
+        ("eve", signed, str),
+        ("bob", signed | {"hold": "0" * 32}, str),
+        ("bob", signed | {"digest": "0" * len(digest)}, str),
+        ("bob", signed | {"decision": "deny"}, str),
+        ("bob", signed, lambda text: text[:-8] + "AAAAAAAA"),
+        ("ann", signed, lambda text: _without_signature(text)),
+    ):
+        token = forge(_ask(stack, person, asked))
+        assert _post(f"{api}/v1/holds/{hold}/approve", token, digest) in (401, 403), (person, asked)
+    assert running.poll() is None, "it waits on"
+    right = _ask(stack, "bob", signed | {"decision": "deny"})
+    assert _post(f"{api}/v1/holds/{hold}/deny", right, digest) == 200
+    assert "denied by bob" in running.communicate(timeout=20)[1]
+    assert _post(f"{api}/v1/holds/{hold}/approve", _ask(stack, "bob", signed), digest) == 409
+    assert stack.server.psql("SELECT count(*) FROM scratch") == "2\n"
+
+
+def _ask(stack: Stack, person: str, line: dict[str, str]) -> str:
+    """The token that the agent's control socket gives to a process of that person."""
+    code = """
+import json, socket, sys
+control = socket.socket(socket.AF_UNIX)
+control.connect(sys.argv[1])
+control.sendall(sys.argv[2].encode() + b"\\n")
+print(json.loads(control.makefile().readline()).get("token", "a.b.c"))
+"""
+    run = subprocess.run(
+        stack.command(person, [sys.executable, "-c", code, str(socket_path(stack.folder / "run")), json.dumps(line)]),
+        capture_output=True, text=True, check=True, timeout=20, env=environment(), cwd="/",
+    )  # fmt: skip
+    return run.stdout.strip()
+
+
+def _post(url: str, token: str, digest: str) -> int:
+    request = urllib.request.Request(
+        url,
+        json.dumps({"digest": digest}).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def _without_signature(text: str) -> str:
+    """The same claims under `alg: none`, with bob in them."""
+
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    claims = json.loads(base64.urlsafe_b64decode(text.split(".")[1] + "=="))
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims | {'sub': 'bob', 'person': 'bob', 'groups': ['dba']})}."
+
+
+# who it is
+
+
+def test_a_process_can_not_be_taken_for_somebody_else(stack: Stack) -> None:
+    """Who connected is who asks: a connection handed to another process stays its maker's."""
+    with Raw(stack, "cyd") as raw:
+        raw.start()
+        raw.send(query("SELECT email FROM customers LIMIT 1"))
+        assert VALUE.search(written(raw.until()))
+    with Raw(stack, "ann") as raw:
+        # held by this process, which is root
+        raw.start()
+        raw.send(query("SELECT email FROM customers LIMIT 1"))
+        assert b"u***@" in dict(raw.until())["D"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost"])
+def test_every_way_to_write_the_address_is_redirected(stack: Stack, address: str) -> None:
+    run = stack.psql("ann", "SELECT email FROM customers LIMIT 1", host=address)
+    assert run.stdout.startswith("u***@"), run.stderr
