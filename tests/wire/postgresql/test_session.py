@@ -170,6 +170,20 @@ def test_authentication_of_every_kind_is_relayed(new: Playbook, steps: list[tupl
     new.to_client(authentication(12, b"v=1"), authentication(0), ready())
 
 
+@pytest.mark.parametrize("left", [b"SCRAM-SHA-256\0\0", b"SCRAM-SHA-256\0OAUTHBEARER\0\0"])
+def test_what_is_bound_to_the_servers_tls_is_not_offered_to_a_client_without(new: Playbook, left: bytes) -> None:
+    new.client(startup(ANN))
+    new.session.connected()
+    new.server(authentication(10, b"SCRAM-SHA-256-PLUS\0" + left)).to_client(authentication(10, left))
+
+
+def test_where_nothing_else_is_offered_it_is_said(new: Playbook) -> None:
+    new.client(startup(ANN))
+    new.session.connected()
+    new.server(authentication(10, b"SCRAM-SHA-256-PLUS\0\0"))
+    assert "bound to its TLS" in new.client_errors()[0]
+
+
 def test_a_password_that_is_wrong(new: Playbook) -> None:
     new.client(startup(ANN))
     new.session.connected()

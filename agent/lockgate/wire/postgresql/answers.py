@@ -25,6 +25,7 @@ from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
 CANT_MASK: Final = "the result can't be masked"
 _NOTHING: Final = b""
+_SASL: Final = b"\0\0\0\x0a"
 _STATES: Final = frozenset((b"I", b"T", b"E"))
 
 
@@ -256,7 +257,7 @@ class Answers:
         if conversation.authenticated:
             raise ProtocolError("the server asked for authentication again")
         conversation.authenticated = payload == b"\0\0\0\0"
-        return None
+        return _without_channel_binding(payload) if payload.startswith(_SASL) and b"-PLUS\0" in payload else None
 
     def key(self, payload: bytes) -> bytes | None:
         if self._conversation.ready or len(payload) < 8:
@@ -291,6 +292,15 @@ class Answers:
             raise ProtocolError("the server ended a copy that it had not begun")
         self._conversation.copying_out = False
         return None
+
+
+def _without_channel_binding(payload: bytes) -> bytes:
+    """AuthenticationSASL as a server without TLS sends it: SCRAM bound to the server's TLS is not for a client that has
+    none of its own, and libpq gives up where it is offered (fe-auth.c, pg_SASL_init). Raises ProtocolError."""
+    mechanisms = [name for name in payload[4:].split(b"\0") if name and not name.endswith(b"-PLUS")]
+    if not mechanisms:
+        raise ProtocolError("the server offers no authentication but one that is bound to its TLS")
+    return frames.frame(b"R", _SASL + b"".join(name + b"\0" for name in mechanisms) + b"\0")
 
 
 HANDLERS: Final = {
