@@ -184,10 +184,8 @@ class Connection:
             return
         try:
             self.session.failed(BROKEN)
-            data = self.session.drain_client()
-            if data:
-                self.client.write(data)
         finally:
+            self.client.write(self.session.drain_client())
             self.end()
 
     def flush(self) -> None:

@@ -73,12 +73,11 @@ class ResultMasking:
         known = self.outputs[statement] if statement < len(self.outputs) else None
         try:
             maskers = choose_maskers(fields, self.masks, known, self.snapshot.columns)
-        except StaleCatalog as error:
-            self.stale()
+            plan = build_plan(fields, maskers, encoding="UTF8", text_types=self.snapshot.text_types)
+        except (Unmaskable, ValueError) as error:
+            if isinstance(error, StaleCatalog):
+                self.stale()
             raise MaskingError(f"lockgate: {error}") from None
-        except Unmaskable as error:
-            raise MaskingError(f"lockgate: {error}") from None
-        plan = build_plan(fields, maskers, encoding="UTF8", text_types=self.snapshot.text_types)
         return plan.actions if plan.masks else None
 
 
