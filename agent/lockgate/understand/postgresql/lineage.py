@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lockgate.understand.postgresql.modifications import Flow, Modifications
 from lockgate.understand.postgresql.origins import NOWHERE, Origin, Rows, Scope, unknown
 from lockgate.understand.postgresql.parsing import Unreadable, parse
@@ -21,10 +23,7 @@ def outputs(request: Request, catalog: Catalog, *, statement: int) -> tuple[Outp
     None when it returns none, and when their number can't be told: only what the server says of each field counts then.
     For PREPARE and DECLARE they are those of the query inside; for EXECUTE and FETCH ask for the request they name.
     """
-    tree = _tree(request, statement)
-    if tree is None:
-        return None
-    rows = Reading(Modifications(catalog)).rows(tree)
+    rows = _understood(request, catalog, statement).result
     if rows is None or not rows.counted:
         return None
     return tuple(_output(name, origin) for name, origin in rows.columns) or None
@@ -36,37 +35,54 @@ def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[
     ANYTHING is among them when it calls what may read whatever it likes. None when something it refers to is not in the
     catalog.
     """
-    tree = _tree(request, statement)
-    if tree is None:
-        return None
-    reading = Reading(Modifications(catalog))
-    reading.rows(tree)
-    return None if reading.lost is not None else frozenset(reading.touched)
+    found = _understood(request, catalog, statement)
+    return None if found.lost is not None else found.touched
 
 
 def checked(request: Request, catalog: Catalog, statement: int) -> frozenset[str]:
     """Every column of the tables that a statement writes to: the error of a constraint tells the whole row."""
-    tree = _tree(request, statement)
-    if tree is None:
-        return frozenset()
-    reader = Modifications(catalog)
-    Reading(reader).rows(tree)
-    return frozenset(reader.checked)
+    return _understood(request, catalog, statement).checked
 
 
 def copies(request: Request, catalog: Catalog, statement: int) -> tuple[Flow, ...] | None:
     """What flows where when the statement runs, its WITH queries included; None when it writes nothing from columns."""
+    return _understood(request, catalog, statement).flows or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """What one reading of a statement gave."""
+
+    result: Rows | None = None
+    touched: frozenset[str] = frozenset()
+    checked: frozenset[str] = frozenset()
+    flows: tuple[Flow, ...] = ()
+    lost: str | None = None
+
+
+_last: tuple[str, int, Catalog, _Understood] | None = None
+"""The last reading: the questions above are asked one after the other, and a long statement takes a second to read."""
+
+
+def _understood(request: Request, catalog: Catalog, statement: int) -> _Understood:
+    global _last
+    last = _last  # one look: another thread may replace it
+    if last is not None and last[2] is catalog and last[1] == statement and last[0] == request.text:
+        return last[3]
     tree = _tree(request, statement)
-    if tree is None:
-        return None
-    reading = Reading(Modifications(catalog))
-    reading.rows(tree)
-    flows = tuple(
-        Flow(target, None if origin.why is not None else origin.all)
-        for target, origin in sorted(reading.flows.items())
-        if origin != NOWHERE
-    )
-    return flows or None
+    found = _Understood(lost="it can't be read")
+    if tree is not None:
+        reader = Modifications(catalog)
+        reading = Reading(reader)
+        rows = reading.rows(tree)
+        flows = tuple(
+            Flow(target, None if origin.why is not None else origin.all)
+            for target, origin in sorted(reading.flows.items())
+            if origin != NOWHERE
+        )
+        found = _Understood(rows, frozenset(reading.touched), frozenset(reader.checked), flows, reading.lost)
+    _last = request.text, statement, catalog, found
+    return found
 
 
 def _tree(request: Request, statement: int) -> Node | None:
