@@ -40,7 +40,7 @@ CONNECTION_OUTCOMES: Final = ("closed", "disconnected", "refused")
 SCRAPE_SECONDS: Final = 5.0
 """How long the endpoint waits for one scraper, which holds up the others: one is served at a time."""
 
-CLOSE_SECONDS: Final = 0.05
+CLOSE_SECONDS: Final = 0.5
 """How often the endpoint looks whether it is to close."""
 
 

@@ -33,7 +33,7 @@ BATCH_BYTES = 256 * 1024
 record goes alone. Fluent Bit's own chunks are up to 2 MiB."""
 
 LINGER_SECONDS = 0.2
-"""How long the first record after a pause waits for company: at most five messages, and syncs, a second."""
+"""How long a record waits for company before it is synced and sent: at most five syncs a second."""
 
 CONNECT_SECONDS = 5.0
 ACK_SECONDS = 60.0
@@ -109,12 +109,13 @@ class Shipper:
             await self._acknowledged.wait()
 
     async def _wait_for_records(self) -> None:
-        if self.waiting:
-            return
-        self._committed.clear()
-        self._spool.watch(self._committed.set)
-        await self._committed.wait()
-        await asyncio.sleep(LINGER_SECONDS)
+        if not self.waiting:
+            self._committed.clear()
+            self._spool.watch(self._committed.set)
+            await self._committed.wait()
+        if self.seq > self._synced:
+            # a sync runs in a thread, which takes the interpreter from the data path: few, each for many messages
+            await asyncio.sleep(LINGER_SECONDS)
 
     async def _ship(self) -> bool:
         """Send one message and get its ack. False: it has to be tried again."""

@@ -12,13 +12,10 @@ import msgspec
 from lockgate.approval.client import Resolution
 from lockgate.approval.hold import Hold
 from lockgate.audit import record
-from lockgate.audit.errors import SpoolError
-from lockgate.audit.spool import Spool
 from lockgate.identity.cache import Identified
-from lockgate.metrics import Metrics
+from lockgate.proxy.ledger import Ledger
 from lockgate.values.identity import Endpoint
 from lockgate.wire.gate import Refusal
-from lockgate.wire.postgresql import errors
 
 NOTHING = msgspec.Raw(b"\xc0")
 
@@ -36,14 +33,13 @@ class Begun:
 
 
 class Recorder:
-    """Writes records of one connection to the spool, each before what it speaks of happens."""
+    """Writes records of one connection, those of what goes forward before it does."""
 
-    __slots__ = ("_facts", "_identified", "_metrics", "_opened", "_place", "_spool", "_statements", "id")
+    __slots__ = ("_facts", "_identified", "_ledger", "_opened", "_place", "_statements", "id")
 
-    def __init__(self, spool: Spool, metrics: Metrics, identifier: str) -> None:
+    def __init__(self, ledger: Ledger, identifier: str) -> None:
         self.id = identifier
-        self._spool = spool
-        self._metrics = metrics
+        self._ledger = ledger
         self._facts = NOTHING
         self._identified: Identified | None = None
         self._place: Mapping[str, str] = {}
@@ -106,16 +102,9 @@ class Recorder:
         return self.write(fields)
 
     def note(self, fields: dict[str, Any]) -> None:
-        """Record what has happened already: nothing can be refused any more, so a full spool is only counted."""
-        if self.write(fields) is not None:
-            self._metrics.refused("end-not-recorded")
+        """Record what has happened already."""
+        self._ledger.soon(fields)
 
     def write(self, fields: dict[str, Any]) -> Refusal | None:
         """Write one record. A refusal when it can't be: also for text that no encoding explains."""
-        try:
-            self._spool.append(fields)
-            self._spool.commit()
-        except (SpoolError, UnicodeEncodeError) as error:
-            self._metrics.refused("spool")
-            return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
-        return None
+        return self._ledger.now(fields)

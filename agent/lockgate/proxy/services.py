@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from lockgate import config
-from lockgate.audit.spool import Spool
 from lockgate.identity.cache import Identities
 from lockgate.metrics import Metrics
 from lockgate.policy.generations import Generations
@@ -16,6 +15,7 @@ from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Catalogs
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.judge import Judge
+from lockgate.proxy.ledger import Ledger
 from lockgate.understand.postgresql import Understanding
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Services:
     understanding: Understanding
     policies: Policies
     identities: Identities
-    spool: Spool
+    ledger: Ledger
     holds: Holds
     metrics: Metrics
     keys: dict[tuple[int, bytes], StatementGate] = field(default_factory=dict)

@@ -45,8 +45,9 @@ class Answers:
         return pending[0] if pending else None
 
     def _expect(self, *owed: Owed) -> Awaited:
-        head = self._head()
-        if head is None or head.owed not in owed:
+        pending = self._conversation.pending
+        head = pending[0] if pending else None
+        if head is None or (head.owed is not owed[0] and head.owed not in owed):
             raise ProtocolError(f"the server answered {owed[0].name.lower()} where nothing of the kind was asked")
         return head
 

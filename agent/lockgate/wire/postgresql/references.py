@@ -34,6 +34,8 @@ class Refused(Exception):
 
 def wire_name(raw: bytes) -> str:
     """A name as the protocol has it. Raises Refused."""
+    if not raw:
+        return ""
     if len(raw) > NAME_BYTES or not raw.isascii() or raw == NOBODYS.encode():
         raise Refused(Refusal(errors.FEATURE_NOT_SUPPORTED, f"lockgate: names are up to {NAME_BYTES} ASCII characters"))
     return raw.decode("ascii")

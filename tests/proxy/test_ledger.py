@@ -1,0 +1,88 @@
+"""When records reach the disk: before what goes forward, and together with others when something has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lockgate.audit.spool import Spool
+from lockgate.config import SpoolSettings
+from lockgate.identity.keys import HostKey
+from lockgate.metrics import Metrics
+from lockgate.proxy.ledger import Ledger
+
+END = {"type": "statement", "phase": "end", "id": "c-1", "outcome": "completed", "duration_us": 1}
+BEGIN = {"type": "statement", "phase": "begin", "id": "c-2", "statement": "SELECT 1"}
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    key = HostKey.load_or_create(tmp_path / "keys" / "host.key")
+    opened = Spool(tmp_path / "spool", "host-1", key, SpoolSettings(fsync="never"))
+    yield opened
+    opened.close()
+
+
+def lost(metrics: Metrics) -> int:
+    line = next((x for x in metrics.text().decode().splitlines() if 'reason="end-not-recorded"' in x), "x 0")
+    return int(float(line.rpartition(" ")[2]))
+
+
+def test_what_goes_forward_is_written_at_once(spool: Spool) -> None:
+    assert Ledger(spool, Metrics([])).now(BEGIN) is None
+    assert spool.head.seq == 1
+
+
+def test_what_has_happened_is_written_when_the_turn_of_the_loop_is_over(spool: Spool) -> None:
+    async def turn() -> tuple[int, int]:
+        ledger = Ledger(spool, Metrics([]))
+        ledger.soon(END)
+        ledger.soon(END)
+        during = spool.head.seq
+        await asyncio.sleep(0)
+        return during, spool.head.seq
+
+    assert asyncio.run(turn()) == (0, 2)
+
+
+def test_it_is_written_with_the_next_beginning_and_before_it(spool: Spool) -> None:
+    async def turn() -> int:
+        ledger = Ledger(spool, Metrics([]))
+        ledger.soon(END)
+        assert ledger.now(BEGIN) is None
+        return spool.head.seq
+
+    assert asyncio.run(turn()) == 2
+
+
+def test_a_disk_that_takes_nothing_refuses_the_one_and_counts_the_other(spool: Spool) -> None:
+    metrics = Metrics([])
+
+    async def turn() -> None:
+        ledger = Ledger(spool, metrics)
+        ledger.soon(END)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+        try:
+            refusal = ledger.now(BEGIN)
+            assert refusal is not None
+            assert "can't be recorded" in refusal.message
+            assert lost(metrics) == 1
+            ledger.soon(END)
+            await asyncio.sleep(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert lost(metrics) == 2
+        assert ledger.now(BEGIN) is None
+
+    asyncio.run(turn())
+    assert spool.head.seq == 1
+
+
+def test_text_that_nothing_can_encode_is_refused(spool: Spool) -> None:
+    assert Ledger(spool, Metrics([])).now(BEGIN | {"statement": "\ud800"}) is not None
+    assert spool.head.seq == 0
