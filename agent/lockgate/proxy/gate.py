@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -27,8 +26,6 @@ from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, Refusal, Ruling, Run
 from lockgate.wire.postgresql import errors
-
-log = logging.getLogger(__name__)
 
 NOT_INTERCEPTED: Final = "lockgate: this connection was not intercepted: connect to the datastore itself"
 FAILED: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: judging this statement failed; it was not sent")
@@ -55,7 +52,7 @@ class StatementGate:
         self.services = services
         self.store = store
         self.endpoint = endpoint
-        self.recorder = Recorder(services.spool, services.metrics, uuid.uuid4().hex)
+        self.recorder = Recorder(services.ledger, uuid.uuid4().hex)
         self.database = ""
         self.user = ""
         self.spawn: Callable[[Coroutine[Any, Any, Ruling]], asyncio.Task[Ruling]] = _cannot
@@ -300,9 +297,8 @@ class StatementGate:
         cancelled, self._cancelled, self._waiting = self._cancelled, None, None
         if task.cancelled():
             ruling = Ruling(cancelled or STOPPED)
-        elif (error := task.exception()) is not None:
-            log.error("judging a statement failed", exc_info=error)
-            ruling = Ruling(FAILED)
+        elif task.exception() is not None:
+            ruling = Ruling(FAILED)  # logged by whoever spawned it
         else:
             ruling = task.result()
         self.resume(ruling)
@@ -335,7 +331,7 @@ class StatementGate:
 
     def _without_catalog(self, asked: Asked, judgement: Judgement, error: CatalogError) -> Judgement:
         """Nothing that touches rows can be let through: what is classified in it can't be told."""
-        if asked.request.effects <= ROWLESS_EFFECTS or judgement.refusal is not None:
+        if asked.request.effects <= ROWLESS_EFFECTS or judgement.verdict.decision is Decision.DENY:
             return judgement
         facts = judgement.facts if self.store.enforced else {**judgement.facts, "would": "deny"}
         return replace(judgement, refusal=_no(str(error)), facts=facts)
