@@ -613,3 +613,43 @@ def test_what_a_client_can_do_to_a_classified_column(server: Postgres, endpoint:
         await catalogs.close()
 
     run(journey())
+
+
+# --- what it tells
+
+
+def test_names_that_no_column_has_are_told_once_and_again_when_they_change(caplog: pytest.LogCaptureFixture) -> None:
+    class Fixed(CatalogReader):
+        async def read(self, endpoint: Endpoint, database: str) -> Reading:
+            return Reading(Catalog(database, {}, {}), {}, {}, frozenset())
+
+    async def use() -> None:
+        now = [0.0]
+        catalogs = Catalogs(Fixed("x", None), ["public.nowhere.email"], clock=lambda: now[0])
+        first = await catalogs.get(Endpoint("::1", 1), "shop")
+        now[0] += 100
+        second = await catalogs.get(Endpoint("::1", 1), "shop")
+        assert (len(caplog.records), "public.nowhere.email" in caplog.text) == (1, True)
+        assert first.number != second.number
+        now[0] += 1
+        catalogs.reclassify(["public.nowhere.email", "public.nowhere.ssn"])
+        assert catalogs.cached(Endpoint("::1", 1), "shop") is None
+        now[0] += 100
+        await catalogs.get(Endpoint("::1", 1), "shop")
+        assert (len(caplog.records), "public.nowhere.ssn" in caplog.text) == (2, True)
+
+    run(use())
+
+
+def test_the_same_classification_again_costs_no_reading() -> None:
+    class Fixed(CatalogReader):
+        async def read(self, endpoint: Endpoint, database: str) -> Reading:
+            return Reading(Catalog(database, {}, {}), {}, {}, frozenset())
+
+    async def use() -> None:
+        catalogs = Catalogs(Fixed("x", None), ["a.b.c"])
+        found = await catalogs.get(Endpoint("::1", 1), "shop")
+        catalogs.reclassify(["a.b.c"])
+        assert catalogs.cached(Endpoint("::1", 1), "shop") is found
+
+    run(use())

@@ -1,0 +1,98 @@
+"""`lockgate exec`, `status`, `doctor` and `release`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lockgate.cli import main
+from tests.support.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        yield running
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_exec_runs_among_the_intercepted(stack: Stack) -> None:
+    done = stack.lockgate("exec", "--config", str(stack.agent_yaml), "--", "cat", "/proc/self/cgroup")
+    assert done.returncode == 0
+    assert stack.tree.apps in done.stdout
+    select = stack.lockgate(
+        "exec", "--config", str(stack.agent_yaml), "--", "psql", "-h", "127.0.0.1", "-p", str(stack.server.port),
+        "-U", "app", "-d", "postgres", "-c", "SELECT 1",
+    )  # fmt: skip
+    assert "no policy permits unmatched" in select.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [(["sh", "-c", "exit 7"], 7), (["/no/such/program"], 127), (["/"], 126)]
+)
+def test_exec_ends_as_the_command_does(stack: Stack, command: list[str], status: int) -> None:
+    done = stack.lockgate("exec", "--config", str(stack.agent_yaml), "--", *command)
+    assert done.returncode == status
+
+
+def test_exec_passes_options_on(stack: Stack) -> None:
+    done = stack.lockgate("exec", "--config", str(stack.agent_yaml), "--", "printf", "%s", "--config")
+    assert done.stdout == "--config"
+
+
+def test_status_in_words_and_in_json(stack: Stack) -> None:
+    words = run("status", "--config", str(stack.agent_yaml))
+    assert (words.exit_code, "datastore: name orders, mode enforce" in words.output) == (0, True)
+    (line,) = run("status", "--config", str(stack.agent_yaml), "--json").output.splitlines()
+    found = json.loads(line)
+    assert (found["ready"], found["host"], found["held"]) == (True, "host-1", 0)
+
+
+def test_status_of_an_agent_that_is_away_is_1(tmp_path: Path) -> None:
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(
+        json.dumps(
+            {
+                "agent": {"name": "h", "state_dir": str(tmp_path), "run_dir": str(tmp_path)},
+                "intercept": {"cgroup": "/x"},
+                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["127.0.0.1:5432"]}],
+                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+            }
+        )
+    )
+    words = run("status", "--config", str(settings))
+    assert (words.exit_code, len(words.stderr.splitlines())) == (1, 1)
+    answer = run("status", "--config", str(settings), "--json")
+    assert (answer.exit_code, json.loads(answer.output)["ready"]) == (1, False)
+
+
+def test_doctor_says_what_there_is_line_by_line(stack: Stack) -> None:
+    words = run("doctor", "--config", str(stack.agent_yaml))
+    lines = run("doctor", "--config", str(stack.agent_yaml), "--json").output.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert words.exit_code == 0
+    assert len(words.output.splitlines()) == len(found) > 5
+    assert all({"name", "ok", "detail", "cost"} == set(one) for one in found)
+
+
+def test_release_is_refused_while_an_agent_runs(stack: Stack) -> None:
+    told = run("release", "--config", str(stack.agent_yaml))
+    assert told.exit_code == 1
+    assert "still running" in told.stderr
+
+
+def test_every_command_is_there_and_starts_lean() -> None:
+    for name in ("agent", "collector", "exec", "status", "doctor", "release", "demo", "policy", "approvals", "audit"):
+        assert run(name, "--help").exit_code == 0
+    assert run("nonsense").exit_code == 2
+    lean = "import sys, lockgate.cli; sys.exit(any(m in sys.modules for m in ('pglast', 'httpx', 'uvloop', 'cedarpy')))"
+    assert subprocess.run([sys.executable, "-c", lean], check=False).returncode == 0

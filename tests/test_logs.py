@@ -1,0 +1,73 @@
+"""One JSON object a line, whatever is logged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lockgate import logs
+
+
+def line(record: logging.LogRecord) -> dict[str, Any]:
+    text = logs.JsonFormatter().format(record)
+    assert "\n" not in text
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
+    made = logging.getLogger("lockgate.proxy.gate").makeRecord(
+        "lockgate.proxy.gate", logging.WARNING, "f", 1, message, arguments, more.pop("exc_info", None), extra=more
+    )
+    made.created, made.msecs = 1_800_000_000.25, 250.0
+    return made
+
+
+def test_a_line_says_when_how_bad_where_and_what() -> None:
+    assert line(record("%d of %s", 3, "x", epoch=7)) == {
+        "time": "2027-01-15T08:00:00.250Z",
+        "level": "warning",
+        "room": "proxy.gate",
+        "message": "3 of x",
+        "epoch": 7,
+    }
+
+
+def test_what_a_client_sent_cannot_begin_a_line() -> None:
+    assert line(record("%s", 'x\n{"level": "info"}\r\x1b[2J'))["message"] == 'x\n{"level": "info"}\r\x1b[2J'
+
+
+def test_an_exception_is_in_its_line() -> None:
+    try:
+        raise ArithmeticError("a bug")
+    except ArithmeticError:
+        found = line(record("it failed", exc_info=sys.exc_info()))
+    assert found["error"].endswith("ArithmeticError: a bug")
+
+
+def test_what_json_does_not_know_is_said_in_words() -> None:
+    assert line(record("x", path=ValueError("odd")))["path"] == "odd"
+
+
+@pytest.fixture
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_restored")
+def test_everything_goes_to_stderr_but_the_chatter_of_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.to_stderr()
+    logging.getLogger("lockgate.agent").info("ready")
+    logging.getLogger("asyncio").info("polling")
+    logging.getLogger("httpx").info("GET http://...")
+    out, err = capsys.readouterr()
+    assert (out, [json.loads(text)["message"] for text in err.splitlines()]) == ("", ["ready"])
