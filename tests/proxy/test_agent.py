@@ -1,0 +1,210 @@
+"""The agent as a whole: what it takes while it runs, what it doesn't, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lockgate.config import load_agent
+from lockgate.identity.principals import Directory
+from lockgate.kernel.libbpf import KernelError
+from lockgate.proxy import agent as module
+from lockgate.proxy.agent import StartError, _Agent, run
+from tests.proxy.house import House, play
+from tests.proxy.house import until as came_about
+from tests.support.stack import CLASSIFICATION, POLICIES, Stack
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack() as running:
+        yield running
+
+
+def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def status(stack: Stack) -> dict[str, Any]:
+    return stack.json("status", "--config", str(stack.agent_yaml))[0]
+
+
+def hang_up(stack: Stack) -> None:
+    stack.processes["agent"].send_signal(signal.SIGHUP)
+
+
+# --- reloading
+
+
+def test_broken_identities_are_not_taken_and_neither_is_a_policy_with_them(stack: Stack) -> None:
+    identities, policies = stack.folder / "identities.yaml", stack.folder / "policies" / "all.cedar"
+    good = identities.read_text()
+    epoch, refused = status(stack)["epoch"], len(stack.records(type="agent", event="reload-refused"))
+    try:
+        identities.write_text("- {principal: ann, whenn: {}}")
+        policies.write_text('@id("nothing") forbid (principal, action, resource);\n' + POLICIES)
+        hang_up(stack)
+        until(lambda: len(stack.records(type="agent", event="reload-refused")) > refused)
+        assert "identities.yaml" in stack.log("agent").rpartition("policies not taken")[2]
+        assert status(stack)["epoch"] == epoch
+        assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+    finally:
+        identities.write_text(good)
+        policies.write_text(POLICIES)
+        hang_up(stack)
+    until(lambda: status(stack)["epoch"] > epoch)
+    assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+
+
+def test_identities_that_change_are_taken(stack: Stack) -> None:
+    identities = stack.folder / "identities.yaml"
+    good, epoch = identities.read_text(), status(stack)["epoch"]
+    try:
+        identities.write_text(yaml.safe_dump([e for e in yaml.safe_load(good) if e["principal"] != "ann"]))
+        until(lambda: status(stack)["epoch"] > epoch)
+        assert "unmatched" in stack.psql("ann", "SELECT 1").stderr
+    finally:
+        identities.write_text(good)
+    until(lambda: status(stack)["epoch"] > epoch + 1)
+    assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+
+
+def test_a_column_classified_while_it_runs_is_masked_in_open_connections_too(stack: Stack) -> None:
+    classification = stack.folder / "classification.yaml"
+    epoch = status(stack)["epoch"]
+    assert stack.psql("ann", "SELECT upper(note) FROM customers LIMIT 1").stdout == "N\n"
+    try:
+        more = {"orders": {**CLASSIFICATION["orders"], "public.customers.note": ["pii"], "public.nowhere.x": ["pii"]}}
+        classification.write_text(yaml.safe_dump(more))
+        until(lambda: status(stack)["epoch"] > epoch)
+        assert stack.psql("ann", "SELECT upper(note), id FROM customers LIMIT 1").stdout == "***|1\n"
+        assert "public.nowhere.x" in stack.log("agent")
+    finally:
+        classification.write_text(yaml.safe_dump(CLASSIFICATION))
+    until(lambda: status(stack)["epoch"] > epoch + 1)
+
+
+def test_host_names_are_addresses_too() -> None:
+    with Stack(addresses=["localhost:5432"]) as stack:
+        # the server listens on another port, which is not declared: it is not intercepted
+        assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+        command = stack.psql_command("ann", "-c", "SELECT 1", host="localhost", port=5432)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert "lockgate: connection to" in answer.stderr
+
+
+# --- what goes on beside the connections
+
+
+class Book:
+    targets: tuple[Any, ...] = ()
+    problems: tuple[str, ...] = ("db.example can't be resolved",)
+    changed = True
+
+    def refresh(self) -> bool:
+        changed, self.changed = self.changed, False
+        return changed
+
+
+class Kernel:
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.set = 0
+
+    def set_targets(self, _: object) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.set += 1
+
+
+def bare(house: House, tmp_path: Path) -> _Agent:
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(
+        yaml.safe_dump(
+            {
+                "agent": {"name": "h", "state_dir": str(tmp_path), "run_dir": str(tmp_path)},
+                "intercept": {"cgroup": "/x"},
+                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["127.0.0.1:5432"]}],
+                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+            }
+        )
+    )
+    return _Agent(load_agent(str(settings)), str(settings), house.policies, Directory([]))
+
+
+def test_addresses_that_cannot_be_set_leave_the_others_and_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RESOLVE_SECONDS", 0.01)
+
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            agent = bare(house, tmp_path)
+            kernel = Kernel(ValueError("70000 datastore addresses"), KernelError("no room"))
+            agent._book, agent._interceptor = Book(), kernel  # type: ignore[assignment]
+            task = asyncio.create_task(agent._resolve_again())
+            await came_about(lambda: kernel.set)
+            await asyncio.sleep(0.05)
+            assert not task.done()
+            task.cancel()
+            assert kernel.set == 1
+            assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
+                "db.example can't be resolved",
+                "the addresses of datastores are not brought up to date: 70000 datastore addresses",
+                "the addresses of datastores are not brought up to date: no room",
+            ]
+
+    play(use())
+
+
+def test_work_that_fails_takes_the_agent_down_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house, AsyncExitStack() as stack:
+            agent = bare(house, tmp_path)
+
+            async def fails() -> None:
+                raise ArithmeticError("a bug")
+
+            agent._spawn(stack, "ship", fails())
+            await agent._stopping.wait()
+            assert agent._failed == "ship"
+            assert "ship failed" in caplog.text
+
+    play(use())
+
+
+# --- starting
+
+
+@pytest.mark.parametrize(("key", "what"), [("verdict_cache", "a cache of fewer than two entries")])
+def test_what_cannot_be_is_a_configuration_error(tmp_path: Path, key: str, what: str) -> None:
+    (tmp_path / "all.cedar").write_text(POLICIES)
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(
+        yaml.safe_dump(
+            {
+                "agent": {"name": "h", "state_dir": str(tmp_path), "run_dir": str(tmp_path)},
+                "intercept": {"cgroup": "/x"},
+                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["127.0.0.1:5432"]}],
+                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+                "policies": [str(tmp_path)],
+                "limits": {key: 1},
+            }
+        )
+    )
+    with pytest.raises(StartError, match=what) as refused:
+        run(load_agent(str(settings)), str(settings))
+    assert refused.value.status == 2

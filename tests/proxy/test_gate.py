@@ -1,0 +1,569 @@
+"""Identity, judgement, record and hold of each statement, as a client sees them and as the spool has them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from lockgate.approval.hold import Hold
+from lockgate.collector.server import Server
+from lockgate.config import Collector, CollectorFile, Limits, SpoolSettings
+from lockgate.identity.tokens import Approval
+from lockgate.identity.workload import ProcessGone
+from lockgate.policy.decide import Engine
+from lockgate.proxy.connection import Connection
+from lockgate.proxy.gate import _affected
+from lockgate.values.identity import Principal
+from lockgate.wire.gate import Ruling
+from lockgate.wire.postgresql.frames import cancel_request, startup
+from tests.collector.chains import workload
+from tests.proxy.house import CLASSIFICATION, POLICIES, House, errors_of, play, until
+from tests.support.playbook import SYNC, bind, execute, parse, query
+from tests.support.postgres import free_port
+
+
+def begun(house: House, kind: str = "statement") -> list[tuple[str, str]]:
+    return [(r["statement"], r["verdict"]) for r in house.records(type=kind, phase="begin")]
+
+
+def ends(house: House) -> list[str]:
+    return [r["outcome"] for r in house.records(type="statement", phase="end")]
+
+
+def connection_ends(house: House) -> list[str]:
+    return [r["outcome"] for r in house.records(type="connection", phase="end")]
+
+
+# --- a statement
+
+
+def test_it_is_recorded_before_and_after(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun(application_name="psql")
+            answer = await client.ask("SELECT 1")
+            assert [kind for kind, _ in answer] == ["T", "D", "D", "C", "Z"]
+            client.writer.write(b"X\0\0\0\4")
+            await client.rest()
+            await until(lambda: connection_ends(house))
+            assert begun(house) == [("SELECT 1", "allow")]
+            (end,) = house.records(type="statement", phase="end")
+            assert (end["outcome"], end["rows"], end["id"][-2:]) == ("completed", 2, "-1")
+            (opened,) = house.records(type="connection", phase="begin")
+            assert {
+                k: opened["connection"][k] for k in ("principal", "database", "user", "application", "upstream")
+            } == {
+                "principal": "ann",
+                "database": "shop",
+                "user": "app",
+                "application": "psql",
+                "upstream": str(house.endpoint),
+            }
+            assert connection_ends(house) == ["closed"]
+
+    play(use())
+
+
+def test_a_refusal_names_the_policy_and_nothing_leaves(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun()
+            assert errors_of(await client.ask("DROP TABLE t")) == [
+                "42501 lockgate: schema changes go through migrations"
+            ]
+            assert (begun(house), ends(house)) == ([("DROP TABLE t", "deny")], ["denied"])
+            assert house.server.ran == []
+            assert errors_of(await client.ask("SELECT 1")) == []
+
+    play(use())
+
+
+def test_what_cannot_be_recorded_is_not_sent(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, spool=SpoolSettings(max_bytes=4000, fsync="never")) as house:
+            client = await house.begun()
+            told: list[str] = []
+            for n in range(20):
+                told = errors_of(await client.ask(f"SELECT {n}"))
+                if told:
+                    break
+            assert told[0].startswith("58030 lockgate: this can't be recorded")
+            assert len(house.server.ran) == n
+
+    play(use())
+
+
+def test_a_giant_count_in_a_command_tag_breaks_nothing() -> None:
+    assert _affected("DELETE 364") == 364
+    assert (_affected("SELECT"), _affected(None), _affected("DELETE " + "9" * 5000)) == (0, 0, 0)
+
+
+# --- identity
+
+
+def test_it_is_judged_by_the_claims_in_force_and_not_by_those_of_before(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun()
+            assert errors_of(await client.ask("SELECT 1")) == []
+            house.identities.replace(house.directory("visitors"))
+            assert errors_of(await client.ask("SELECT 1"))[0].startswith("42501")
+            assert begun(house)[-1] == ("SELECT 1", "deny")
+
+    play(use())
+
+
+def test_a_token_that_ends_is_renewed_and_the_record_has_the_new_one(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun()
+            await client.ask("SELECT 1")
+            house.clock = 290.0
+            assert errors_of(await client.ask("SELECT 1")) == []
+            first, second = house.records(type="statement", phase="begin")
+            assert first["connection"]["token"] != second["connection"]["token"]
+
+    play(use())
+
+
+def test_a_process_that_has_gone_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun()
+
+            def gone(_: object) -> Any:
+                raise ProcessGone("pid 5 has become another program")
+
+            monkeypatch.setattr(house.identities, "fresh", gone)
+            assert errors_of(await client.ask("SELECT 1")) == ["42501 lockgate: pid 5 has become another program"]
+            assert (begun(house)[-1], house.server.ran) == (("SELECT 1", "deny"), [])
+            client.send(parse("", "SELECT 1"), SYNC)
+            assert errors_of(await client.until("Z")) == ["42501 lockgate: pid 5 has become another program"]
+
+    play(use())
+
+
+# --- the start-up packet
+
+
+def test_start_up_settings_are_judged_recorded_and_refused(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, policies=POLICIES + FORBID_SESSION) as house:
+            client = await house.client()
+            client.send(startup({"user": "app", "options": "-c search_path=evil"}))
+            assert (await client.error()).startswith("42501 lockgate: a policy forbids")
+            assert await client.rest() == b""
+            assert begun(house)[0][1] == "deny"
+            assert house.server.models == []
+
+    play(use())
+
+
+def test_a_start_up_setting_that_would_be_held_is_refused(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, policies=POLICIES + HOLD_SESSION) as house:
+            client = await house.client()
+            client.send(startup({"user": "app", "search_path": "evil"}))
+            assert "can't wait for approval" in await client.error()
+            assert (begun(house)[0][1], house.server.models) == ("deny", [])
+
+    play(use())
+
+
+FORBID_SESSION = """
+@id("no-set") forbid (principal, action == Action::"execute", resource)
+when { context.effects.contains("session") };
+"""
+HOLD_SESSION = """
+@id("hold-set") @approvers("dba") forbid (principal, action == Action::"execute_alone", resource)
+when { context.effects.contains("session") };
+"""
+
+
+# --- the catalog
+
+
+def test_the_first_statement_waits_for_the_catalog_and_nothing_overtakes_it(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            house.reader.delay = 0.2
+            client = await house.begun()
+            client.send(query("SELECT 1"), query("SELECT 2"), query("SELECT 3"))
+            for _ in range(3):
+                await client.until("Z")
+            assert [text for text, _ in begun(house)] == ["SELECT 1", "SELECT 2", "SELECT 3"]
+            assert (house.server.ran, house.reader.readings) == (["SELECT 1", "SELECT 2", "SELECT 3"], 1)
+
+    play(use())
+
+
+def test_without_a_catalog_only_what_has_no_rows_goes(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            house.reader.error = "the catalog of 'shop' can't be read: no"
+            client = await house.begun()
+            assert errors_of(await client.ask("SELECT 1")) == [
+                "42501 lockgate: the catalog of 'shop' can't be read: no"
+            ]
+            assert errors_of(await client.ask("BEGIN")) == []
+            assert house.server.ran == ["BEGIN"]
+            assert begun(house) == [("SELECT '***'", "deny"), ("BEGIN", "allow")]
+
+    play(use())
+
+
+def test_observing_nothing_is_blocked_held_or_masked_and_would_is_recorded(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION, mode="observe") as house:
+            client = await house.begun()
+            for text in ("DROP TABLE t", "DELETE FROM scratch", "SELECT email FROM customers"):
+                client.send(query(text))
+                await client.until("Z")
+            assert [r["would"] for r in house.records(type="statement", phase="begin")] == ["deny", "hold", "allow"]
+            assert {r["verdict"] for r in house.records(type="statement", phase="begin")} == {"allow"}
+            assert len(house.server.models[0].ran) + len(house.records(outcome="error")) >= 3
+
+    play(use())
+
+
+def test_observing_it_does_not_block_without_a_catalog(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION, mode="observe") as house:
+            house.reader.error = "no"
+            client = await house.begun()
+            assert errors_of(await client.ask("SELECT 1")) == []
+            assert [r["would"] for r in house.records(type="statement", phase="begin")] == ["deny"]
+
+    play(use())
+
+
+def test_a_change_of_the_catalog_counts_from_when_it_is_sent(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            client = await house.begun()
+            await client.ask("SELECT 1")
+            assert house.reader.readings == 1
+            # both in one go: the second is judged while the first is on its way
+            client.send(query("ALTER TABLE customers ADD b int"), query("SELECT upper(note) FROM customers"))
+            await client.until("Z")
+            await client.until("Z")
+            second = house.records(type="statement", phase="begin")[-1]
+            assert second["masks"] == [["public.customers.email", "redact"]]
+            await client.ask("SELECT 1")
+            assert house.reader.readings == 2
+
+    play(use())
+
+
+def test_a_request_that_stays_unknown_is_read_for_once(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            client = await house.begun()
+            await client.ask("SELECT a FROM newcomer")
+            readings = house.reader.readings
+            await client.ask("SELECT a FROM newcomer")
+            assert house.reader.readings == readings == 2
+
+    play(use())
+
+
+def test_parse_of_what_an_older_catalog_does_not_know_is_left_to_its_run(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            client = await house.begun()
+            await client.ask("SELECT 1")
+            client.send(parse("s", "INSERT INTO newcomer SELECT id FROM customers"), SYNC)
+            await client.until("Z")
+            assert begun(house, "prepare")[-1][1] == "allow"
+            client.send(parse("t", "INSERT INTO scratch SELECT id, email FROM customers"), SYNC)
+            assert "copying public.customers.email" in errors_of(await client.until("Z"))[0]
+
+    play(use())
+
+
+def test_a_client_that_goes_while_the_catalog_is_read_leaves_nothing(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            house.reader.delay = 0.3
+            client = await house.begun()
+            client.send(query("SELECT 1"))
+            await until(lambda: house.reader.readings)
+            client.writer.close()
+            await until(lambda: connection_ends(house))
+            await asyncio.sleep(0.4)
+            assert (house.server.ran, house.listener.connections, begun(house)) == ([], {}, [])
+
+    play(use())
+
+
+def test_a_cancel_while_the_catalog_is_read_ends_the_wait(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            house.reader.delay = 5.0
+            client = await house.begun()
+            (gate,) = (served.gate for served in house.listener.connections.values())
+            gate.key(7, b"abcd")
+            client.send(query("SELECT 1"))
+            await until(lambda: house.reader.readings)
+            await cancel(house, 7, b"abcd")
+            assert (await client.error()).startswith("57014")
+            assert house.server.ran == []
+
+    play(use())
+
+
+def test_a_judgement_that_fails_is_answered_logged_and_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            client = await house.begun()
+
+            def broken(*_: object, **__: object) -> Any:
+                raise ArithmeticError("a bug")
+
+            monkeypatch.setattr(Engine, "decide", broken)
+            with caplog.at_level(logging.ERROR):
+                assert errors_of(await client.ask("SELECT 1")) == [
+                    "XX000 lockgate: judging this statement failed; it was not sent"
+                ]
+            assert "a bug" in caplog.text
+            monkeypatch.undo()
+            assert errors_of(await client.ask("SELECT 1")) == []
+            assert house.server.ran == ["SELECT 1"]
+
+    play(use())
+
+
+async def cancel(house: House, process: int, secret: bytes) -> None:
+    client = await house.client()
+    client.send(cancel_request(process, secret))
+    await client.rest()
+
+
+# --- the second key
+
+
+class Desk:
+    """A real collector, and somebody who decides there."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    async def hold(self) -> Hold:
+        """The one that waits."""
+        while True:
+            listed = await self._call("GET", "/v1/holds")
+            found = listed.json().get("holds", []) if listed.is_success else []
+            if found:
+                return msgspec.convert(found[0].get("hold", found[0]), Hold)
+            await asyncio.sleep(0.02)
+
+    async def decide(self, hold: Hold, how: str = "approve") -> None:
+        who, token = Principal("bob", "bob", ("dba",)), Approval(hold.id, hold.digest, how)  # type: ignore[arg-type]
+        text = self.house.issuer.issue_approval(who, workload(), token).text
+        answer = await self._call("POST", f"/v1/holds/{hold.id}/{how}", text, {"digest": hold.digest, "comment": "c"})
+        assert answer.is_success, answer.text
+
+    async def _call(self, method: str, path: str, token: str = "", body: Any = None) -> httpx.Response:
+        token = token or self.house.issuer.issue(Principal("bob", "bob", ("dba",)), workload(1000)).text
+        async with httpx.AsyncClient(base_url=self.house.approvals._url, trust_env=False) as http:
+            return await http.request(method, path, headers={"Authorization": f"Bearer {token}"}, json=body)
+
+
+@asynccontextmanager
+async def held(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[House, Desk]]:
+    listen, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    settings = CollectorFile(collector=Collector(listen=listen, http=http, state_dir=str(tmp_path / "collector")))
+    async with Server(settings), House(tmp_path, collector=f"http://{http}", **options) as house:
+        yield house, Desk(house)
+
+
+DELETE = "DELETE FROM scratch"
+
+
+def test_approved_it_goes_and_what_stood_behind_follows(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE), query("SELECT 1"))
+            hold = await desk.hold()
+            assert house.server.ran == []
+            await desk.decide(hold)
+            await client.until("Z")
+            await client.until("Z")
+            assert house.server.ran == [DELETE, "SELECT 1"]
+            assert begun(house) == [(DELETE, "hold"), ("SELECT 1", "allow")]
+            (approval,) = house.records(type="approval")
+            assert (approval["outcome"], approval["person"], approval["hold"]) == ("approved", "bob", hold.id)
+
+    play(use())
+
+
+def test_denied_it_is_refused_with_the_comment(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE))
+            await desk.decide(await desk.hold(), "deny")
+            assert await client.error() == "42501 lockgate: denied by bob: c"
+            assert (ends(house), house.server.ran) == (["denied"], [])
+
+    play(use())
+
+
+def test_policies_that_changed_meanwhile_count(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE))
+            hold = await desk.hold()
+            house.write_policies(POLICIES + '@id("freeze") @reason("frozen") forbid (principal, action, resource);')
+            house.policies.reload()
+            await desk.decide(hold)
+            assert await client.error() == "42501 lockgate: frozen"
+            assert house.server.ran == []
+
+    play(use())
+
+
+def test_what_came_to_be_masked_meanwhile_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rulings: list[Ruling] = []
+    resume = Connection.resume
+
+    def noted(connection: Connection, ruling: Ruling) -> None:
+        rulings.append(ruling)
+        resume(connection, ruling)
+
+    monkeypatch.setattr(Connection, "resume", noted)
+    text = "DELETE FROM customers RETURNING upper(email)"
+
+    async def use() -> None:
+        reveal = '(principal, action == Action::"reveal"'
+        open_policies = POLICIES.replace("forbid " + reveal, "permit " + reveal).replace('@mask("redact")', "")
+        async with held(tmp_path, policies=open_policies, classification=CLASSIFICATION) as (house, desk):
+            client = await house.begun()
+            client.send(query(text))
+            hold = await desk.hold()
+            house.write_policies(POLICIES)
+            house.policies.reload()
+            await desk.decide(hold)
+            await client.until("Z")
+            assert [ruling.refusal for ruling in rulings] == [None]
+            assert rulings[0].masking is not None
+
+    play(use())
+
+
+def test_who_becomes_somebody_else_meanwhile_gets_nothing(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE))
+            hold = await desk.hold()
+            house.identities.replace(house.directory("engineers", name="cyd"))
+            await desk.decide(hold)
+            assert "somebody else" in await client.error()
+            assert house.server.ran == []
+
+    play(use())
+
+
+def test_a_client_that_goes_withdraws_its_hold(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE))
+            hold = await desk.hold()
+            client.writer.close()
+            await until(lambda: ends(house) == ["disconnected"])
+            await house.holds.close()
+            answer = await desk._call("GET", f"/v1/holds/{hold.id}", house.issuer.issue_service().text)
+            assert answer.json()["state"] == "cancelled"
+            assert [r["outcome"] for r in house.records(type="approval")] == ["cancelled"]
+
+    play(use())
+
+
+def test_a_cancel_ends_the_wait_and_the_connection_goes_on(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            (served,) = house.listener.connections.values()
+            served.gate.key(7, b"abcd")
+            client.send(query(DELETE))
+            await desk.hold()
+            await cancel(house, 7, b"abcd")
+            assert (await client.error()).startswith("57014")
+            assert (ends(house), house.server.cancelled) == (["cancelled"], [])
+            assert errors_of(await client.ask("SELECT 1")) == []
+
+    play(use())
+
+
+def test_an_agent_that_stops_withdraws_what_is_held_and_records_it_before_it_is_gone(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            client.send(query(DELETE))
+            hold = await desk.hold()
+            await house.listener.close()
+            assert (ends(house), connection_ends(house)) == (["disconnected"], ["disconnected"])
+            assert (await client.error()).startswith("57P01")
+            await house.holds.close()
+            answer = await desk._call("GET", f"/v1/holds/{hold.id}", house.issuer.issue_service().text)
+            assert answer.json()["state"] == "cancelled"
+
+    play(use())
+
+
+def test_no_more_than_so_many_wait(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path, limits=Limits(held_statements=1)) as (house, desk):
+            first, second = await house.begun(), await house.begun()
+            first.send(query(DELETE))
+            await desk.hold()
+            second.send(query(DELETE))
+            assert await second.error() == "54000 lockgate: 1 statements wait for approval already"
+
+    play(use())
+
+
+def test_parameters_are_bound_to_the_approval(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with held(tmp_path) as (house, desk):
+            client = await house.begun()
+            digests = set()
+            for value in (b"1", b"2"):
+                client.send(parse("", DELETE), bind("", "", value), execute(""), SYNC)
+                hold = await desk.hold()
+                digests.add(hold.digest)
+                await desk.decide(hold, "deny")
+                await client.until("Z")
+            assert len(digests) == 2
+
+    play(use())
+
+
+def test_a_hold_that_fails_has_its_end_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            client = await house.begun()
+
+            async def broken(_: object) -> Any:
+                raise ArithmeticError("a bug")
+
+            monkeypatch.setattr(house.holds, "wait", broken)
+            monkeypatch.setattr(house.holds, "withdraw", lambda _: None)
+            assert errors_of(await client.ask(DELETE))[0].startswith("XX000")
+            assert (ends(house), house.server.ran) == (["broken"], [])
+
+    play(use())

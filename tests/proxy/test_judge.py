@@ -1,0 +1,296 @@
+"""What becomes of a request: by whom, of what, with which catalog; and what is kept of it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lockgate.config import Datastore
+from lockgate.masking import resolve
+from lockgate.policy.bundle import load
+from lockgate.policy.reload import Policies
+from lockgate.proxy import judge as module
+from lockgate.proxy.catalog import Snapshot
+from lockgate.proxy.judge import Judge, Judgement, ResultMasking
+from lockgate.understand.postgresql import Understanding
+from lockgate.values.catalog import Catalog, Relation
+from lockgate.values.identity import Claims
+from lockgate.values.statement import Request
+from lockgate.values.verdict import Decision
+from lockgate.wire.gate import MaskingError
+from lockgate.wire.postgresql.frames import Field
+from tests.proxy.house import CLASSIFICATION, EMAIL, POLICIES, SHOP, TEXT
+
+ANN = Claims("t", "ann", "ann", ("engineers",), "host-1", 0, 300)
+understand = Understanding().request
+
+
+def snapshot(found: Catalog = SHOP, names: tuple[str, ...] = (EMAIL,)) -> Snapshot:
+    return Snapshot(found, resolve(names, found, {}, {}, {}), frozenset())
+
+
+class Bench:
+    def __init__(
+        self, folder: Path, policies: str = POLICIES, *, classified: Mapping[str, tuple[str, ...]] = CLASSIFICATION
+    ) -> None:
+        self.folder = folder
+        (folder / "p").mkdir(exist_ok=True)
+        self.write(policies)
+        self.policies = Policies(
+            lambda epoch: load([folder / "p"], {"orders": classified}, {"orders": "postgresql"}, epoch=epoch),
+            [folder / "p"],
+        )
+        settings = Datastore(name="orders", protocol="postgresql", addresses=["127.0.0.1:5432"])
+        self.judge = Judge(settings, classified, self.policies, cache=64)
+
+    def write(self, policies: str) -> None:
+        (self.folder / "p" / "a.cedar").write_text(policies)
+
+    def __call__(
+        self,
+        text: str | Request,
+        *candidates: str,
+        claims: Claims = ANN,
+        of: Snapshot | None = None,
+        altered: bool = False,
+        database: str = "shop",
+        user: str = "app",
+    ) -> Judgement:
+        request = understand(text) if isinstance(text, str) else text
+        others = tuple(map(understand, candidates))
+        return self.judge.judge(claims, database, user, request, others, of, altered=altered)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def shop() -> Snapshot:
+    return snapshot()
+
+
+def columns(*names: str) -> list[Field]:
+    return [Field(name, 0, 0, TEXT, 0) for name in names]
+
+
+def plan(judgement: Judgement, of: Snapshot, *names: str, statement: int = 0) -> bytes | None:
+    assert judgement.lineage is not None
+    return ResultMasking(judgement.verdict.masks, judgement.lineage, of, lambda: None).plan(statement, columns(*names))
+
+
+# --- by which catalog
+
+
+def test_what_touches_nothing_classified_is_not_masked(bench: Bench, shop: Snapshot) -> None:
+    found = bench("SELECT body FROM scratch", of=shop)
+    assert (found.verdict.decision, found.refusal, found.lineage, found.secrets) == (Decision.ALLOW, None, None, None)
+
+
+def test_an_expression_over_a_classified_column_is_masked_by_lineage(bench: Bench, shop: Snapshot) -> None:
+    found = bench("SELECT upper(email), id + 1 FROM customers", of=shop)
+    assert plan(found, shop, "upper", "?column?") == b"\2\0"
+
+
+def test_without_a_catalog_nothing_with_rows_passes(bench: Bench) -> None:
+    found = bench("SELECT id FROM scratch")
+    assert found.refusal is not None
+    assert "without the catalog" in found.refusal.message
+    assert bench("BEGIN").refusal is None
+
+
+def test_what_the_catalog_does_not_have_may_be_known_to_a_newer_one(bench: Bench, shop: Snapshot) -> None:
+    assert bench("SELECT a FROM newcomer", of=shop).unknown
+    assert not bench("SELECT id FROM scratch", of=shop).unknown
+
+
+def test_in_a_transaction_that_changed_the_catalog_names_tell_nothing(bench: Bench, shop: Snapshot) -> None:
+    found = bench("SELECT upper(note) FROM customers", of=shop, altered=True)
+    with pytest.raises(MaskingError):
+        plan(found, shop, "upper")
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE customers RENAME email TO x", "DO $$ BEGIN END $$"])
+def test_what_stands_behind_a_change_in_one_text_is_read_with_the_changed_catalog(
+    bench: Bench, shop: Snapshot, change: str
+) -> None:
+    assert bench(change, of=shop).alters
+    found = bench(f"{change}; SELECT upper(note) FROM customers", of=shop)
+    with pytest.raises(MaskingError):
+        plan(found, shop, "upper", statement=1)
+
+
+def test_a_result_of_a_relation_that_is_new_says_that_the_catalog_is_stale(bench: Bench, shop: Snapshot) -> None:
+    told: list[bool] = []
+    found = bench("SELECT email FROM customers", of=shop)
+    assert found.lineage is not None
+    masking = ResultMasking(found.verdict.masks, found.lineage, shop, lambda: told.append(True))
+    with pytest.raises(MaskingError, match="try again"):
+        masking.plan(0, [Field("email", 999, 1, TEXT, 0)])
+    assert told
+
+
+# --- what a request goes on with
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "PREPARE p AS SELECT upper(email) FROM customers",
+        # the first statement of the text that made it is another one
+        "SELECT 'x'; PREPARE p AS SELECT upper(email) FROM customers",
+        "PREPARE q AS SELECT 'x'; PREPARE p AS SELECT upper(email) FROM customers",
+    ],
+)
+def test_execute_is_masked_by_the_statement_of_that_name(bench: Bench, shop: Snapshot, made: str) -> None:
+    assert plan(bench("EXECUTE p", made, of=shop), shop, "upper") == b"\2"
+
+
+def test_execute_of_what_the_protocol_named_is_masked(bench: Bench, shop: Snapshot) -> None:
+    assert plan(bench("EXECUTE p", "SELECT upper(email) FROM customers", of=shop), shop, "upper") == b"\2"
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        ("PREPARE p AS SELECT 'x'; DEALLOCATE p; PREPARE p AS SELECT upper(email) FROM customers",),
+        ("SELECT 'x'", "SELECT upper(email) FROM customers"),
+        # named by the protocol, it can't have two statements; whatever says so is not believed
+        ("SELECT 'x'; SELECT upper(email) FROM customers",),
+    ],
+)
+def test_where_it_cannot_be_told_which_is_meant_nothing_leaves(
+    bench: Bench, shop: Snapshot, candidates: tuple[str, ...]
+) -> None:
+    found = bench("EXECUTE p", *candidates, of=shop)
+    with pytest.raises(MaskingError):
+        plan(found, shop, "upper")
+
+
+def test_execute_counts_as_what_it_executes(bench: Bench, shop: Snapshot) -> None:
+    assert bench("EXECUTE p", "DELETE FROM scratch", of=shop).verdict.decision is Decision.HOLD
+    assert bench("EXECUTE p", "SELECT id FROM scratch", of=shop).verdict.decision is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY customers TO STDOUT",
+        "COPY (SELECT email FROM customers) TO STDOUT",
+        "INSERT INTO scratch SELECT id, email FROM customers",
+        "CREATE TABLE mine AS SELECT email FROM customers",
+        "UPDATE customers SET note = email",
+    ],
+)
+def test_masked_columns_do_not_leave_by_another_way(bench: Bench, shop: Snapshot, text: str) -> None:
+    refusal = bench(text, of=shop).refusal
+    assert refusal is not None
+    assert EMAIL in refusal.message
+
+
+def test_nor_by_what_was_prepared_when_nobody_looked(bench: Bench, shop: Snapshot) -> None:
+    found = bench("EXECUTE p", "INSERT INTO scratch SELECT id, email FROM customers", of=shop)
+    assert found.refusal is not None
+
+
+# --- what is kept
+
+
+def test_two_situations_never_share_a_judgement(bench: Bench, shop: Snapshot) -> None:
+    first = bench("SELECT email FROM customers", of=shop)
+    assert bench("SELECT email FROM customers", of=shop) is first
+    others = [
+        bench("SELECT email FROM customers", of=shop, claims=Claims("t", "ann", "ann", (), "host-1", 0, 300)),
+        bench(
+            "SELECT email FROM customers", of=shop, claims=Claims("t", "ann", None, ("engineers",), "host-1", 0, 300)
+        ),
+        bench("SELECT email FROM customers", of=shop, database="other"),
+        bench("SELECT email FROM customers", of=shop, user="other"),
+        bench("SELECT email FROM customers", of=shop, altered=True),
+        bench("SELECT email FROM customers", of=snapshot()),
+        bench("SELECT email FROM customers"),
+    ]
+    assert all(other is not first for other in others)
+    # the renewal of a token is the same situation
+    again = Claims("t2", "ann", "ann", ("engineers",), "host-1", 200, 500)
+    assert bench("SELECT email FROM customers", of=shop, claims=again) is first
+
+
+def test_names_that_run_together_are_not_the_same_name(bench: Bench) -> None:
+    one = bench("SELECT 1", database="a", user="bc")
+    assert bench("SELECT 1", database="ab", user="c") is not one
+    assert bench("EXECUTE p", "SELECT 1", "SELECT 2") is not bench("EXECUTE p", "SELECT 1")
+
+
+def test_a_new_policy_judges_anew(bench: Bench, shop: Snapshot) -> None:
+    assert bench("SELECT 1", of=shop).verdict.decision is Decision.ALLOW
+    bench.write('@id("nothing") forbid (principal, action, resource);')
+    bench.policies.reload()
+    assert bench("SELECT 1", of=shop).verdict.decision is Decision.DENY
+
+
+def test_a_literal_does_not_make_another_situation(bench: Bench, shop: Snapshot) -> None:
+    assert bench("SELECT id FROM scratch WHERE id = 1", of=shop) is bench(
+        "SELECT id FROM scratch WHERE id = 2", of=shop
+    )
+
+
+def test_long_texts_are_judged_every_time(bench: Bench, shop: Snapshot) -> None:
+    long = understand(f"SELECT id AS {'a' * 40} " + f", id AS {'b' * 40}" * module.CACHED_CHARACTERS)
+    before = len(bench.judge._kept)
+    assert bench(long, of=shop) is not bench(long, of=shop)
+    assert len(bench.judge._kept) == before
+
+
+def test_no_kept_judgement_keeps_a_catalog_alive(bench: Bench) -> None:
+    marker = _Marked(SHOP.by_oid)
+    held = weakref.ref(marker)
+    of = snapshot(Catalog("shop", marker, SHOP.by_name))
+    bench("SELECT upper(email) FROM customers", of=of)
+    del of, marker
+    gc.collect()
+    assert held() is None
+
+
+class _Marked(dict[int, Relation]):
+    """A mapping that can be referred to weakly."""
+
+
+# --- what is recorded
+
+
+def test_the_facts_of_a_record_are_made_once(bench: Bench, shop: Snapshot) -> None:
+    found = bench("SELECT email FROM customers", of=shop)
+    assert found.facts == {
+        "verdict": "allow",
+        "policy": "work",
+        "reason": found.verdict.reason,
+        "mode": "enforce",
+        "epoch": 1,
+        "effects": ["read"],
+        "objects": ["customers"],
+        "kinds": ["SELECT"],
+        "masks": [[EMAIL, "redact"]],
+    }
+    assert found.secrets == frozenset({EMAIL})
+
+
+@pytest.mark.parametrize(
+    ("text", "would"),
+    [("SELECT 1", "allow"), ("DROP TABLE scratch", "deny"), ("DELETE FROM scratch", "hold")],
+)
+def test_observing_it_says_what_would_have_been(bench: Bench, shop: Snapshot, text: str, would: str) -> None:
+    settings = Datastore(name="orders", protocol="postgresql", addresses=["127.0.0.1:5432"], mode="observe")
+    judge = Judge(settings, CLASSIFICATION, bench.policies, cache=64)
+    facts = judge.judge(ANN, "shop", "app", understand(text), (), shop, altered=False).facts
+    assert (facts["mode"], facts["verdict"], facts["would"]) == ("observe", "allow", would)
+
+
+def test_what_may_hold_a_password_is_never_recorded_as_it_is(bench: Bench, shop: Snapshot) -> None:
+    assert bench("SET application_name = 'x'", of=shop).secrets is not None
+    assert bench("INSERT INTO scratch VALUES (1, 'x')", of=shop).secrets is None

@@ -1,0 +1,67 @@
+"""The records of one connection: who and where to once, and what became of each statement."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from lockgate.proxy.recorder import Recorder
+from lockgate.values.identity import Endpoint
+from tests.proxy.house import House, play
+
+PLACE = {"datastore": "orders", "protocol": "postgresql", "database": "shop", "user": "app", "application": "psql"}
+FIELDS = {"verdict": "allow", "policy": "p", "reason": "r", "mode": "enforce", "epoch": 1, "effects": ["read"],
+          "objects": [], "kinds": ["SELECT"]}  # fmt: skip
+
+
+def test_a_connection_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            recorder = Recorder(house.services.ledger, "c")
+            identified = house.identities.identify(house.origin)
+            assert recorder.open(identified, Endpoint("::1", 5432), **PLACE) is None
+            begun = recorder.next()
+            assert recorder.begin("statement", begun, "SELECT 1", FIELDS) is None
+            assert recorder.end(begun, "completed", {"rows": 1}) >= 0
+            recorder.close("closed")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            found = house.records()
+            assert [(r["type"], r["phase"], r["id"]) for r in found] == [
+                ("connection", "begin", "c"),
+                ("statement", "begin", "c-1"),
+                ("statement", "end", "c-1"),
+                ("connection", "end", "c"),
+            ]
+            facts = found[0]["connection"]
+            assert facts == found[1]["connection"]
+            assert {key: facts[key] for key in PLACE} == PLACE
+            assert (facts["upstream"], facts["principal"], facts["id"]) == ("[::1]:5432", "ann", "c")
+            assert identified.token_text not in str(found)
+            assert (found[3]["statements"], found[3]["outcome"]) == (1, "closed")
+
+    play(use())
+
+
+def test_a_connection_that_was_never_opened_has_no_end(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            Recorder(house.services.ledger, "c").close("disconnected")
+            await asyncio.sleep(0)
+            assert house.records() == []
+
+    play(use())
+
+
+def test_text_that_no_encoding_explains_is_a_refusal_and_spoils_nothing(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            recorder = Recorder(house.services.ledger, "c")
+            recorder.open(house.identities.identify(house.origin), Endpoint("::1", 5432), **PLACE)
+            refusal = recorder.begin("statement", recorder.next(), "SELECT '\udcff'", FIELDS)
+            assert refusal is not None
+            assert refusal.code == "58030"
+            assert recorder.begin("statement", recorder.next(), "SELECT 1", FIELDS) is None
+            assert [r["statement"] for r in house.records(type="statement")] == ["SELECT 1"]
+
+    play(use())
