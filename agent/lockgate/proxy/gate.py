@@ -16,7 +16,7 @@ from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy import startup
 from lockgate.proxy.catalog import CatalogError, Snapshot
-from lockgate.proxy.holds import TooManyHeld
+from lockgate.proxy.holds import TooManyHeld, no, unapproved
 from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement, ResultMasking
 from lockgate.proxy.recorder import Begun, Recorder
 from lockgate.proxy.services import Services, Store
@@ -334,7 +334,7 @@ class StatementGate:
         if asked.request.effects <= ROWLESS_EFFECTS or judgement.verdict.decision is Decision.DENY:
             return judgement
         facts = judgement.facts if self.store.enforced else {**judgement.facts, "would": "deny"}
-        return replace(judgement, refusal=_no(str(error)), facts=facts)
+        return replace(judgement, refusal=no(str(error)), facts=facts)
 
     async def _hold(self, asked: Asked, judgement: Judgement, snapshot: Snapshot | None) -> Ruling:
         """Wait for the second key. The bytes that go forward are those that were asked about: the session has them."""
@@ -392,7 +392,7 @@ class StatementGate:
             async with self.services.holds.place():
                 resolution = await self.services.holds.wait(hold)
             outcome = resolution.outcome
-            refusal = _unapproved(hold, resolution)
+            refusal = unapproved(hold, resolution)
             if refusal is None:
                 refusal, judgement, snapshot = await self._second_look(asked, hold, resolution)
                 if refusal is not None:
@@ -438,13 +438,13 @@ class StatementGate:
         judgement = self._judge(asked, snapshot)
         refusal = gone or judgement.refusal
         if refusal is None and self._digest(asked) != hold.digest:
-            refusal = _no("who asked has become somebody else while the statement waited")
+            refusal = no("who asked has become somebody else while the statement waited")
         verdict, approver = judgement.verdict, resolution.approver
         if refusal is None and verdict.decision is Decision.HOLD and approver is not None:
             engine = self.services.policies.engine
             answer = engine.may_approve(approver, self.claims, verdict, self.store.name, asked.request)
             if not answer.granted:
-                refusal = _no(f"the approval by {approver.person} doesn't count: {answer.reason}")
+                refusal = no(f"the approval by {approver.person} doesn't count: {answer.reason}")
         return refusal, judgement, snapshot
 
     def _digest(self, asked: Asked) -> str:
@@ -466,22 +466,6 @@ class StatementGate:
         workload = identified.workload
         return {"pid": workload.pid, "exe": workload.exe, "user": workload.user, "unit": workload.unit,
                 "container": workload.container}  # fmt: skip
-
-
-def _no(why: str) -> Refusal:
-    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {why}")
-
-
-def _unapproved(hold: Hold, resolution: Resolution) -> Refusal | None:
-    """What a client is told whose hold has ended otherwise than by an approval."""
-    if resolution.outcome == "expired":
-        return _no(f"nobody of {' or '.join(hold.approvers)} approved within {hold.expires - hold.created:g} s")
-    approver = resolution.approver
-    if resolution.outcome == "approved" and approver is not None:
-        return None
-    who = f" by {approver.person}" if approver is not None else ""
-    comment = f": {resolution.comment}" if resolution.comment else ""
-    return _no(f"{resolution.outcome}{who}{comment}")
 
 
 def _affected(tag: str | None) -> int:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
 from lockgate.approval.hold import Hold
+from lockgate.wire.gate import Refusal
+from lockgate.wire.postgresql import errors
 
 log = logging.getLogger(__name__)
 
@@ -61,3 +63,20 @@ class Holds:
     async def close(self) -> None:
         """Wait for the last farewells."""
         await asyncio.gather(*self._farewells, return_exceptions=True)
+
+
+def no(why: str) -> Refusal:
+    """A refusal in our own words."""
+    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {why}")
+
+
+def unapproved(hold: Hold, resolution: Resolution) -> Refusal | None:
+    """What a client is told whose hold has ended otherwise than by an approval."""
+    if resolution.outcome == "expired":
+        return no(f"nobody of {' or '.join(hold.approvers)} approved within {hold.expires - hold.created:g} s")
+    approver = resolution.approver
+    if resolution.outcome == "approved" and approver is not None:
+        return None
+    who = f" by {approver.person}" if approver is not None else ""
+    comment = f": {resolution.comment}" if resolution.comment else ""
+    return no(f"{resolution.outcome}{who}{comment}")
