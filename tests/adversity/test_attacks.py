@@ -79,7 +79,7 @@ def stack() -> Iterator[Stack]:
             "public.parted.email": ["email"],
         }
     }
-    with Stack(policies=POLICIES.replace('"20s"', '"1s"') + SLOW, classification=classification) as running:
+    with Stack(policies=POLICIES.replace('"30s"', '"1s"') + SLOW, classification=classification) as running:
         running.server.psql(PREPARED)
         yield running
 

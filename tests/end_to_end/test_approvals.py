@@ -126,8 +126,8 @@ def test_a_client_that_goes_takes_its_hold_along(stack: Stack) -> None:
 
 def test_it_expires(stack: Stack) -> None:
     process, _ = held(stack)
-    _, err = process.communicate(timeout=40)
-    assert "nobody of dba approved within 20 s" in err
+    _, err = process.communicate(timeout=60)
+    assert "nobody of dba approved within 30 s" in err
     assert rows(stack) == "2\n"
 
 

@@ -64,6 +64,14 @@ def test_the_result_may_not_be_copied_out_or_over(stack: Stack) -> None:
     assert stack.server.psql("SELECT count(*) FROM scratch") == "0\n"
 
 
+def test_a_write_whose_result_cannot_be_told_is_not_done(stack: Stack) -> None:
+    stack.server.psql("CREATE SEQUENCE counter; GRANT ALL ON SEQUENCE counter TO app")
+    run = stack.psql("ann", "INSERT INTO scratch VALUES (99, 'x') RETURNING (SELECT last_value FROM counter) AS n")
+    assert run.returncode == 1
+    assert "it can't be told whether n returns" in run.stderr
+    assert stack.server.psql("SELECT count(*) FROM scratch") == "0\n"
+
+
 def test_an_error_does_not_quote_a_masked_value(stack: Stack) -> None:
     run = stack.psql("ann", "SELECT email::int FROM customers WHERE id = 7")
     assert run.returncode == 1
@@ -83,7 +91,7 @@ def test_masked_cells_are_counted_and_the_masks_recorded(stack: Stack) -> None:
     begin = next(
         r for r in reversed(stack.records(type="statement", phase="begin")) if "ssn FROM" in r.get("statement", "")
     )
-    end = next(r for r in stack.records(type="statement", phase="end") if r["id"] == begin["id"])
+    end = stack.record(type="statement", phase="end", id=begin["id"])
     assert {tuple(m) for m in begin["masks"]} >= {
         ("public.customers.email", "partial"),
         ("public.customers.ssn", "redact"),

@@ -76,7 +76,7 @@ def test_start_up_options_are_judged_as_the_set_that_they_are(stack: Stack) -> N
 def test_a_record_stands_before_and_after_each_statement(stack: Stack) -> None:
     stack.psql("ann", "SELECT 4711 AS marker")
     begin = next(r for r in stack.records(type="statement", phase="begin") if "4711" in r["statement"])
-    end = next(r for r in stack.records(type="statement", phase="end") if r["id"] == begin["id"])
+    end = stack.record(type="statement", phase="end", id=begin["id"])
     who = begin["connection"]
     assert (who["principal"], who["person"], who["groups"]) == ("ann", "ann", ["engineers"])
     assert (who["datastore"], who["database"], who["user"]) == ("orders", "postgres", "app")
@@ -91,5 +91,5 @@ def test_a_record_stands_before_and_after_each_statement(stack: Stack) -> None:
 def test_a_refused_statement_is_recorded_as_one(stack: Stack) -> None:
     stack.psql("ann", "DROP TABLE orders /* recorded */")
     begin = next(r for r in stack.records(phase="begin", verdict="deny") if "recorded" in r.get("statement", ""))
-    end = next(r for r in stack.records(phase="end") if r["id"] == begin["id"])
+    end = stack.record(phase="end", id=begin["id"])
     assert (begin["policy"], end["outcome"], end["error"]) == ("no-drop", "denied", {"code": "42501"})

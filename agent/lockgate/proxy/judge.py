@@ -156,6 +156,7 @@ class Judge:
             if refusal is None:
                 lineage = (None,) * len(request.statements) if altered else _lineage(request, candidates, snapshot)
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
+                refusal = _unexplained(request, verdict, lineage)
         effects = whole.effects
         return Judgement(
             verdict,
@@ -267,6 +268,20 @@ def _leak(verdict: Verdict, requests: Sequence[Request], snapshot: Snapshot, alt
                 copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
                 if copied and not copied <= snapshot.columns.held(flow.target).all:
                     return _refused(f"copying {_names(copied)}, masked for you, into {flow.target} is refused")
+    return None
+
+
+def _unexplained(request: Request, verdict: Verdict, lineage: Sequence[tuple[Output, ...] | None]) -> Refusal | None:
+    """A refusal for a statement that writes and returns what can't be told: withheld later, it would have been done."""
+    for statement, found in zip(request.statements, lineage, strict=True):
+        if found is None or Effect.WRITE not in statement.effects:
+            continue
+        for output in found:
+            if output.sources is None:
+                masked = _names({mask.column for mask in verdict.masks})
+                return _refused(
+                    f"it can't be told whether {output.name} returns {masked}, masked for you: {output.why}"
+                )
     return None
 
 
