@@ -14,7 +14,7 @@ OBJECTS := agent/lockgate/kernel/objects
 # Debian packages, each with what it is for.
 RUN_PACKAGES := libbpf1
 BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
-TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2
+TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
 BENCH_PACKAGES := haproxy pgbouncer
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
