@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import time
 
-from tests.support.stack import Stack, environment
+from tests.support.stack import Stack
 
 
 def test_killed_it_leaves_the_gate_closed_and_comes_back(stack: Stack) -> None:
@@ -22,13 +20,7 @@ def test_killed_it_leaves_the_gate_closed_and_comes_back(stack: Stack) -> None:
 
 
 def test_killed_in_the_middle_the_statement_ends_and_is_recorded_as_begun(stack: Stack) -> None:
-    running = subprocess.Popen(
-        stack.psql_command("ann", "-c", "SELECT pg_sleep(30)"), stderr=subprocess.PIPE, text=True, env=environment()
-    )
-    deadline = time.monotonic() + 15
-    while not any("pg_sleep(30)" in r.get("statement", "") for r in stack.records(phase="begin")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    running = stack.asleep()
     stack.stop("agent", signal.SIGKILL)
     assert "connection" in running.communicate(timeout=10)[1]
 

@@ -245,6 +245,16 @@ class Stack:
             capture_output=True, text=True, check=False, timeout=timeout, env=environment() | variables,
         )  # fmt: skip
 
+    def asleep(self, person: str = "ann") -> subprocess.Popen[str]:
+        """A psql in the middle of `SELECT pg_sleep(30)`, on its way to the server when this returns."""
+        sql = "SELECT pg_sleep(30)"
+        running = subprocess.Popen(
+            self.psql_command(person, "-c", sql), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(),
+        )  # fmt: skip
+        self.record(type="statement", phase="begin", statement=sql)
+        return running
+
     def records(self, **where: Any) -> list[dict[str, Any]]:
         """Everything in the spool so far, decoded from the agent's own folder (not what the collector has)."""
         from lockgate.audit import record, segment
