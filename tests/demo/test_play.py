@@ -19,7 +19,12 @@ PROGRAM = str(Path(sys.executable).with_name("lockgate"))
 def stopped(number: signal.Signals, step: int, after: float = 0.0) -> tuple[int, list[str], str]:
     """A demo sent a signal once `step` steps are shown: its exit status, its lines, its standard error."""
     with subprocess.Popen(
-        [PROGRAM, "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [PROGRAM, "demo", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # whoever runs the tests in the background may ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(step)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -59,6 +60,24 @@ def test_it_waits_until_somebody_else_approves_and_then_runs(stack: Stack) -> No
     assert rows(stack) == "1\n"
     approval = next(r for r in stack.records(type="approval") if r["hold"] == hold["id"])
     assert (approval["outcome"], approval["person"], approval["digest"]) == ("approved", "bob", hold["digest"])
+
+
+def test_an_approver_sees_the_values_that_were_bound(stack: Stack) -> None:
+    code = (
+        "import psycopg\n"
+        f"with psycopg.connect(host='127.0.0.1', port={stack.server.port}, user='app', dbname='postgres') as db:\n"
+        "    print(db.execute('DELETE FROM scratch WHERE body = %s', ('one',)).rowcount)"
+    )
+    client = subprocess.Popen(
+        stack.command("ann", [sys.executable, "-c", code]), stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    deadline = time.monotonic() + 20
+    while not (found := [h for h in waiting(stack) if "body" in h["statement"]]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert found[0]["statement"] == 'DELETE FROM scratch WHERE body = $1\n-- $1 = "one"'
+    assert decide(stack, "bob", "approve", found[0]["id"]).returncode == 0
+    assert client.communicate(timeout=20)[0] == "1\n"
 
 
 def test_a_denial_is_told_with_its_comment(stack: Stack) -> None:

@@ -45,7 +45,7 @@ def test_metrics_count_statements_and_refusals(stack: Stack) -> None:
     assert grown('lockgate_statements_total{datastore="orders",verdict="deny"}') == 1
     assert grown('lockgate_connections_total{datastore="orders",outcome="closed"}') == 1
     assert after['lockgate_connections{datastore="orders"}'] == 0
-    assert after['lockgate_kernel_total{counter="redirected"}'] > 0
+    until(lambda: metrics(stack).get('lockgate_kernel_total{counter="redirected"}', 0) > 0)
 
 
 def test_the_session_is_found_in_the_collector_and_the_chain_holds(stack: Stack) -> None:

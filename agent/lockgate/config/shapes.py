@@ -98,7 +98,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     held_statements: Count = 1000
     connections: Count = 10000
     statement_cache: Count = 4096
-    verdict_cache: Count = 16384
+    verdict_cache: Annotated[int, msgspec.Meta(ge=2)] = 16384
     workload_cache: Count = 4096
     connect_seconds: Seconds = 10.0
     startup_seconds: Seconds = 60.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from lockgate.demo.errors import DemoError
 
@@ -46,11 +49,21 @@ def binaries(installed: Path = Path("/usr/lib/postgresql")) -> Path:
     return max(found, key=lambda folder: int(folder.parent.name))
 
 
+PORTS: Final = range(20_000, 32_000)
+"""Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range): none takes one meanwhile."""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.create_server((host, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on at this moment. Raises OSError when a hundred in a row are taken."""
+    for _ in range(100):
+        port = random.choice(PORTS)
+        try:
+            with socket.create_server((host, port)):
+                return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, f"no free port found in {PORTS}")
 
 
 class Postgres:

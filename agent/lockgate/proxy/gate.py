@@ -18,6 +18,7 @@ from lockgate.proxy import startup
 from lockgate.proxy.catalog import CatalogError, Snapshot
 from lockgate.proxy.holds import TooManyHeld, no, unapproved
 from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement, ResultMasking
+from lockgate.proxy.parameters import formats, shown
 from lockgate.proxy.recorder import Begun, Recorder
 from lockgate.proxy.services import Services, Store
 from lockgate.understand.postgresql import redacted
@@ -342,7 +343,8 @@ class StatementGate:
         verdict = judgement.verdict
         now = time.time()
         text = self._text(asked.request, judgement, snapshot)
-        if len(text) > TEXT_CHARACTERS:
+        values = shown(asked.parameters(), formats(asked.formats), secret=judgement.secrets is not None)
+        if len(text) + len(values) > TEXT_CHARACTERS:
             # nobody can approve what they can't read to its end
             refusal = Refusal(
                 errors.PROGRAM_LIMIT_EXCEEDED, "lockgate: the statement is too long to be shown to an approver"
@@ -358,7 +360,7 @@ class StatementGate:
             datastore=self.store.name,
             database=self.database,
             user=self.user,
-            statement=text,
+            statement=text + values,
             effects=tuple(judgement.facts["effects"]),
             objects=tuple(judgement.facts["objects"]),
             policy=verdict.policy,
@@ -448,7 +450,7 @@ class StatementGate:
         return refusal, judgement, snapshot
 
     def _digest(self, asked: Asked) -> str:
-        return digest(asked.request.text, asked.parameters(), _formats(asked.formats), self.claims, self.recorder.id,
+        return digest(asked.request.text, asked.parameters(), formats(asked.formats), self.claims, self.recorder.id,
                       self.store.name, self.database, self.user)  # fmt: skip
 
     def _text(self, request: Request, judgement: Judgement, snapshot: Snapshot | None) -> str:
@@ -472,12 +474,6 @@ def _affected(tag: str | None) -> int:
     """The rows a command tag counts (`DELETE 364`): of a statement that returns none, those it changed."""
     count = (tag or "").rpartition(" ")[2]
     return int(count) if count.isdecimal() and len(count) <= TAG_DIGITS else 0
-
-
-def _formats(codes: bytes) -> list[int]:
-    """Bind's parameter format codes, two bytes each behind their count."""
-    count = int.from_bytes(codes[:2], "big") if codes else 0
-    return [int.from_bytes(codes[2 + 2 * i : 4 + 2 * i], "big") for i in range(count)]
 
 
 def _nobody(*_: object) -> None:
