@@ -38,6 +38,11 @@ def test_no_bound_is_zero_or_less(limit: str) -> None:
     assert getattr(msgspec.convert({limit: 2}, Limits), limit) == 2
 
 
+def test_a_cache_of_one_verdict_is_none() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"verdict_cache": 1}, Limits)
+
+
 def test_the_defaults_hold_to_their_own_rules() -> None:
     for kind in (Limits, SpoolSettings):
         assert msgspec.convert(msgspec.to_builtins(kind()), kind) == kind()

@@ -19,7 +19,7 @@ from lockgate.config import load_agent
 from lockgate.identity.principals import Directory
 from lockgate.kernel.libbpf import KernelError
 from lockgate.proxy import agent as module
-from lockgate.proxy.agent import StartError, _Agent, run
+from lockgate.proxy.agent import _Agent
 from tests.proxy.house import House, play
 from tests.proxy.house import until as came_about
 from tests.support.stack import CLASSIFICATION, POLICIES, Stack
@@ -184,27 +184,3 @@ def test_work_that_fails_takes_the_agent_down_and_is_told(tmp_path: Path, caplog
             assert "ship failed" in caplog.text
 
     play(use())
-
-
-# --- starting
-
-
-@pytest.mark.parametrize(("key", "what"), [("verdict_cache", "a cache of fewer than two entries")])
-def test_what_cannot_be_is_a_configuration_error(tmp_path: Path, key: str, what: str) -> None:
-    (tmp_path / "all.cedar").write_text(POLICIES)
-    settings = tmp_path / "agent.yaml"
-    settings.write_text(
-        yaml.safe_dump(
-            {
-                "agent": {"name": "h", "state_dir": str(tmp_path), "run_dir": str(tmp_path)},
-                "intercept": {"cgroup": "/x"},
-                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["127.0.0.1:5432"]}],
-                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
-                "policies": [str(tmp_path)],
-                "limits": {key: 1},
-            }
-        )
-    )
-    with pytest.raises(StartError, match=what) as refused:
-        run(load_agent(str(settings)), str(settings))
-    assert refused.value.status == 2
