@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lockgate.kernel.cgroups import Hierarchy
+from tests.support.cgroup import CgroupTree
 from tests.support.stack import PROGRAM
 
 
@@ -101,13 +103,15 @@ def test_a_cgroup_that_is_not_there(configured: Path) -> None:
     run = start(configured)
     assert run.returncode == 1
     assert "/lockgate-test-absent" in one_line(run)
+    assert not Hierarchy.find().directory("/lockgate-test-absent").exists(), "nothing is made for it"
 
 
 def test_a_port_that_is_taken(configured: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken, CgroupTree() as tree:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         agent = {"name": "h", "state_dir": "state", "run_dir": "run", "metrics": address}
-        run = start(edit(configured, tmp_path, agent=agent))
+        intercept = {"cgroup": tree.apps, "agent_cgroup": tree.agent}
+        run = start(edit(configured, tmp_path, agent=agent, intercept=intercept))
     assert run.returncode == 1
     assert address in one_line(run)
 

@@ -190,6 +190,7 @@ class _Agent:
         settings, limits = self._settings, self._settings.limits
         loop = asyncio.get_running_loop()
         tree = Hierarchy.find()
+        tree.id_of(settings.intercept.cgroup)  # raises before anything is made for a cgroup that isn't there
         tree.create(settings.intercept.own_cgroup)
         tree.join(settings.intercept.own_cgroup)
         state, run_dir = _folders(settings)
