@@ -30,6 +30,9 @@ class Verdict:
     """`policy` is the deciding policy's `@id` (or its file and line), `reason` one sentence a client may be shown.
 
     `approvers` and `timeout` (seconds) are set for a hold: any one group in `approvers` may turn the second key.
+    `timeout_in_transaction` (seconds, at most `timeout`) is what counts instead while a transaction is open, since that
+    may hold locks. `grant` is the longest (seconds) that an approver may let statements like this one run without being
+    asked again; 0 when every one is asked about.
     `epoch` is the number of the policy bundle that decided.
     """
 
@@ -40,3 +43,5 @@ class Verdict:
     masks: tuple[Mask, ...] = ()
     approvers: tuple[str, ...] = ()
     timeout: float = 0.0
+    timeout_in_transaction: float = 0.0
+    grant: float = 0.0
