@@ -29,7 +29,10 @@ class Statement:
     harmless. `has_where` is False for an UPDATE, DELETE or SELECT over a relation without a predicate, True otherwise.
     `makes` is the name it gives to another statement (`("prepared", "p1")` for PREPARE, `("cursor", "c")` for DECLARE),
     `uses` the name of the one it goes on with (EXECUTE, FETCH, MOVE). `refusal` is set when the statement can't be
-    judged at all (and why, in one line).
+    judged at all (and why, in one line). `settings` are the parameters it changes for itself, its session or later
+    ones (SET, RESET, set_config(), ALTER ROLE ... SET, the SET clause of a function), lower-cased; `?` for one that the
+    text doesn't name, `all` for all of them. `definer_functions` are those of `functions` that run with the rights of
+    their owner (SECURITY DEFINER), as far as the catalog was asked.
     """
 
     kind: str
@@ -42,6 +45,8 @@ class Statement:
     uses: tuple[str, str] | None = None
     refusal: str | None = None
     inside: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    definer_functions: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
