@@ -204,6 +204,7 @@ def test_what_a_statement_touches(text: str, objects: set[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "columns"),
     [
+        ("ALTER TABLE t ALTER COLUMN b SET DATA TYPE text", {"b"}),
         ("select a, t.b, t.* from t where c = 1 order by d", {"a", "b", "*", "c", "d"}),
         ("select (x).y.z, (f(x)).* from t", {"x", "y", "z", "*"}),
         ("select 1 as alias from t", set()),

@@ -267,7 +267,7 @@ class _Reader:
                     self.effects |= ANYTHING
             case "RoleSpec":
                 self.objects[role_name(node)] = None
-            case "ColumnDef":
+            case "ColumnDef" if node.colname:  # ALTER COLUMN ... TYPE has one without
                 self.columns[node.colname] = None
             case "IndexElem" | "AlterTableCmd" if node.name:
                 self.columns[node.name] = None
