@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.masking.maskers import MASKERS
-from lockgate.policy.annotations import HOLD_SECONDS, STRICTEST_FIRST, Policy, describe
+from lockgate.policy.annotations import (
+    GRANT_SECONDS_MAX,
+    HOLD_SECONDS,
+    HOLD_SECONDS_IN_TRANSACTION,
+    STRICTEST_FIRST,
+    Policy,
+    describe,
+)
 from lockgate.policy.source import BundleError, Piece
 
 ALONE = frozenset(("execute_alone",))
@@ -42,6 +49,24 @@ def test_times_that_are_none(text: str) -> None:
         forbid(ALONE, approvers="dba", timeout=text)
 
 
+def test_inside_a_transaction_a_hold_is_shorter() -> None:
+    assert forbid(ALONE, approvers="dba").timeout_in_transaction == HOLD_SECONDS_IN_TRANSACTION
+    assert forbid(ALONE, approvers="dba", timeout="20s").timeout_in_transaction == 20
+    assert forbid(ALONE, approvers="dba", timeout="1h", timeout_in_transaction="5m").timeout_in_transaction == 300
+    for longer in ("16m", "0s", "x"):
+        with pytest.raises(BundleError, match=r"@timeout_in_transaction\(.* is not 1s to 15m"):
+            forbid(ALONE, approvers="dba", timeout_in_transaction=longer)
+
+
+def test_a_grant_is_none_unless_the_policy_says_how_long() -> None:
+    assert forbid(ALONE, approvers="dba").grant == 0
+    assert forbid(ALONE, approvers="dba", grant="8h").grant == 8 * 3600
+    assert forbid(ALONE, approvers="dba", grant="24h").grant == GRANT_SECONDS_MAX
+    for wrong in ("", "25h", "0s", "8"):
+        with pytest.raises(BundleError, match=r"@grant\(.* is not 1s to 24h"):
+            forbid(ALONE, approvers="dba", grant=wrong)
+
+
 @pytest.mark.parametrize("key", ["aprovers", "Approvers", "approver", "masks", "timout", "description", "ID"])
 def test_a_misspelt_annotation_would_change_the_meaning(key: str) -> None:
     with pytest.raises(BundleError, match=rf"^/etc/p\.cedar:4: @{key} is not an annotation"):
@@ -64,6 +89,9 @@ def test_ids_that_could_be_taken_for_something_else(name: str) -> None:
         ("permit", REVEAL, {"mask": "redact"}),
         ("forbid", ALONE, {"mask": "redact"}),
         ("forbid", REVEAL, {"timeout": "5m"}),
+        ("forbid", frozenset(("execute",)), {"grant": "5m"}),
+        ("permit", ALONE, {"timeout_in_transaction": "5m"}),
+        ("forbid", frozenset(("reveal", "execute")), {"mask": "redact"}),
     ],
 )
 def test_annotations_out_of_place(effect: str, actions: frozenset[str], annotations: dict[str, str]) -> None:
@@ -83,8 +111,9 @@ def test_approvers_named_twice() -> None:
 
 
 def test_a_time_with_nobody_to_wait_for() -> None:
-    with pytest.raises(BundleError, match="nobody is asked"):
-        forbid(ALONE, timeout="5m")
+    for key in ("timeout", "timeout_in_transaction", "grant"):
+        with pytest.raises(BundleError, match=f"@{key} .*nobody is asked"):
+            forbid(ALONE, **{key: "5m"})
 
 
 @pytest.mark.parametrize("mask", ["", "Redact", "none", "partial "])

@@ -166,12 +166,15 @@ def test_what_no_policy_permits_alone_is_denied_not_held(tmp_path: Path) -> None
 def test_several_holds_are_one_that_satisfies_all(tmp_path: Path) -> None:
     text = (
         OPEN
-        + alone("a", '@approvers("dba,security,leads") @timeout("2h")')
-        + alone("b", '@approvers("leads,security") @timeout("5m")')
+        + alone("a", '@approvers("dba,security,leads") @timeout("2h") @timeout_in_transaction("20s") @grant("8h")')
+        + alone("b", '@approvers("leads,security") @timeout("5m") @grant("1h")')
     )
     verdict = decide(engine(tmp_path, text), ANN, DELETE)
     assert (verdict.decision, verdict.policy) == (Decision.HOLD, "a")
     assert (verdict.approvers, verdict.timeout) == (("security", "leads"), 300.0)
+    assert (verdict.timeout_in_transaction, verdict.grant) == (20.0, 3600.0)
+    without = alone("c", '@approvers("security")')
+    assert decide(engine(tmp_path, text + without), ANN, DELETE).grant == 0
 
 
 def test_holds_of_different_statements_have_to_agree_too(tmp_path: Path) -> None:

@@ -26,10 +26,28 @@ HOLD_SECONDS_MIN = 1.0
 HOLD_SECONDS_MAX = 24 * 3600.0
 """A held statement keeps a connection and its transaction: a day is already a long time to hold locks."""
 
+HOLD_SECONDS_IN_TRANSACTION = 60.0
+"""How long it waits inside an open transaction when @timeout_in_transaction does not say: its locks are other
+people's waits. A minute is `lock_timeout` as migration tools recommend it at most (strong_migrations has 10 s)."""
+
+GRANT_SECONDS_MAX = 24 * 3600.0
+"""A grant lets statements pass that nobody has seen: for a day's work, not for good."""
+
 REASON_LENGTH = 300
 """Characters. PostgreSQL's clients show an error message on one line."""
 
-KEYS = ("id", "approvers", "timeout", "mask", "reason")
+KEYS = ("id", "approvers", "timeout", "timeout_in_transaction", "grant", "mask", "reason")
+
+_ALONE = frozenset(("execute_alone",))
+_SEEN = frozenset(("reveal", "reveal_detected"))
+_PLACES = {
+    "approvers": _ALONE,
+    "timeout": _ALONE,
+    "timeout_in_transaction": _ALONE,
+    "grant": _ALONE,
+    "mask": _SEEN,
+}
+"""Annotation -> the actions of which its forbid has to name one or more, and none besides."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/-]{0,99}")
 _TIMEOUT = re.compile(r"([0-9]{1,6})([smh])")
@@ -41,7 +59,7 @@ RESERVED = frozenset(("default-deny",))
 class Policy:
     """One policy as people speak of it. `actions` is empty when its scope names none, which means all of them.
 
-    `timeout` is in seconds. `approvers`, `timeout` and `mask` are set on the forbids that carry them.
+    Times are in seconds. `approvers`, the times and `mask` are set on the forbids that carry them; a `grant` of 0 is none.
     """
 
     id: str
@@ -52,6 +70,8 @@ class Policy:
     reason: str | None = None
     approvers: tuple[str, ...] = ()
     timeout: float = HOLD_SECONDS
+    timeout_in_transaction: float = HOLD_SECONDS_IN_TRANSACTION
+    grant: float = 0.0
     mask: str | None = None
 
     @property
@@ -71,11 +91,13 @@ def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Ma
     name = annotations.get("id", f"{piece.path.name}:{piece.line}")
     if "id" in annotations and (not _ID.fullmatch(name) or name in RESERVED):
         raise fail(f"@id({name!r}): letters, digits, blanks and . _ / - only, at most 100, and not {sorted(RESERVED)}")
-    for key, action in (("approvers", "execute_alone"), ("timeout", "execute_alone"), ("mask", "reveal")):
-        if key in annotations and (effect != "forbid" or actions != {action}):
-            raise fail(f'@{key} belongs on a forbid whose scope says `action == Action::"{action}"`, and nowhere else')
-    if "timeout" in annotations and "approvers" not in annotations:
-        raise fail("@timeout without @approvers: nobody is asked, so there is nothing to wait for")
+    for key, places in _PLACES.items():
+        if key in annotations and (effect != "forbid" or not actions or not actions <= places):
+            said = " or ".join(f'`action == Action::"{action}"`' for action in sorted(places))
+            raise fail(f"@{key} belongs on a forbid whose scope says {said}, and nowhere else")
+    for key in ("timeout", "timeout_in_transaction", "grant"):
+        if key in annotations and "approvers" not in annotations:
+            raise fail(f"@{key} without @approvers: nobody is asked, so there is nothing to wait for")
     mask = annotations.get("mask")
     if mask is not None and mask not in STRICTEST_FIRST:
         raise fail(f"@mask({mask!r}) is not a masker (there are {', '.join(STRICTEST_FIRST)})")
@@ -89,10 +111,33 @@ def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Ma
             raise fail('@approvers names groups, as in @approvers("dba,security")')
         if len(set(approvers)) != len(approvers):
             raise fail("@approvers names a group twice")
-    timeout = HOLD_SECONDS
-    if "timeout" in annotations:
-        match = _TIMEOUT.fullmatch(annotations["timeout"])
-        timeout = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-        if not HOLD_SECONDS_MIN <= timeout <= HOLD_SECONDS_MAX:
-            raise fail(f"@timeout({annotations['timeout']!r}) is not 1s to 24h, as in 90s, 15m or 2h")
-    return Policy(name, effect, actions, piece.path, piece.line, reason, approvers, timeout, mask)
+
+    def seconds(key: str, default: float, most: float) -> float:
+        if key not in annotations:
+            return default
+        match = _TIMEOUT.fullmatch(annotations[key])
+        found = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        if not HOLD_SECONDS_MIN <= found <= most:
+            raise fail(f"@{key}({annotations[key]!r}) is not 1s to {_written(most)}, as in 90s, 15m or 2h")
+        return found
+
+    timeout = seconds("timeout", HOLD_SECONDS, HOLD_SECONDS_MAX)
+    return Policy(
+        name,
+        effect,
+        actions,
+        piece.path,
+        piece.line,
+        reason,
+        approvers,
+        timeout,
+        seconds("timeout_in_transaction", min(timeout, HOLD_SECONDS_IN_TRANSACTION), timeout),
+        seconds("grant", 0.0, GRANT_SECONDS_MAX),
+        mask,
+    )
+
+
+def _written(seconds: float) -> str:
+    """The time as an annotation writes it: `24h`."""
+    unit = next(unit for unit in "hms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds / _SECONDS[unit]:g}{unit}"

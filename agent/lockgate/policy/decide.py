@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lockgate.policy import questions, wording
 from lockgate.policy.annotations import MASK_DEFAULT, STRICTEST_FIRST, Policy
@@ -162,9 +162,7 @@ class Engine:
         masks = self._masks(claims, datastore, place, columns)
         if isinstance(masks, str):
             return self._deny("lockgate:evaluation-error", masks)
-        return Verdict(
-            verdict.decision, verdict.policy, verdict.reason, self.epoch, masks, verdict.approvers, verdict.timeout
-        )
+        return replace(verdict, masks=masks)
 
     def _deny(self, policy: str, reason: str) -> Verdict:
         return Verdict(Decision.DENY, policy, reason, self.epoch)
@@ -180,7 +178,7 @@ class Engine:
         return self._deny(policy.id, wording.forbidden(policy, claims.principal, datastore, statement))
 
     def _hold(self, held: Sequence[tuple[Policy, Statement]]) -> Verdict:
-        """One hold for all of them: a group that every policy names, and the shortest of their times."""
+        """One hold for all of them: a group that every policy names, and the shortest of their times and grants."""
         policies = tuple(dict.fromkeys(policy for policy, _ in held))
         first, statement = held[0]
         common = tuple(g for g in first.approvers if all(g in policy.approvers for policy in policies))
@@ -189,7 +187,16 @@ class Engine:
             return self._deny(first.id, f"no group may approve under all of {names}")
         timeout = min(policy.timeout for policy in policies)
         reason = wording.held(first, common, timeout, statement)
-        return Verdict(Decision.HOLD, first.id, reason, self.epoch, (), common, timeout)
+        return Verdict(
+            Decision.HOLD,
+            first.id,
+            reason,
+            self.epoch,
+            approvers=common,
+            timeout=timeout,
+            timeout_in_transaction=min(policy.timeout_in_transaction for policy in policies),
+            grant=min(policy.grant for policy in policies),
+        )
 
     def _masks(
         self, claims: Claims, datastore: str, place: dict[str, str], columns: tuple[str, ...]
