@@ -118,6 +118,8 @@ def test_inheritance_generated_columns_and_text_types(server: Postgres, database
         oid["parts_1"]: {oid["parts"]},
         oid["child"]: {oid["a"], oid["b"]},
     }
+    computed = {column.name: column.generated for column in named(found.catalog, "parts_1").columns}
+    assert computed == {"id": False, "email": False, "folded": True}
     assert {relation: set(pairs) for relation, pairs in found.generated.items()} == {
         oid["parts"]: {(3, 1), (3, 2)},
         oid["parts_1"]: {(3, 1), (3, 2)},

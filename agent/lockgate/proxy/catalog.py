@@ -54,7 +54,7 @@ SELECT view, pg_catalog.pg_get_viewdef(view) AS definition FROM pg_catalog.unnes
 # (pg_attrdef) or, by server version, itself; the pair of attribute numbers travels as one integer.
 _RELATIONS = """
 SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
-       a.names, a.numbers, a.types,
+       a.names, a.numbers, a.types, a.computed,
        ARRAY(SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS parents,
        ARRAY(SELECT DISTINCT (g.attnum::int4 << 16) | d.refobjsubid
                FROM pg_catalog.pg_attribute g
@@ -71,7 +71,8 @@ SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::tex
   CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(attname::text ORDER BY attnum), '{}') AS names,
               coalesce(array_agg(attnum::int4 ORDER BY attnum), '{}') AS numbers,
-              coalesce(array_agg(atttypid ORDER BY attnum), '{}') AS types
+              coalesce(array_agg(atttypid ORDER BY attnum), '{}') AS types,
+              coalesce(array_agg(attgenerated <> '' ORDER BY attnum), '{}') AS computed
          FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
  WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f')
 """
@@ -225,7 +226,7 @@ async def _read(connection: Any, database: str) -> Reading:
     by_oid: dict[int, Relation] = {}
     by_name: dict[str, list[Relation]] = {}
     for row in rows:
-        columns = zip(row["names"], row["numbers"], row["types"], strict=True)
+        columns = zip(row["names"], row["numbers"], row["types"], row["computed"], strict=True)
         relation = Relation(
             oid=row["oid"],
             schema=row["schema"],

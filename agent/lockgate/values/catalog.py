@@ -12,6 +12,8 @@ class Column:
     number: int
     """`pg_attribute.attnum`, as in RowDescription; dropped columns are left out."""
     type_oid: int
+    generated: bool = False
+    """Computed from others: `COPY table TO` leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
