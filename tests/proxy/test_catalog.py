@@ -265,7 +265,7 @@ def test_a_password_file_that_is_none(endpoint: Endpoint, tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe", stat.S_IRUSR)
     for path, why in (
         (tmp_path / "absent", "No such file"),
-        (tmp_path, "directory"),
+        (tmp_path, "not a file"),
         (tmp_path / "pipe", "not a file"),
     ):
         with pytest.raises(CatalogError, match=why):

@@ -10,14 +10,13 @@ import asyncio
 import itertools
 import logging
 import math
-import os
-import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from lockgate.config.secrets import SecretError, read_password
 from lockgate.masking import Classified, Held, Place, resolve
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Endpoint
@@ -34,7 +33,6 @@ DATABASES: Final = 4096
 """Databases whose classified columns are remembered by number, which nothing may push out."""
 COLUMNS: Final = 250_000
 """The most columns a database may have: some 100 MB. An empty database has 3,000, a large ERP system 200,000."""
-PASSWORD_BYTES: Final = 4096
 MISSING_TOLD: Final = 20
 """Names in one warning about a classification."""
 LOCK_TIMEOUT: Final = "100ms"
@@ -191,26 +189,9 @@ class CatalogReader:
 
 def _password(file: str) -> str:
     try:
-        # not blocking, should it be a pipe
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb", buffering=0) as stream:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise CatalogError(f"{file} is not a file")
-            if facts.st_mode & stat.S_IRWXO:
-                raise CatalogError(f"{file} is open to everyone: take away others' rights (chmod o= {file})")
-            content = stream.read(PASSWORD_BYTES + 1)
-    except OSError as error:
-        raise CatalogError(f"{file} can't be read: {error.strerror or error}") from None
-    if len(content) > PASSWORD_BYTES:
-        raise CatalogError(f"{file} has more than {PASSWORD_BYTES} bytes: it is not a password")
-    try:
-        password = content.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise CatalogError(f"{file} is not UTF-8") from None
-    if not password or "\0" in password:
-        raise CatalogError(f"{file} has no password in it")
-    return password
+        return read_password(file).reveal()
+    except SecretError as error:
+        raise CatalogError(str(error)) from None
 
 
 async def _read(connection: Any, database: str) -> Reading:

@@ -84,8 +84,12 @@ class Session:
         if self._frontend.closed:
             self._end("disconnected")
 
-    def connected(self) -> None:
-        """The upstream is there, in plain or inside TLS: the start-up packet goes out."""
+    def connected(self, channel_binding: bytes | None = None) -> None:
+        """The upstream is there: the start-up packet goes out.
+
+        `channel_binding` is None in plain; inside TLS the tls-server-end-point data of RFC 5929 (the hash of the
+        server's certificate), empty where the certificate's signature defines none.
+        """
         self._to_server.append(frames.startup(self.parameters))
         self._client = self._relaying
         early, self._early = bytes(self._early), bytearray()
