@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lockgate.policy.bundle import Bundle, load
 from lockgate.policy.decide import Engine
-from lockgate.values.identity import Claims
+from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.values.verdict import Verdict
 
@@ -61,6 +61,4 @@ def decide(
     datastore: str = "orders",
     user: str = "app",
 ) -> Verdict:
-    return engine.decide(
-        claims, datastore=datastore, database="shop", user=user, request=request(*statements), columns=columns
-    )
+    return engine.decide(Asker(claims, datastore, "shop", user), request(*statements), columns)

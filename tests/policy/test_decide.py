@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lockgate.policy import decide as room
 from lockgate.policy.decide import Engine
+from lockgate.values.identity import Asker
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.values.verdict import Decision, Mask
 from tests.policy.given import (
@@ -237,9 +238,7 @@ def test_a_column_is_revealed_to_one_user_of_a_datastore_and_not_to_the_next(tmp
     )
     judge = engine(tmp_path, text)
     for user, database, masks in (("support", "shop", 0), ("app", "shop", 1), ("support", "shop2", 1)):
-        verdict = judge.decide(
-            ANN, datastore="orders", database=database, user=user, request=request(READ), columns=(SSN,)
-        )
+        verdict = judge.decide(Asker(ANN, "orders", database, user), request(READ), (SSN,))
         assert len(verdict.masks) == masks
 
 
@@ -284,49 +283,47 @@ def test_a_repeated_request_is_the_same_verdict(tmp_path: Path) -> None:
 
 def test_everything_a_verdict_was_taken_on_is_in_its_key(tmp_path: Path) -> None:
     judge = engine(tmp_path, OPEN)
-    asked = request(READ, shape="s")
-    base = {"datastore": "orders", "database": "shop", "user": "app", "request": asked, "columns": (EMAIL,)}
-    first = judge.decide(ANN, **base)  # type: ignore[arg-type]
+    asked, here = request(READ, shape="s"), Asker(ANN, "orders", "shop", "app")
+    first = judge.decide(here, asked, (EMAIL,))
     for claims in (who("ann2", "engineers"), replace(ANN, person="x"), who("ann", "x"), who("ann")):
-        assert judge.decide(claims, **base) is not first  # type: ignore[arg-type]
-    for change in (
-        {"datastore": "billing"},
-        {"database": "shop2"},
-        {"user": "app2"},
-        {"columns": (SSN,)},
-        {"columns": ()},
-        {"database": "app", "user": "shop"},
-        {"request": request(DELETE, shape="s")},
+        assert judge.decide(replace(here, claims=claims), asked, (EMAIL,)) is not first
+    for there in (
+        replace(here, datastore="billing"),
+        replace(here, database="shop2"),
+        replace(here, user="app2"),
+        replace(here, database="app", user="shop"),
     ):
-        assert judge.decide(ANN, **(base | change)) is not first  # type: ignore[arg-type]
+        assert judge.decide(there, asked, (EMAIL,)) is not first
+    for columns in ((SSN,), ()):
+        assert judge.decide(here, asked, columns) is not first
+    assert judge.decide(here, request(DELETE, shape="s"), (EMAIL,)) is not first
     # a renewed token and another text of the same meaning are not other questions
-    assert judge.decide(replace(ANN, token="t-2", issued_at=9), **base) is first  # type: ignore[arg-type]
-    assert judge.decide(ANN, **(base | {"request": request(READ, shape="t")})) is first  # type: ignore[arg-type]
+    assert judge.decide(replace(here, claims=replace(ANN, token="t-2", issued_at=9)), asked, (EMAIL,)) is first
+    assert judge.decide(here, request(READ, shape="t"), (EMAIL,)) is first
 
 
 def test_one_shape_for_two_meanings_is_two_verdicts(tmp_path: Path) -> None:
     # EXECUTE p, where p was deallocated and prepared again in between
     judge = engine(tmp_path)
-    place = {"datastore": "orders", "database": "shop", "user": "app", "columns": ()}
     shape = "EXECUTE p"
     for _ in range(2):
         for meant, decision in ((READ, Decision.ALLOW), (DELETE, Decision.HOLD)):
             asked = Request("postgresql", shape, shape, (meant,))
-            assert judge.decide(ANN, request=asked, **place).decision is decision  # type: ignore[arg-type]
+            assert judge.decide(Asker(ANN, "orders", "shop", "app"), asked, ()).decision is decision
 
 
 def test_what_is_too_long_to_keep_is_judged_again_and_the_same(tmp_path: Path) -> None:
     judge = engine(tmp_path)
     long = "x" * (room.CACHED_LENGTH + 1)
-    place = {"datastore": "orders", "database": "shop", "user": "app", "columns": (EMAIL,)}
-    for asked, change in (
-        (request(READ, shape=long), {}),
-        (request(statement("SELECT", "read", objects=(long,)), shape="EXECUTE p"), {}),
-        (request(replace(READ, refusal=long), shape="s"), {}),
-        (request(READ), {"user": long}),
-        (request(READ), {"database": long}),
+    here = Asker(ANN, "orders", "shop", "app")
+    for asked, there in (
+        (request(READ, shape=long), here),
+        (request(statement("SELECT", "read", objects=(long,)), shape="EXECUTE p"), here),
+        (request(replace(READ, refusal=long), shape="s"), here),
+        (request(READ), replace(here, user=long)),
+        (request(READ), replace(here, database=long)),
     ):
-        first, second = (judge.decide(ANN, request=asked, **(place | change)) for _ in range(2))  # type: ignore[arg-type]
+        first, second = (judge.decide(there, asked, (EMAIL,)) for _ in range(2))
         assert first == second
         assert first is not second
     assert len(judge._shapes) == len(judge._verdicts) == 0
@@ -335,9 +332,7 @@ def test_what_is_too_long_to_keep_is_judged_again_and_the_same(tmp_path: Path) -
 def test_a_flood_of_shapes_stays_within_the_bound(tmp_path: Path) -> None:
     judge = Engine(bundle(tmp_path, OPEN), cache=8)
     for n in range(50):
-        judge.decide(
-            ANN, datastore="orders", database=f"d{n}", user="app", request=request(READ, shape=str(n)), columns=(EMAIL,)
-        )
+        judge.decide(Asker(ANN, "orders", f"d{n}", "app"), request(READ, shape=str(n)), (EMAIL,))
     assert len(judge._shapes) <= 8
     assert len(judge._verdicts) <= 8
     assert len(judge._reveals) <= 8
@@ -369,9 +364,7 @@ def test_no_mix_of_statements_gets_past_the_strictest_of_them(
 ) -> None:
     # two shapes only, so that the cache is asked for other statements under the same key all the time
     asked = request(*statements, shape=shape)
-    verdict = shared.decide(
-        who("ann", *groups), datastore="orders", database="shop", user="app", request=asked, columns=(EMAIL,)
-    )
+    verdict = shared.decide(Asker(who("ann", *groups), "orders", "shop", "app"), asked, (EMAIL,))
     if not statements:
         expected = Decision.ALLOW
     elif "engineers" not in groups or asked.refusal:

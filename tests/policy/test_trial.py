@@ -6,6 +6,7 @@ import pytest
 
 from lockgate.policy import trial
 from lockgate.understand.postgresql import Understanding
+from lockgate.values.identity import Asker
 from tests.policy.given import CITY, EMAIL, SSN, engine, request, statement
 
 ALL = (EMAIL, SSN, CITY, "sales.customers.email", "public.orders.note")
@@ -33,7 +34,7 @@ def test_the_columns_of_a_request_are_those_of_the_relations_it_names(
 def said(tmp_path: Path, text: str, *groups: str) -> str:
     judge = engine(tmp_path)
     claims = trial.stand_in("ann", "ann", groups)
-    tried = trial.run(judge, Understanding(), claims, datastore="orders", database="shop", user="app", text=text)
+    tried = trial.run(judge, Understanding(), Asker(claims, "orders", "shop", "app"), text)
     return trial.sentence(judge.bundle, tried).replace(f"{tmp_path}/", "")
 
 

@@ -15,10 +15,11 @@ from lockgate.policy.bundle import load
 from lockgate.policy.reload import Policies
 from lockgate.proxy import judge as module
 from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.judge import Judge, Judgement, ResultMasking
+from lockgate.proxy.judge import Judge, Judgement
+from lockgate.proxy.result_masking import ResultMasking
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog, Relation
-from lockgate.values.identity import Claims
+from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import MaskingError
@@ -62,7 +63,7 @@ class Bench:
     ) -> Judgement:
         request = understand(text) if isinstance(text, str) else text
         others = tuple(map(understand, candidates))
-        return self.judge.judge(claims, database, user, request, others, of, altered=altered)
+        return self.judge.judge(Asker(claims, "orders", database, user), request, others, of, altered=altered)
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_the_facts_of_a_record_are_made_once(bench: Bench, shop: Snapshot) -> No
 def test_observing_it_says_what_would_have_been(bench: Bench, shop: Snapshot, text: str, would: str) -> None:
     settings = Datastore(name="orders", protocol="postgresql", addresses=["127.0.0.1:5432"], mode="observe")
     judge = Judge(settings, CLASSIFICATION, bench.policies, cache=64)
-    facts = judge.judge(ANN, "shop", "app", understand(text), (), shop, altered=False).facts
+    facts = judge.judge(Asker(ANN, "orders", "shop", "app"), understand(text), (), shop, altered=False).facts
     assert (facts["mode"], facts["verdict"], facts["would"]) == ("observe", "allow", would)
 
 

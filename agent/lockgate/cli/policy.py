@@ -133,21 +133,15 @@ def explain(
 ) -> None:
     """Say what would happen to STATEMENT, and which policy says so."""
     from lockgate.policy import trial
+    from lockgate.values.identity import Asker
 
     engine = _engine(config_file)
     if datastore not in engine.bundle.datastores:
         known = ", ".join(sorted(engine.bundle.datastores))
         raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
     claims = trial.stand_in(principal, person, [g for name in groups.split(",") if (g := name.strip())])
-    tried = trial.run(
-        engine,
-        _language(),
-        claims,
-        datastore=datastore,
-        database=database,
-        user=principal if user is None else user,
-        text=statement,
-    )
+    asker = Asker(claims, datastore, database, principal if user is None else user)
+    tried = trial.run(engine, _language(), asker, statement)
     verdict = tried.verdict
     if not as_json:
         _say(verdict.decision, trial.sentence(engine.bundle, tried))

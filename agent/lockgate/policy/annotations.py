@@ -59,7 +59,8 @@ RESERVED = frozenset(("default-deny",))
 class Policy:
     """One policy as people speak of it. `actions` is empty when its scope names none, which means all of them.
 
-    Times are in seconds. `approvers`, the times and `mask` are set on the forbids that carry them; a `grant` of 0 is none.
+    Times are in seconds. `approvers`, the times and `mask` are set on the forbids that carry them; a `grant` of 0 is
+    none.
     """
 
     id: str

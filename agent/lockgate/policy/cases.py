@@ -23,6 +23,7 @@ import msgspec
 from lockgate import config
 from lockgate.policy import trial
 from lockgate.policy.decide import Engine
+from lockgate.values.identity import Asker
 from lockgate.values.verdict import Verdict
 
 SUFFIX = ".test.yaml"
@@ -89,15 +90,8 @@ def run(engine: Engine, language: trial.Understanding, placed: Placed) -> Outcom
     """Judge one case with the real understanding of its language."""
     case = placed.case
     claims = trial.stand_in(case.principal, case.person, case.groups)
-    verdict = trial.run(
-        engine,
-        language,
-        claims,
-        datastore=case.datastore,
-        database=case.database,
-        user=case.principal if case.user is None else case.user,
-        text=case.statement,
-    ).verdict
+    asker = Asker(claims, case.datastore, case.database, case.principal if case.user is None else case.user)
+    verdict = trial.run(engine, language, asker, case.statement).verdict
     masks = {mask.column: mask.masker for mask in verdict.masks}
     wrong: list[str] = []
     if verdict.decision != case.expect:

@@ -11,7 +11,7 @@ from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
 from lockgate.policy.questions import Answer
 from lockgate.policy.second_key import objection
-from lockgate.values.identity import Claims
+from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
 
@@ -59,9 +59,7 @@ class Engine:
         self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)
         self._reveals: Generations[tuple[object, ...], Reveal] = Generations(cache)
 
-    def decide(
-        self, claims: Claims, *, datastore: str, database: str, user: str, request: Request, columns: Sequence[str]
-    ) -> Verdict:
+    def decide(self, asker: Asker, request: Request, columns: Sequence[str]) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.
 
         `columns` are the classified columns (`schema.table.column`) that the request may touch. A verdict depends on
@@ -70,17 +68,17 @@ class Engine:
         shape is compared with what is asked.
         """
         columns = tuple(columns)
-        who = (claims.principal, claims.person, claims.groups, datastore, database, user, columns)
+        who = (asker.key, columns)
         judged = self._shapes.get((who, request.shape))
         if judged is not None:
             statements = judged.statements
             if statements is request.statements or statements == request.statements:
                 return judged.verdict
-        if _length(request, database, user) > CACHED_LENGTH:
-            return self._judge(claims, datastore, database, user, request, columns)
+        if _length(request, asker) > CACHED_LENGTH:
+            return self._judge(asker, request, columns)
         verdict = self._verdicts.get((who, request.statements))
         if verdict is None:
-            verdict = self._judge(claims, datastore, database, user, request, columns)
+            verdict = self._judge(asker, request, columns)
             self._verdicts.put((who, request.statements), verdict)
         self._shapes.put((who, request.shape), _Judged(request.statements, verdict))
         return verdict
@@ -112,9 +110,8 @@ class Engine:
             return Approval(False, policy.reason or f"a policy forbids {who} to approve this", policy.id)
         return Approval(True, policy.reason or f"{who} may approve this", policy.id)
 
-    def _judge(
-        self, claims: Claims, datastore: str, database: str, user: str, request: Request, columns: tuple[str, ...]
-    ) -> Verdict:
+    def _judge(self, asker: Asker, request: Request, columns: tuple[str, ...]) -> Verdict:
+        claims, datastore = asker.claims, asker.datastore
         if request.refusal is not None:
             return self._deny("lockgate:refusal", wording.shown(request.refusal, 300))
         protocol = self.bundle.datastores.get(datastore)
@@ -129,7 +126,7 @@ class Engine:
         if sum(len(s.objects) + len(s.columns) + len(s.functions) for s in statements) > NAMES:
             return self._deny("lockgate:bound", f"more than {NAMES} names in one message")
 
-        place = {"database": database, "user": user, "protocol": protocol}
+        place = {"database": asker.database, "user": asker.user, "protocol": protocol}
         resource = questions.store(datastore)
         asked = [
             questions.question(claims, action, resource, questions.statement_context(statement, place))
@@ -159,7 +156,7 @@ class Engine:
             verdict = self._hold(held)
         if verdict.decision is Decision.DENY:
             return verdict
-        masks = self._masks(claims, datastore, place, columns)
+        masks = self._masks(asker, place, columns)
         if isinstance(masks, str):
             return self._deny("lockgate:evaluation-error", masks)
         return replace(verdict, masks=masks)
@@ -198,19 +195,16 @@ class Engine:
             grant=min(policy.grant for policy in policies),
         )
 
-    def _masks(
-        self, claims: Claims, datastore: str, place: dict[str, str], columns: tuple[str, ...]
-    ) -> tuple[Mask, ...] | str:
+    def _masks(self, asker: Asker, place: dict[str, str], columns: tuple[str, ...]) -> tuple[Mask, ...] | str:
         """A Mask for every column that is not revealed, or the error. What a statement is doesn't enter into it."""
-        who = (claims.principal, claims.person, claims.groups, datastore, *place.values())
         wanted = tuple(dict.fromkeys(columns))
-        known = {name: reveal for name in wanted if (reveal := self._reveals.get((who, name))) is not None}
+        known = {name: reveal for name in wanted if (reveal := self._reveals.get((asker.key, name))) is not None}
         missing = [name for name in wanted if name not in known]
         if missing:
-            known |= zip(missing, self._ask_reveals(claims, datastore, place, missing), strict=True)
-            if sum(map(len, place.values())) <= CACHED_LENGTH:
+            known |= zip(missing, self._ask_reveals(asker.claims, asker.datastore, place, missing), strict=True)
+            if len(asker.database) + len(asker.user) <= CACHED_LENGTH:
                 for name in missing:
-                    self._reveals.put((who, name), known[name])
+                    self._reveals.put((asker.key, name), known[name])
         reveals = [known[name] for name in wanted]
         error = next((reveal for reveal in reveals if isinstance(reveal, str)), None)
         return error or tuple(reveal for reveal in reveals if isinstance(reveal, Mask))
@@ -225,10 +219,10 @@ class Engine:
         return [_reveal(name, tags.get(name), answer) for name, answer in zip(names, answers, strict=True)]
 
 
-def _length(request: Request, database: str, user: str) -> int:
+def _length(request: Request, asker: Asker) -> int:
     """Characters that caching a verdict on this request keeps alive, all of them chosen by the client."""
     names = (name for s in request.statements for name in (*s.objects, *s.columns, *s.functions, s.refusal or ""))
-    return len(request.shape) + len(database) + len(user) + sum(map(len, names))
+    return len(request.shape) + len(asker.database) + len(asker.user) + sum(map(len, names))
 
 
 def _reveal(name: str, tags: tuple[str, ...] | None, answer: Answer) -> Reveal:

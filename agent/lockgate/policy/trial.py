@@ -9,7 +9,7 @@ from typing import Protocol
 from lockgate.policy import wording
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.decide import Engine
-from lockgate.values.identity import Claims
+from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision, Verdict
 
@@ -22,8 +22,7 @@ class Understanding(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    claims: Claims
-    datastore: str
+    asker: Asker
     request: Request
     verdict: Verdict
 
@@ -33,14 +32,11 @@ def stand_in(principal: str, person: str | None, groups: Iterable[str]) -> Claim
     return Claims("trial", principal, person, tuple(groups), "trial", 0, 0)
 
 
-def run(
-    engine: Engine, language: Understanding, claims: Claims, *, datastore: str, database: str, user: str, text: str
-) -> Trial:
+def run(engine: Engine, language: Understanding, asker: Asker, text: str) -> Trial:
     """Understand and judge `text`. Without a catalogue, the classified columns of every relation it names count."""
     request = language.request(text)
-    columns = named_columns(request, engine.bundle.classification.get(datastore, {}))
-    verdict = engine.decide(claims, datastore=datastore, database=database, user=user, request=request, columns=columns)
-    return Trial(claims, datastore, request, verdict)
+    columns = named_columns(request, engine.bundle.classification.get(asker.datastore, {}))
+    return Trial(asker, request, engine.decide(asker, request, columns))
 
 
 def named_columns(request: Request, classified: Iterable[str]) -> tuple[str, ...]:
@@ -61,18 +57,19 @@ def named_columns(request: Request, classified: Iterable[str]) -> tuple[str, ...
 
 def sentence(bundle: Bundle, trial: Trial) -> str:
     """What would happen and which policy says so, as a person would put it."""
-    verdict, who = trial.verdict, wording.shown(trial.claims.principal)
+    verdict, who = trial.verdict, wording.shown(trial.asker.claims.principal)
+    datastore = trial.asker.datastore
     by = place(bundle, verdict.policy)
     match verdict.decision:
         case Decision.DENY:
-            return f"{who} may not run this on {trial.datastore}: {verdict.reason}. Decided by {by}."
+            return f"{who} may not run this on {datastore}: {verdict.reason}. Decided by {by}."
         case Decision.HOLD:
             said = (
-                f"{who} has to wait for a second person on {trial.datastore}: someone in "
+                f"{who} has to wait for a second person on {datastore}: someone in "
                 f"{' or '.join(verdict.approvers)}, within {wording.duration(verdict.timeout)}. Held by {by}."
             )
         case Decision.ALLOW:
-            said = f"{who} may run this on {trial.datastore}. Permitted by {by}."
+            said = f"{who} may run this on {datastore}. Permitted by {by}."
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
     return said

@@ -17,12 +17,13 @@ from lockgate.identity.workload import IdentityError
 from lockgate.proxy import startup
 from lockgate.proxy.catalog import CatalogError, Snapshot
 from lockgate.proxy.holds import TooManyHeld, no, unapproved
-from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement, ResultMasking
+from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement
 from lockgate.proxy.parameters import formats, shown
 from lockgate.proxy.recorder import Begun, Recorder
+from lockgate.proxy.result_masking import ResultMasking
 from lockgate.proxy.services import Services, Store
 from lockgate.understand.postgresql import redacted
-from lockgate.values.identity import Claims, Endpoint
+from lockgate.values.identity import Asker, Claims, Endpoint
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, Refusal, Ruling, Run
@@ -61,6 +62,7 @@ class StatementGate:
         self.notice: Callable[[str, str | None], None] = _nobody
         self.on_cancel: Callable[[int, bytes], None] = _nobody
         self._identified = identified
+        self._known: Asker | None = None
         self._refusal = refusal
         self._key: tuple[int, bytes] | None = None
         self._waiting: asyncio.Task[Ruling] | None = None
@@ -185,6 +187,14 @@ class StatementGate:
             raise RuntimeError("nobody is behind this connection")
         return self._identified.claims
 
+    def _asker(self) -> Asker:
+        """Made anew only when the claims are: every statement is judged by it."""
+        claims = self.claims
+        asker = self._known
+        if asker is None or asker.claims is not claims:
+            asker = self._known = Asker(claims, self.store.name, self.database, self.user)
+        return asker
+
     def cancel_wait(self, refusal: Refusal) -> bool:
         """End the wait of a statement because its client asked to cancel it. False when none waits."""
         if self._waiting is None or self._waiting.done():
@@ -220,9 +230,7 @@ class StatementGate:
 
     def _judge(self, asked: Asked, snapshot: Snapshot | None) -> Judgement:
         return self.store.judge.judge(
-            self.claims,
-            self.database,
-            self.user,
+            self._asker(),
             asked.request,
             asked.candidates,
             snapshot,

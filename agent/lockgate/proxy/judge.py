@@ -6,21 +6,23 @@ taken once and kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lockgate import config
-from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_maskers
+from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
-from lockgate.understand.postgresql import ANYTHING, checked, copies, influences, outputs, reread
-from lockgate.values.identity import Claims
+from lockgate.proxy.leaks import leak, named, refused, unexplained
+from lockgate.proxy.result_masking import result_lineage
+from lockgate.understand.postgresql import ANYTHING, checked, influences, reread
+from lockgate.values.identity import Asker
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request, Statement
-from lockgate.values.verdict import Decision, Mask, Verdict
-from lockgate.wire.gate import MaskingError, Refusal
+from lockgate.values.verdict import Decision, Verdict
+from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
 
 PLAIN_EFFECTS: Final = frozenset((Effect.READ, Effect.WRITE, Effect.TRANSACTION))
@@ -56,31 +58,6 @@ class Judgement:
     unknown: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ResultMasking:
-    """Masks the results of one request: `outputs` has the lineage of each statement, None where it couldn't be told.
-
-    `stale` is called when a result shows that the catalog has changed since it was read.
-    """
-
-    masks: tuple[Mask, ...]
-    outputs: tuple[tuple[Output, ...] | None, ...]
-    snapshot: Snapshot
-    stale: Callable[[], None]
-
-    def plan(self, statement: int, fields: Sequence[Any]) -> bytes | None:
-        """See `lockgate.wire.gate.Masking`."""
-        known = self.outputs[statement] if statement < len(self.outputs) else None
-        try:
-            maskers = choose_maskers(fields, self.masks, known, self.snapshot.columns)
-            plan = build_plan(fields, maskers, encoding="UTF8", text_types=self.snapshot.text_types)
-        except (Unmaskable, ValueError) as error:
-            if isinstance(error, StaleCatalog):
-                self.stale()
-            raise MaskingError(f"lockgate: {error}") from None
-        return plan.actions if plan.masks else None
-
-
 class Judge:
     """Judges the requests to one datastore. `classification` is `schema.table.column` -> tags."""
 
@@ -99,9 +76,7 @@ class Judge:
 
     def judge(
         self,
-        claims: Claims,
-        database: str,
-        user: str,
+        asker: Asker,
         request: Request,
         candidates: tuple[Request, ...],
         snapshot: Snapshot | None,
@@ -115,20 +90,19 @@ class Judge:
         so that names tell nothing; a table's own columns are still known by number.
         """
         shapes = (request.shape, *[c.shape for c in candidates]) if candidates else (request.shape,)
-        key = (claims.principal, claims.person, claims.groups, database, user, self._policies.engine.epoch, altered,
-               0 if snapshot is None else snapshot.number, shapes)  # fmt: skip
+        engine = self._policies.engine
+        key = (asker.key, engine.epoch, altered, 0 if snapshot is None else snapshot.number, shapes)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._judge(claims, database, user, request, candidates, snapshot, altered)
-            if len(database) + len(user) + sum(map(len, shapes)) <= CACHED_CHARACTERS:
+            kept = self._judge(engine, asker, request, candidates, snapshot, altered)
+            if len(asker.database) + len(asker.user) + sum(map(len, shapes)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
         return kept
 
     def _judge(
         self,
-        claims: Claims,
-        database: str,
-        user: str,
+        engine: Engine,
+        asker: Asker,
         request: Request,
         candidates: tuple[Request, ...],
         snapshot: Snapshot | None,
@@ -142,21 +116,21 @@ class Judge:
         # of a text that changes the catalog, what stands behind is read with the changed one
         altered = altered or (alters and len(whole.statements) > 1)
         columns, known = self._columns((request, *candidates), None if altered else snapshot)
-        verdict = self._policies.engine.decide(
-            claims, datastore=self._datastore.name, database=database, user=user, request=whole, columns=columns
-        )
+        verdict = engine.decide(asker, whole, columns)
         refusal, lineage, unknown = None, None, False
         if verdict.decision is Decision.DENY:
             refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
         elif verdict.masks and snapshot is None:
             if not whole.effects <= ROWLESS_EFFECTS:
-                refusal = _refused(f"{_names({m.column for m in verdict.masks})} can't be masked without the catalog")
+                refusal = refused(f"{named({m.column for m in verdict.masks})} can't be masked without the catalog")
         elif verdict.masks and snapshot is not None:
-            refusal = _leak(verdict, (request, *candidates), snapshot, altered)
+            refusal = leak(verdict, (request, *candidates), snapshot, altered)
             if refusal is None:
-                lineage = (None,) * len(request.statements) if altered else _lineage(request, candidates, snapshot)
+                lineage = (
+                    (None,) * len(request.statements) if altered else result_lineage(request, candidates, snapshot)
+                )
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
-                refusal = _unexplained(request, verdict, lineage)
+                refusal = unexplained(request, verdict, lineage)
         effects = whole.effects
         return Judgement(
             verdict,
@@ -225,70 +199,3 @@ def _with_prepared(request: Request, candidates: tuple[Request, ...]) -> Request
 def _alters(statement: Statement) -> bool:
     """Whether the names in the catalog may be others behind it."""
     return Effect.DDL in statement.effects or statement.kind == "DO"
-
-
-def _lineage(
-    request: Request, candidates: tuple[Request, ...], snapshot: Snapshot
-) -> tuple[tuple[Output, ...] | None, ...]:
-    found: list[tuple[Output, ...] | None] = []
-    for index, statement in enumerate(request.statements):
-        if statement.uses is None:
-            found.append(outputs(request, snapshot.catalog, statement=index))
-            continue
-        place = _place(candidates[0], statement.uses) if len(candidates) == 1 else None
-        found.append(None if place is None else outputs(candidates[0], snapshot.catalog, statement=place))
-    return tuple(found)
-
-
-def _place(candidate: Request, uses: tuple[str, str]) -> int | None:
-    """Which of the candidate's statements runs under the name that `uses` has; None when that can't be told."""
-    places = [index for index, statement in enumerate(candidate.statements) if statement.makes == uses]
-    if not places and len(candidate.statements) == 1 and candidate.statements[0].makes is None:
-        return 0  # the protocol named it
-    return places[0] if len(places) == 1 else None
-
-
-def _leak(verdict: Verdict, requests: Sequence[Request], snapshot: Snapshot, altered: bool) -> Refusal | None:
-    """A refusal when a masked column would leave by another way than a result: by COPY, or into another column.
-
-    All of `requests` count, the request and what it may go on with: what was prepared was judged under other policies,
-    by another catalog or by none.
-    """
-    masked = {mask.column for mask in verdict.masks}
-    for request in requests:
-        for index, statement in enumerate(request.statements):
-            if statement.kind.startswith("COPY") and Effect.READ in statement.effects:
-                return _refused(f"COPY of {_names(masked)}, masked for you, is refused: select it instead")
-            flows = copies(request, snapshot.catalog, index)
-            for flow in flows or ():
-                if flow.sources is None or (altered and flow.sources):
-                    return _refused(
-                        f"it can't be told whether {flow.target} would receive {_names(masked)}, masked for you"
-                    )
-                copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
-                if copied and not copied <= snapshot.columns.held(flow.target).all:
-                    return _refused(f"copying {_names(copied)}, masked for you, into {flow.target} is refused")
-    return None
-
-
-def _unexplained(request: Request, verdict: Verdict, lineage: Sequence[tuple[Output, ...] | None]) -> Refusal | None:
-    """A refusal for a statement that writes and returns what can't be told: withheld later, it would have been done."""
-    for statement, found in zip(request.statements, lineage, strict=True):
-        if found is None or Effect.WRITE not in statement.effects:
-            continue
-        for output in found:
-            if output.sources is None:
-                masked = _names({mask.column for mask in verdict.masks})
-                return _refused(
-                    f"it can't be told whether {output.name} returns {masked}, masked for you: {output.why}"
-                )
-    return None
-
-
-def _refused(message: str) -> Refusal:
-    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {message}")
-
-
-def _names(columns: set[str]) -> str:
-    shown = sorted(columns)
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")

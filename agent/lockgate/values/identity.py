@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +83,23 @@ class Claims:
     host: str
     issued_at: int
     expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and where: what everything a connection asks is judged on, besides the statement.
+
+    `datastore` is the name in agent.yaml, `database` and `user` are the datastore's own. `key` tells two askers apart
+    for a cache; a renewed token is the same asker.
+    """
+
+    claims: Claims
+    datastore: str
+    database: str
+    user: str
+    key: tuple[object, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        claims = self.claims
+        key = (claims.principal, claims.person, claims.groups, self.datastore, self.database, self.user)
+        object.__setattr__(self, "key", key)
