@@ -26,7 +26,7 @@ def outputs(request: Request, catalog: Catalog, *, statement: int) -> tuple[Outp
     rows = _understood(request, catalog, statement).result
     if rows is None or not rows.counted:
         return None
-    return tuple(_output(name, origin) for name, origin in rows.columns) or None
+    return tuple(output_of(name, origin) for name, origin in rows.columns) or None
 
 
 def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[str] | None:
@@ -69,7 +69,7 @@ def _understood(request: Request, catalog: Catalog, statement: int) -> _Understo
     last = _last  # one look: another thread may replace it
     if last is not None and last[2] is catalog and last[1] == statement and last[0] == request.text:
         return last[3]
-    tree = _tree(request, statement)
+    tree = tree_of(request, statement)
     found = _Understood(lost="it can't be read")
     if tree is not None:
         reader = Modifications(catalog)
@@ -85,7 +85,8 @@ def _understood(request: Request, catalog: Catalog, statement: int) -> _Understo
     return found
 
 
-def _tree(request: Request, statement: int) -> Node | None:
+def tree_of(request: Request, statement: int) -> Node | None:
+    """The tree of a request's `statement`-th statement, None when it can't be read."""
     try:
         trees = parse(request.text, max_bytes=max(4 * len(request.text), 1_000_000))
     except Unreadable:
@@ -94,7 +95,8 @@ def _tree(request: Request, statement: int) -> Node | None:
     return node
 
 
-def _output(name: str, origin: Origin) -> Output:
+def output_of(name: str, origin: Origin) -> Output:
+    """A column of a result, from what lineage found out about it."""
     if origin.why is not None:
         return Output(name, None, why=origin.why)
     if origin.plain is not None:
