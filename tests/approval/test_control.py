@@ -21,7 +21,16 @@ from hypothesis import strategies as st
 from lockgate.approval.ask import AgentAway, AgentRefused, ask
 from lockgate.approval.control import LINE_BYTES, ControlSocket
 from lockgate.identity.keys import HostKey
-from lockgate.identity.tokens import OPERATOR_GROUP, InvalidToken, TokenIssuer, verify_approval
+from lockgate.identity.tokens import (
+    OPERATOR_GROUP,
+    Granting,
+    InvalidToken,
+    Revocation,
+    TokenIssuer,
+    verify_approval,
+    verify_grant,
+    verify_revocation,
+)
 from lockgate.identity.workload import ProcessGone
 from lockgate.values.identity import Principal, Workload
 
@@ -43,6 +52,7 @@ class Scene:
         self.key = HostKey(Ed25519PrivateKey.generate())
         self.issuer = TokenIssuer(self.key, "host-1")
         self.asked: list[tuple[int, int, int]] = []
+        self.notes: list[tuple[str, str]] = []
         self.answer: Callable[[int, int, int], Who] = self.usual
         self.control = self.another()
 
@@ -54,9 +64,12 @@ class Scene:
         return self.answer(pid, uid, gid)
 
     def another(self) -> ControlSocket:
-        return ControlSocket(self.folder, self.issuer, self.identify, lambda: {"state": "ready"})
+        return ControlSocket(self.folder, self.issuer, self.identify, lambda: {"state": "ready"}, self.note)
 
-    async def ask(self, op: str, **fields: str) -> dict[str, Any]:
+    def note(self, event: str, detail: str) -> None:
+        self.notes.append((event, detail))
+
+    async def ask(self, op: str, **fields: str | int) -> dict[str, Any]:
         return await asyncio.to_thread(ask, self.folder, op, **fields)
 
 
@@ -100,6 +113,37 @@ def test_a_decision_is_signed_for_one_hold(tmp_path: Path) -> None:
         assert OPERATOR_GROUP not in claims.groups
         with pytest.raises(InvalidToken):
             scene.issuer.verify(found["token"])
+
+    play(tmp_path, use)
+
+
+def test_a_grant_is_signed_for_one_fingerprint_and_so_many_seconds(tmp_path: Path) -> None:
+    async def use(scene: Scene) -> None:
+        found = await scene.ask("grant-token", hold=HOLD, fingerprint=DIGEST, seconds=7200)
+        claims, granting = verify_grant(found["token"], scene.key.jwks(), "host-1")
+        assert (claims.person, granting) == ("ann", Granting(HOLD, DIGEST))
+        assert claims.expires_at - claims.issued_at == 7200
+        for seconds in (59, 24 * 3600 + 1, -1, 10**30):
+            with pytest.raises(AgentRefused):
+                await scene.ask("grant-token", hold=HOLD, fingerprint=DIGEST, seconds=seconds)
+
+    play(tmp_path, use)
+
+
+def test_a_revocation_is_recorded_when_it_is_signed(tmp_path: Path) -> None:
+    async def use(scene: Scene) -> None:
+        found = await scene.ask("revocation-token", grant=HOLD, comment="the incident is over")
+        claims, revocation = verify_revocation(found["token"], scene.key.jwks(), "host-1")
+        assert (claims.person, revocation) == ("ann", Revocation(HOLD))
+        assert scene.notes == [("revoke", f"grant {HOLD} by ann (ann): the incident is over")]
+
+    play(tmp_path, use)
+
+
+def test_the_longest_comment_fits(tmp_path: Path) -> None:
+    async def use(scene: Scene) -> None:
+        await scene.ask("revocation-token", grant=HOLD, comment="\x01" * 1000)
+        assert len(scene.notes) == 1
 
     play(tmp_path, use)
 

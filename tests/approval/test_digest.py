@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.approval.digest import digest
+from lockgate.approval.digest import digest, fingerprint
 from lockgate.values.identity import Claims
 
 ANN = Claims("jti-1", "ann", "ann", ("engineers",), "host-1", 1, 2)
@@ -88,3 +88,42 @@ def test_moving_a_boundary_between_fields_shows(whole: str, a: int, b: int) -> N
     one = of(connection=whole[:a], datastore=whole[a:])
     two = of(connection=whole[:b], datastore=whole[b:])
     assert (one == two) == (whole[:a] == whole[:b])
+
+
+def covers(
+    shapes: tuple[str, ...] = ("~DELETE FROM orders WHERE id = $1",),
+    meaning: tuple[str, ...] = ("16384",),
+    claims: Claims = ANN,
+    datastore: str = "orders",
+    database: str = "shop",
+    user: str = "app",
+    policy: str = "bulk",
+) -> str:
+    return fingerprint(shapes, meaning, claims, datastore, database, user, policy)
+
+
+def test_a_fingerprint_stays_the_same_and_is_no_digest_of_a_statement() -> None:
+    # a change of this value ends every grant: then GRANT_DOMAIN has to change too
+    assert covers() == "9c402c5bd694ccd75b07ccde868794bef333accd2041a06a8a5e752c41f34ea1"
+    assert covers(claims=replace(ANN, token="jti-2", expires_at=400)) == covers()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        covers(shapes=("~DELETE FROM orders WHERE id = $1", "SELECT 1")),
+        covers(shapes=("~DELETE FROM orders WHERE customer = $1",)),
+        covers(shapes=("~DELETE FROM orders WHERE id = $1", "16384"), meaning=()),
+        covers(meaning=("16385",)),
+        covers(claims=replace(ANN, principal="ann-laptop")),
+        covers(claims=replace(ANN, person=None)),
+        covers(claims=replace(ANN, groups=())),
+        covers(claims=replace(ANN, host="host-2")),
+        covers(datastore="billing"),
+        covers(database="shop2"),
+        covers(user="postgres"),
+        covers(policy="other"),
+    ],
+)
+def test_every_part_of_a_fingerprint_counts(other: str) -> None:
+    assert other != covers()

@@ -39,6 +39,7 @@ class Desk:
         self.host = Host()
         self.principal = Principal("bob", "bob", ("dba", "security"))
         self.container: str | None = None
+        self.notes: list[tuple[str, str]] = []
         self.listen, self.http = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.state = folder / "collector"
         self.agent_yaml = folder / "agent.yaml"
@@ -100,6 +101,7 @@ class Desk:
             self.host.issuer,
             lambda pid, uid, gid: Who(replace(workload, uid=uid, container=self.container), self.principal),
             dict,
+            lambda event, detail: self.notes.append((event, detail)),
         )
         await self.control.start()
 

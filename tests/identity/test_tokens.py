@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -22,10 +23,14 @@ from lockgate.identity.tokens import (
     SKEW,
     TOKEN_LIMIT,
     Approval,
+    Granting,
     InvalidToken,
+    Revocation,
     Token,
     TokenIssuer,
     verify_approval,
+    verify_grant,
+    verify_revocation,
     verify_with_jwks,
 )
 from lockgate.values.identity import Claims, Principal, Workload
@@ -385,3 +390,54 @@ def test_an_approval_of_another_decision_is_not_read(issuer: TokenIssuer, key: H
 def test_nobody_approves_under_a_name_of_ours(issuer: TokenIssuer) -> None:
     with pytest.raises(ValueError, match="own"):
         issuer.issue_approval(Principal("x", "x", ("lockgate:agent",)), PSQL, DECISION)
+
+
+WORDS: dict[str, Approval | Granting | Revocation] = {
+    "approval": Approval("hold-0001", "d" * 64, "approve"),
+    "grant": Granting("hold-0001", "d" * 64),
+    "revocation": Revocation("hold-0001"),
+}
+VERIFIERS: dict[str, Callable[..., object]] = {
+    "approval": verify_approval,
+    "grant": verify_grant,
+    "revocation": verify_revocation,
+    "bearer": verify_with_jwks,
+}
+
+
+def said(issuer: TokenIssuer, kind: str) -> str:
+    who, word = (Principal("bob", "bob", ("dba",)), PSQL), WORDS.get(kind)
+    match word:
+        case Approval():
+            return issuer.issue_approval(*who, word).text
+        case Granting():
+            return issuer.issue_grant(*who, word, 7200).text
+        case Revocation():
+            return issuer.issue_revocation(*who, word).text
+        case None:
+            return issuer.issue(*who).text
+
+
+@pytest.mark.parametrize("verifier", VERIFIERS)
+@pytest.mark.parametrize("kind", [*WORDS, "bearer"])
+def test_a_token_is_good_for_the_one_thing_it_says(kind: str, verifier: str) -> None:
+    key = HostKey(Ed25519PrivateKey.generate())
+    text = said(TokenIssuer(key, "host-1"), kind)
+    if kind != verifier:
+        with pytest.raises(InvalidToken, match="another audience"):
+            VERIFIERS[verifier](text, key.jwks(), "host-1")
+    else:
+        found = VERIFIERS[verifier](text, key.jwks(), "host-1")
+        assert not isinstance(found, tuple) or found[1] == WORDS[kind]
+
+
+def test_no_skew_makes_a_grant_last_longer() -> None:
+    key = HostKey(Ed25519PrivateKey.generate())
+    issuer = TokenIssuer(key, "host-1", clock=lambda: 1000.0)
+    text = issuer.issue_grant(Principal("bob", "bob", ("dba",)), PSQL, Granting("hold-0001", "d" * 64), 60).text
+    assert verify_grant(text, key.jwks(), "host-1", clock=lambda: 1059.9)[0].expires_at == 1060
+    for late in (1060.0, 1089.0):
+        with pytest.raises(InvalidToken, match="expired"):
+            verify_grant(text, key.jwks(), "host-1", clock=iter([late, late]).__next__)
+    with pytest.raises(InvalidToken, match="not valid yet"):
+        verify_grant(text, key.jwks(), "host-1", clock=lambda: 900.0)

@@ -25,8 +25,9 @@ def socket_path(run_dir: str | Path) -> Path:
     return Path(run_dir) / "agent.sock"
 
 
-def ask(run_dir: str | Path, op: str, **fields: str) -> dict[str, Any]:
-    """Asks the agent of this host one thing: `token`, `approval-token` (hold, digest, decision) or `status`.
+def ask(run_dir: str | Path, op: str, **fields: str | int) -> dict[str, Any]:
+    """Asks the agent of this host one thing: `token`, `approval-token` (hold, digest, decision), `grant-token` (hold,
+    fingerprint, seconds), `revocation-token` (grant, comment) or `status`.
 
     Raises AgentAway, AgentRefused.
     """

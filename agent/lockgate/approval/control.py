@@ -12,19 +12,20 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
 from lockgate.approval.ask import socket_path
-from lockgate.approval.hold import Digest, HoldId
+from lockgate.approval.grant import GRANT_SECONDS_MAX, GRANT_SECONDS_MIN
+from lockgate.approval.hold import Comment, Digest, HoldId
 from lockgate.approval.peer import Peer, PeerGone
-from lockgate.identity.tokens import Approval, TokenIssuer
+from lockgate.identity.tokens import Approval, Granting, Revocation, Token, TokenIssuer
 from lockgate.identity.workload import IdentityError
 from lockgate.values.identity import Principal, Workload
 
-LINE_BYTES = 4096
-"""One request. The longest, an approval-token, has some 250 bytes."""
+LINE_BYTES = 16384
+"""One request. The longest, a revocation-token, has a comment of up to 1000 characters."""
 CONNECTIONS = 64
 """Callers at once; one of them takes milliseconds."""
 IDLE_SECONDS = 5.0
@@ -53,11 +54,24 @@ class _ApprovalToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ta
     decision: Literal["approve", "deny"]
 
 
+class _GrantToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="grant-token", tag_field="op"):
+    hold: HoldId
+    fingerprint: Digest
+    seconds: Annotated[int, msgspec.Meta(ge=GRANT_SECONDS_MIN, le=GRANT_SECONDS_MAX)]
+
+
+class _RevocationToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="revocation-token", tag_field="op"):
+    grant: HoldId
+    comment: Comment = ""
+
+
 class _Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="status", tag_field="op"):
     pass
 
 
-_decode = msgspec.json.Decoder(_Token | _ApprovalToken | _Status).decode
+_Wanted = _Token | _ApprovalToken | _GrantToken | _RevocationToken
+
+_decode = msgspec.json.Decoder(_Wanted | _Status).decode
 
 
 class ControlSocket:
@@ -65,7 +79,8 @@ class ControlSocket:
 
     `identify(pid, uid, gid)` tells who a process is; it may raise IdentityError. `uid` and `gid` are those at
     connect(), and the workload it returns must have that uid. `status` gives what `lockgate status` shows: nothing in
-    it may be secret.
+    it may be secret. `note(event, detail)` records what this host's word was given for, where no record of a statement
+    says it.
     """
 
     def __init__(
@@ -74,11 +89,13 @@ class ControlSocket:
         issuer: TokenIssuer,
         identify: Callable[[int, int, int], Identified],
         status: Callable[[], dict[str, Any]],
+        note: Callable[[str, str], None],
     ) -> None:
         self.path = socket_path(run_dir)
         self._issuer = issuer
         self._identify = identify
         self._status = status
+        self._note = note
         self._callers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -138,13 +155,9 @@ class ControlSocket:
         except (PeerGone, IdentityError) as error:
             return {"error": "not_identified", "message": str(error)}
 
-    def _token(self, request: _Token | _ApprovalToken, found: Identified, operator: bool) -> dict[str, Any]:
+    def _token(self, request: _Wanted, found: Identified, operator: bool) -> dict[str, Any]:
         try:
-            if isinstance(request, _Token):
-                token = self._issuer.issue(found.principal, found.workload, operator=operator)
-            else:
-                approval = Approval(request.hold, request.digest, request.decision)
-                token = self._issuer.issue_approval(found.principal, found.workload, approval)
+            token = self._issue(request, found, operator)
         except ValueError as error:
             return {"error": "not_identified", "message": str(error)}
         claims = token.claims
@@ -156,6 +169,22 @@ class ControlSocket:
             "groups": claims.groups,
             "expires_at": claims.expires_at,
         }
+
+    def _issue(self, request: _Wanted, found: Identified, operator: bool) -> Token:
+        """Raises ValueError."""
+        who = found.principal, found.workload
+        match request:
+            case _Token():
+                return self._issuer.issue(*who, operator=operator)
+            case _ApprovalToken():
+                return self._issuer.issue_approval(*who, Approval(request.hold, request.digest, request.decision))
+            case _GrantToken():
+                return self._issuer.issue_grant(*who, Granting(request.hold, request.fingerprint), request.seconds)
+            case _RevocationToken():
+                token = self._issuer.issue_revocation(*who, Revocation(request.grant))
+                by = f"{found.principal.name} ({found.principal.person or 'no person'})"
+                self._note("revoke", f"grant {request.grant} by {by}: {request.comment}")
+                return token
 
 
 def _bind(path: Path) -> socket.socket:

@@ -9,6 +9,8 @@ from lockgate.values.identity import Claims
 
 DOMAIN = b"lockgate approval 1"
 """Separates these digests from every other SHA-256 in Lockgate; the number changes with the encoding."""
+GRANT_DOMAIN = b"lockgate grant 1"
+"""Likewise those of what a grant covers: no digest of a statement is ever one of these."""
 
 
 def digest(
@@ -31,10 +33,34 @@ def digest(
     count: two different inputs never have the same encoding. Text given as bytes is another input than the same
     text given as str.
     """
-    who = [claims.principal, claims.person, list(claims.groups), claims.host]
     statement = [text, list(parameters), list(formats)]
+    return _sha256([DOMAIN, statement, _who(claims), connection_id, datastore, database, user])
+
+
+def fingerprint(
+    shapes: Sequence[str],
+    meaning: Sequence[str],
+    claims: Claims,
+    datastore: str,
+    database: str,
+    user: str,
+    policy: str,
+) -> str:
+    """The digest of what a grant covers: statements of one kind, of one identity, at one database, under one policy.
+
+    `shapes` are those of the request and of everything it may go on with, in order; `meaning` is what the names in
+    them stand for (`lockgate.proxy.grants.meaning`). Constants of a shape, bound values and the connection don't count.
+    """
+    return _sha256([GRANT_DOMAIN, list(shapes), list(meaning), _who(claims), datastore, database, user, policy])
+
+
+def _who(claims: Claims) -> list[object]:
+    return [claims.principal, claims.person, list(claims.groups), claims.host]
+
+
+def _sha256(value: object) -> str:
     state = hashlib.sha256()
-    for piece in _encode([DOMAIN, statement, who, connection_id, datastore, database, user]):
+    for piece in _encode(value):
         state.update(piece)
     return state.hexdigest()
 

@@ -27,19 +27,25 @@ __all__ = [
     "AGENT_GROUP",
     "APPROVAL_AUDIENCE",
     "AUDIENCE",
+    "GRANT_AUDIENCE",
     "LIFETIME",
     "OPERATOR_GROUP",
+    "REVOCATION_AUDIENCE",
     "SKEW",
     "TOKEN_LIMIT",
     "Approval",
+    "Granting",
     "HostKey",
     "HostKeyError",
     "InvalidKeySet",
     "InvalidToken",
+    "Revocation",
     "Token",
     "TokenIssuer",
     "public_keys",
     "verify_approval",
+    "verify_grant",
+    "verify_revocation",
     "verify_signature",
     "verify_with_jwks",
 ]
@@ -47,6 +53,10 @@ __all__ = [
 AUDIENCE: Final = "lockgate"
 APPROVAL_AUDIENCE: Final = "lockgate-approval"
 """Of a token that decides one hold: it is handed to the agent of the held statement, so it must open nothing else."""
+GRANT_AUDIENCE: Final = "lockgate-grant"
+"""Of a token that lets statements of one kind run until it ends: handed to the agent of each statement it lets run."""
+REVOCATION_AUDIENCE: Final = "lockgate-revocation"
+"""Of a token that ends one grant."""
 AGENT_GROUP: Final = "lockgate:agent"
 """The group of the agent's own token, which no configured identity may claim."""
 OPERATOR_GROUP: Final = "lockgate:operator"
@@ -96,6 +106,34 @@ class Approval:
     decision: Literal["approve", "deny"]
 
 
+@dataclass(frozen=True, slots=True)
+class Granting:
+    """The approver's choice to let every statement with this fingerprint run, made while deciding on `hold`.
+
+    `fingerprint` is lockgate.approval.digest's; it covers who asks and where. The token's own expiry is the grant's.
+    """
+
+    hold: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The end of the grant of that id (the `jti` of its token)."""
+
+    grant: str
+
+
+Word = Approval | Granting | Revocation
+"""What a token can say beside who its bearer is; each kind has an audience of its own, and is good for nothing else."""
+
+_AUDIENCES: Final[dict[type[Word], str]] = {
+    Approval: APPROVAL_AUDIENCE,
+    Granting: GRANT_AUDIENCE,
+    Revocation: REVOCATION_AUDIENCE,
+}
+
+
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alg: str
     kid: str
@@ -123,6 +161,8 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     person: Text | None = None
     workload: _Workload | None = None
     approval: Approval | None = None
+    grant: Granting | None = None
+    revocation: Revocation | None = None
 
 
 _read_header = msgspec.json.Decoder(_Header).decode
@@ -160,6 +200,16 @@ class TokenIssuer:
         _not_our_own(principal)
         return self._issue(principal.name, principal.person, principal.groups, _summary(workload), approval)
 
+    def issue_grant(self, principal: Principal, workload: Workload, grant: Granting, seconds: int) -> Token:
+        """A token that grants for `seconds` from now. Raises ValueError as `issue` does."""
+        _not_our_own(principal)
+        return self._issue(principal.name, principal.person, principal.groups, _summary(workload), grant, seconds)
+
+    def issue_revocation(self, principal: Principal, workload: Workload, revocation: Revocation) -> Token:
+        """A token that ends a grant and does nothing else. Raises ValueError as `issue` does."""
+        _not_our_own(principal)
+        return self._issue(principal.name, principal.person, principal.groups, _summary(workload), revocation)
+
     def issue_service(self) -> Token:
         """The agent's own token, for its calls to the collector: `host:NAME` in group AGENT_GROUP."""
         return self._issue(f"host:{self.host}", None, (AGENT_GROUP,), None)
@@ -174,21 +224,24 @@ class TokenIssuer:
         person: str | None,
         groups: tuple[str, ...],
         workload: _Workload | None,
-        approval: Approval | None = None,
+        word: Word | None = None,
+        lifetime: int | None = None,
     ) -> Token:
         issued = int(self.clock())
         body = _Body(
             iss=self.host,
-            aud=AUDIENCE if approval is None else APPROVAL_AUDIENCE,
+            aud=AUDIENCE if word is None else _AUDIENCES[type(word)],
             sub=subject,
             jti=secrets.token_hex(16),
             iat=issued,
             nbf=issued,
-            exp=issued + self.lifetime,
+            exp=issued + (self.lifetime if lifetime is None else lifetime),
             groups=list(groups),
             person=person,
             workload=workload,
-            approval=approval,
+            approval=word if isinstance(word, Approval) else None,
+            grant=word if isinstance(word, Granting) else None,
+            revocation=word if isinstance(word, Revocation) else None,
         )
         text = _JWS.encode(msgspec.json.encode(body), self._key.private, _ALGORITHM, {"kid": self._key.kid})
         if len(text) > TOKEN_LIMIT:
@@ -214,6 +267,31 @@ def verify_approval(
     if body.approval is None:
         raise InvalidToken("decides nothing")
     return _claims(body), body.approval
+
+
+def verify_grant(
+    text: str, jwks: Mapping[str, object], host: str, *, clock: Callable[[], float] = time.time, skew: float = SKEW
+) -> tuple[Claims, Granting]:
+    """Who granted what, until `Claims.expires_at`: of a token that `issue_grant` made on `host`. Raises InvalidToken.
+
+    `skew` is for its beginning only: no difference of clocks makes a grant last longer.
+    """
+    body = _verify(text, _usable(jwks, host), host, clock(), skew, GRANT_AUDIENCE)
+    if body.grant is None:
+        raise InvalidToken("grants nothing")
+    if clock() >= body.exp:
+        raise InvalidToken("expired")
+    return _claims(body), body.grant
+
+
+def verify_revocation(
+    text: str, jwks: Mapping[str, object], host: str, *, clock: Callable[[], float] = time.time, skew: float = SKEW
+) -> tuple[Claims, Revocation]:
+    """Who ends which grant: of a token that `issue_revocation` made on `host`. Raises InvalidToken."""
+    body = _verify(text, _usable(jwks, host), host, clock(), skew, REVOCATION_AUDIENCE)
+    if body.revocation is None:
+        raise InvalidToken("revokes nothing")
+    return _claims(body), body.revocation
 
 
 def _usable(jwks: Mapping[str, object], host: str) -> Mapping[str, Ed25519PublicKey]:
@@ -249,7 +327,8 @@ def _verify(
         body = _read_body(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidToken("the claims are not those of a token of ours") from error
-    if body.aud != audience or (body.approval is not None and audience != APPROVAL_AUDIENCE):
+    said = [_AUDIENCES[type(word)] for word in (body.approval, body.grant, body.revocation) if word is not None]
+    if body.aud != audience or (said and said != [audience]):
         raise InvalidToken("made for another audience")
     if body.iss != host:
         raise InvalidToken(f"not issued by host {host!r}")

@@ -245,7 +245,7 @@ class _Agent:
                            ("watch", self._watch()), ("resolve", self._resolve_again()),
                            ("sync", self._sync())):  # fmt: skip
             self._spawn(stack, name, work)
-        control = ControlSocket(run_dir, issuer, self._caller, self._status)
+        control = ControlSocket(run_dir, issuer, self._caller, self._status, self._note)
         await control.start()
         stack.push_async_callback(control.close)
 
