@@ -91,6 +91,15 @@ def effects(names: str) -> frozenset[Effect]:
         ("move c", "MOVE", "read"),
         ("close c", "CLOSE CURSOR", "session"),
         ("set role bob", "SET", "session"),
+        ("set session authorization bob", "SET", "session admin"),
+        ("set session authorization default", "SET", "session"),
+        ("reset session authorization", "RESET", "session"),
+        ("set session_replication_role = replica", "SET", "session admin"),
+        ("set local lo_compat_privileges = on", "SET", "session admin"),
+        ("select set_config('Session_Replication_Role', 'replica', true)", "SELECT", "read session admin"),
+        ("explain select set_config('session_replication_role', 'replica', true)", "EXPLAIN", "read"),
+        ("create function f() returns int language sql set commit_delay = 1 as ''", "CREATE FUNCTION", "ddl admin"),
+        ("discard all", "DISCARD ALL", "session"),
         ("reset all", "RESET", "session"),
         ("set local search_path = x", "SET", "session"),
         ("show all", "SHOW", "read"),
@@ -132,6 +141,11 @@ def effects(names: str) -> frozenset[Effect]:
         ("load 'x'", "LOAD", "admin"),
         ("select nextval('s')", "SELECT", "read write"),
         ("select pg_read_file('/etc/passwd')", "SELECT", "read admin"),
+        ("select ('/etc/passwd'::text).pg_read_file", "SELECT", "read admin"),
+        ("select (a.b).lo_unlink from a", "SELECT", "read write"),
+        ("select ('s'::regclass).nextval", "SELECT", "read write"),
+        ("select (a).b.c, (a).lower from t", "SELECT", "read"),
+        ("select (information_schema._pg_expandarray(a)).n from t", "SELECT", "read"),
         ("select * from pg_ls_dir('.')", "SELECT", "read admin"),
         ("select pg_terminate_backend(1)", "SELECT", "read admin"),
         ("select pg_advisory_lock(1)", "SELECT", "read session"),
@@ -185,10 +199,13 @@ def test_what_a_statement_counts_as(text: str, kind: str, expected: str) -> None
         ("grant select on t to bob, current_user", {"t", "role:bob", "role:current_user"}),
         ("grant a to b", {"role:a", "role:b"}),
         ("create role bob", {"role:bob"}),
-        ("set role bob", {"setting:role"}),
-        ("set session authorization bob", {"setting:session_authorization"}),
+        ("set role bob", {"setting:role", "role:bob"}),
+        ("set role none", {"setting:role", "role:none"}),
+        ("reset role", {"setting:role"}),
+        ("set session authorization bob", {"setting:session_authorization", "role:bob"}),
+        ("select set_config('session_authorization', a) from t", {"setting:session_authorization", "role:?", "t"}),
         ("set Search_Path = x", {"setting:search_path"}),
-        ("select set_config('Role', 'bob', false)", {"setting:role"}),
+        ("select set_config('Role', 'bob', false)", {"setting:role", "role:bob"}),
         ("copy t from '/x'", {"t", "file:/x"}),
         ("copy t from program 'x'", {"t", "program"}),
         ("create function a.f() returns int language sql as ''", {"function:a.f"}),
@@ -229,6 +246,41 @@ def test_a_setting_named_by_the_predicate_is_named() -> None:
     assert one(off).refusal is not None
     other = one("select set_config(name, 'off', false) from pg_settings where setting = 'row_security'")
     assert "setting:?" in other.objects
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("select 1", ()),
+        ("show role", ()),
+        ("set Work_Mem = '1GB'", ("work_mem",)),
+        ("set local search_path to a, b", ("search_path",)),
+        ("set time zone 'utc'", ("timezone",)),
+        ("set names 'utf8'", ("client_encoding",)),
+        ("set app.who = 'x'", ("app.who",)),
+        ("reset row_security", ("row_security",)),
+        ("reset all", ("all",)),
+        ("discard all", ("all",)),
+        ("discard plans", ()),
+        ("set transaction isolation level serializable, read only", ("transaction_isolation", "transaction_read_only")),
+        ("set session characteristics as transaction read write", ("default_transaction_read_only",)),
+        ("set transaction snapshot 'x'", ("transaction_snapshot",)),
+        ("select set_config('Role', 'bob', false), set_config('a.b', 'c', true)", ("role", "a.b")),
+        ("select set_config(a, 'bob', false) from t", ("?",)),
+        ("update pg_settings set setting = 'x' where name = 'role'", ("?",)),
+        ("alter role bob set row_security = off", ("row_security",)),
+        ("alter role all in database d reset all", ("all",)),
+        ("alter database d set search_path = x", ("search_path",)),
+        ("alter system set fsync = off", ("fsync",)),
+        ("create function f() returns int language sql set role = x set search_path from current as ''",
+         ("role", "search_path")),
+        ("alter function f() set session_replication_role = replica", ("session_replication_role",)),
+        ("alter function f() reset all", ("all",)),
+        ("begin isolation level serializable read only", ("transaction_isolation", "transaction_read_only")),
+    ],
+)  # fmt: skip
+def test_the_parameters_a_statement_changes(text: str, settings: tuple[str, ...]) -> None:
+    assert one(text).settings == settings
 
 
 def test_functions_not_known_harmless_are_named() -> None:

@@ -17,6 +17,7 @@ from lockgate.understand.postgresql.parsing import parse
 from lockgate.understand.postgresql.tree import Node, walk
 from lockgate.values.statement import Effect
 from tests.support.postgres import Postgres
+from tests.support.postgres18 import Postgres18
 
 REVIEWED = """
 bernoulli system brinhandler bthandler ginhandler gisthandler hashhandler heap_tableam_handler spghandler amvalidate
@@ -32,6 +33,9 @@ pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_lock_status pg_notificat
 pg_partition_tree pg_prepared_xact pg_replication_origin_progress pg_replication_origin_session_is_setup
 pg_replication_origin_session_progress pg_sequence_last_value pg_show_replication_origin_status pg_sleep pg_sleep_for
 pg_sleep_until pg_stat_clear_snapshot pg_stat_force_next_flush pg_stat_get_recovery_prefetch pg_stat_have_stats
+pg_stat_get_io pg_stat_get_backend_io pg_stat_get_backend_wal pg_get_sequence_data uuidv4 uuidv7 array_shuffle
+array_sample random_normal pg_get_loaded_modules pg_wal_summary_contents pg_available_wal_summaries pg_get_wait_events pg_get_aios
+pg_get_shmem_allocations_numa pg_get_wal_summarizer_state
 pg_xact_commit_timestamp pg_xact_commit_timestamp_origin pg_xact_status suppress_redundant_updates_trigger
 tsvector_update_trigger tsvector_update_trigger_column unique_key_recheck
 """
@@ -42,14 +46,15 @@ def call(text: str) -> Node:
     return next(node for node in walk(parse(f"select {text}")) if node.kind == "FuncCall")
 
 
-@pytest.fixture(scope="module")
-def volatile() -> list[str]:
-    with Postgres() as server:
-        return server.psql(
+@pytest.fixture(scope="module", params=[Postgres, Postgres18])
+def volatile(request: pytest.FixtureRequest) -> list[str]:
+    with request.param() as server:
+        found: list[str] = server.psql(
             """select distinct proname from pg_proc p join pg_language l on l.oid = prolang
                 where pronamespace = 'pg_catalog'::regnamespace and lanname in ('internal', 'sql') and provolatile = 'v'
                   and not 'internal'::regtype = any(proargtypes::oid[])"""
         ).split()
+    return found
 
 
 def test_every_volatile_function_was_reviewed(volatile: list[str]) -> None:
@@ -123,7 +128,8 @@ def test_operators(names: tuple[str, ...], expected: str | None) -> None:
     assert unknown_operator(names) == expected
 
 
-def test_every_operator_of_the_server_is_known() -> None:
-    with Postgres() as server:
+@pytest.mark.parametrize("release", [Postgres, Postgres18])
+def test_every_operator_of_the_server_is_known(release: type[Postgres]) -> None:
+    with release() as server:
         names = server.psql("select distinct oprname from pg_operator").split()
     assert [name for name in names if unknown_operator((name,)) is not None] == []

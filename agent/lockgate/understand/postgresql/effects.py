@@ -5,9 +5,16 @@ from __future__ import annotations
 from enum import Enum
 
 from lockgate.understand.postgresql.commands import ADMIN, ANYTHING, COMMANDS, DDL, READ, SESSION, WRITE, tag
-from lockgate.understand.postgresql.functions import HARMLESS, effects_of_call, function_name, unknown_operator
+from lockgate.understand.postgresql.functions import (
+    HARMLESS,
+    effects_of_call,
+    effects_of_name,
+    function_name,
+    unknown_operator,
+)
 from lockgate.understand.postgresql.names import named_objects, role_name
 from lockgate.understand.postgresql.predicates import limited
+from lockgate.understand.postgresql.settings import HOW_TEXT_IS_READ, SETTERS, UNNAMED, Change, changes, configured
 from lockgate.understand.postgresql.tree import Node, children, constant, relation_name, strings
 from lockgate.values.statement import Effect, Statement
 
@@ -62,6 +69,7 @@ def read_statement(statement: Node, shadowed: frozenset[str] = frozenset()) -> S
         uses=None if reader.executes and reader.effects else _uses(statement),
         refusal=reader.refusal,
         inside=tuple(reader.inside),
+        settings=tuple(reader.settings),
     )
 
 
@@ -116,6 +124,7 @@ class _Reader:
         self.columns: dict[str, None] = {}
         self.functions: dict[str, None] = {}
         self.inside: dict[str, None] = {}
+        self.settings: dict[str, None] = {}
         self.executes = False
         self.limited = True
         self.refusal: str | None = None
@@ -185,8 +194,9 @@ class _Reader:
             self._assigned(node.targetList)
         elif node.kind == "CopyStmt":
             self.columns.update(dict.fromkeys(strings(node.attlist)))
-        if node.kind == "VariableSetStmt":
-            self._setting(node)
+        if node.kind in SETTERS:
+            for change in changes(node):
+                self._changed(change, when)
         if when is not _When.RUN:
             return
         if node.kind != "SelectStmt" or node.intoClause:
@@ -223,7 +233,8 @@ class _Reader:
                 if node.kind == "UpdateStmt" and node.relation.relname == "pg_settings":
                     # a rule of that view calls set_config
                     self.effects |= SESSION | ANYTHING
-                    self.objects["setting:?"] = None
+                    self.objects[f"setting:{UNNAMED}"] = None
+                    self.settings[UNNAMED] = None
             case "CopyStmt":
                 if node.relation is not None:
                     self.effects |= WRITE if node.is_from else READ
@@ -251,6 +262,9 @@ class _Reader:
                 for part in node.indirection or ():
                     if part.kind in ("String", "A_Star"):
                         self.columns["*" if part.kind == "A_Star" else part.sval] = None
+                    if part.kind == "String":
+                        # ('/etc/passwd'::text).pg_read_file is a call
+                        self._does(part.sval, effects_of_name(part.sval), when)
             case "FuncCall":
                 self._call(node, when)
             case "A_Expr":
@@ -287,20 +301,20 @@ class _Reader:
 
     def _call(self, call: Node, when: _When) -> None:
         effects = effects_of_call(call, self.shadowed)
+        name = function_name(call)
+        self._does(name, effects, when)
+        if name == "set_config":
+            change = configured(call.args or (), self._pinned.get(id(call.raw)))
+            self.objects[f"setting:{change.name}"] = None
+            self._changed(change, when)
+
+    def _does(self, function: str, effects: frozenset[Effect], when: _When) -> None:
+        """What a call adds to its statement."""
         if effects == HARMLESS:
             return
-        name = function_name(call)
-        self.functions[name] = None
+        self.functions[function] = None
         if when is _When.RUN or (when is _When.PLANNED and Effect.UNKNOWN in effects):
             self.effects |= effects
-        if name == "set_config":
-            args: tuple[Node, ...] = call.args or ()
-            setting = self._pinned.get(id(call.raw)) or (constant(args[0]) if args else None)
-            self.objects[f"setting:{setting.lower() if setting is not None else '?'}"] = None
-            if setting is None:
-                self.effects |= ANYTHING
-            elif setting.lower() == "standard_conforming_strings":
-                self._strings_setting(constant(args[1]) if len(args) > 1 else None)
 
     def _pin(self, select: Node) -> None:
         """pg_dump asks `SELECT set_config(name, ...) FROM pg_settings WHERE name = 'x'`: that argument is 'x'."""
@@ -327,12 +341,14 @@ class _Reader:
             if when is not _When.STORED:
                 self.effects |= ANYTHING
 
-    def _setting(self, node: Node) -> None:
-        if str(node.name or "").lower() == "standard_conforming_strings" and node.variant == "VAR_SET_VALUE":
-            values = [constant(arg) or str(arg.ival.ival or 0 if arg.ival else "") for arg in node.args]
-            self._strings_setting(values[0])
-
-    def _strings_setting(self, value: str | None) -> None:
-        if value is None or value.lower() not in _TRUE:
+    def _changed(self, change: Change, when: _When) -> None:
+        self.settings[change.name] = None
+        if change.role is not None:
+            self.objects[f"role:{change.role}"] = None
+        if change.name == UNNAMED:
+            self.effects |= ANYTHING
+        if change.admin and when is not _When.PLANNED:
+            self.effects |= ADMIN
+        if change.name == HOW_TEXT_IS_READ and change.given and (change.value or "").lower() not in _TRUE:
             # the server would read '\' differently from the grammar here: every later statement could lie
-            self.refusal = "standard_conforming_strings must stay on: statements are read that way"
+            self.refusal = f"{HOW_TEXT_IS_READ} must stay on: statements are read that way"

@@ -41,10 +41,12 @@ pg_replication_origin_session_setup pg_replication_origin_xact_reset pg_replicat
 pg_stat_reset pg_stat_reset_replication_slot pg_stat_reset_shared pg_stat_reset_single_function_counters
 pg_stat_reset_single_table_counters pg_stat_reset_slru pg_stat_reset_subscription_stats pg_import_system_collations
 pg_extension_config_dump pg_nextoid pg_stop_making_pinned_objects
+pg_ls_summariesdir pg_log_standby_snapshot pg_sync_replication_slots pg_stat_reset_backend_stats
 """)
 
 _WRITE = _words("""
 nextval setval pg_notify lo_create lo_creat lo_unlink lo_put lo_from_bytea lo_truncate lo_truncate64 lowrite
+pg_restore_relation_stats pg_restore_attribute_stats pg_clear_relation_stats pg_clear_attribute_stats
 brin_summarize_new_values brin_summarize_range brin_desummarize_range gin_clean_pending_list
 """)
 
@@ -87,7 +89,7 @@ _OPERATORS = _words("""
 
 def ambiguous(names: frozenset[str]) -> bool:
     """Whether one of these names of functions and operators outside pg_catalog is a known one as well."""
-    return not names.isdisjoint(_BUILT_IN | _OPERATORS)
+    return not (names.isdisjoint(_BUILT_IN) and names.isdisjoint(_OPERATORS))
 
 
 def function_name(call: Node) -> str:
@@ -111,6 +113,11 @@ def effects_of_call(call: Node, shadowed: frozenset[str] = frozenset()) -> froze
         return ANYTHING
     if name == "ts_rewrite" and len(call.args or ()) == 3:  # only the form with two arguments runs a query
         return HARMLESS
+    return _EFFECTS.get(name, HARMLESS)
+
+
+def effects_of_name(name: str) -> frozenset[Effect]:
+    """What `(value).name` may do: nothing for a column, and PostgreSQL calls the function where there is none."""
     return _EFFECTS.get(name, HARMLESS)
 
 
