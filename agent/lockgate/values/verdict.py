@@ -16,13 +16,25 @@ class Decision(StrEnum):
 class Mask:
     """A classified column that this principal may not see plain.
 
-    `column` is `schema.table.column` (PostgreSQL), `masker` a name of `lockgate.masking.MASKERS`.
+    `column` is `schema.table.column` (PostgreSQL), `masker` one that `lockgate.masking.parse_masker` reads (`partial`, `truncate:4`).
     """
 
     column: str
     masker: str
     policy: str
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """A kind of value that this principal may not see in plain text that nobody classified.
+
+    `kind` is one of `lockgate.masking.detectors.KINDS`, `masker` a masker of `lockgate.masking` (`redact`, `partial`).
+    """
+
+    kind: str
+    masker: str
+    policy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +57,4 @@ class Verdict:
     timeout: float = 0.0
     timeout_in_transaction: float = 0.0
     grant: float = 0.0
+    detects: tuple[Detect, ...] = ()
