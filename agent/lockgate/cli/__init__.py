@@ -23,6 +23,7 @@ _COMMANDS = {
     "policy": "lockgate.cli.policy:policy",
     "approvals": "lockgate.cli.approvals:approvals",
     "audit": "lockgate.cli.audit:audit",
+    "ca": "lockgate.cli.ca:ca",
 }
 
 

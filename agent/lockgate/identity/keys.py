@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from lockgate.identity.keyfile import KeyFileError, load_or_create
 
 SIGNATURE_CONTEXT = b"lockgate-signature-v1\0"
 """Stands before everything `HostKey.sign` signs: a signed record can't be replayed as a token, nor the other way."""
@@ -61,18 +60,19 @@ class HostKey:
     def load_or_create(cls, path: str | Path) -> HostKey:
         """The key in `path`; made there (mode 0600, folder 0700) when there is none. Raises HostKeyError.
 
-        Two processes starting at once end up with the same key: the file is written whole under another name and
-        linked into place, and the loser of that race loads the winner's.
+        Two processes starting at once end up with the same key.
         """
-        path = Path(path)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_folder(path.parent)
-            if not os.path.lexists(path):
-                _create(path)
-            return cls(_load(path))
-        except OSError as error:
-            raise HostKeyError(f"{path}: {error.strerror or error}") from error
+            text = load_or_create(Path(path), _make, KEY_FILE_LIMIT)
+        except KeyFileError as error:
+            raise HostKeyError(str(error)) from error
+        try:
+            key = load_pem_private_key(text, password=None)
+        except (ValueError, TypeError) as error:
+            raise HostKeyError(f"{path}: not a private key in PEM: {error}") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise HostKeyError(f"{path}: not an Ed25519 key")
+        return cls(key)
 
     def jwks(self) -> dict[str, Any]:
         """The public half as a JSON Web Key Set (RFC 7517, RFC 8037): what the collector verifies against."""
@@ -123,59 +123,8 @@ def verify_signature(jwks: object, kid: str, data: bytes, signature: bytes) -> b
     return True
 
 
-def _check_folder(folder: Path) -> None:
-    """Whoever may write in the folder may replace the key, whatever the key's own mode."""
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise HostKeyError(
-            f"{folder}: belongs to uid {found.st_uid}, not to uid {os.geteuid()} that keeps its key there"
-        )
-    if stat.S_IMODE(found.st_mode) & 0o022:
-        raise HostKeyError(f"{folder}: others may write here (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w")
-
-
-def _create(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # mkstemp opens with O_EXCL | O_NOFOLLOW, mode 0600
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(name, path)
-        except FileExistsError:
-            return
-    finally:
-        os.unlink(name)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _load(path: Path) -> Ed25519PrivateKey:
-    # O_NONBLOCK: a fifo in the key's place is refused below, not waited for
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        mode = stat.S_IMODE(found.st_mode)
-        if not stat.S_ISREG(found.st_mode):
-            raise HostKeyError(f"{path}: not a regular file")
-        if found.st_uid != os.geteuid():
-            raise HostKeyError(f"{path}: belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
-        if mode & 0o077:
-            raise HostKeyError(f"{path}: others may read it (mode {mode:04o}): make a new key, or chmod 600")
-        text = file.read(KEY_FILE_LIMIT)
-    try:
-        key = load_pem_private_key(text, password=None)
-    except (ValueError, TypeError) as error:
-        raise HostKeyError(f"{path}: not a private key in PEM: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise HostKeyError(f"{path}: not an Ed25519 key")
-    return key
+def _make() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _base64url(data: bytes) -> str:
