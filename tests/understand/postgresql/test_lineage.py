@@ -55,7 +55,7 @@ ROW = "customers.email+customers.id+customers.note+customers.ssn"
         ("select count(*), count(ssn) from customers", "count<- count<-customers.ssn"),
         ("select ctid, tableoid from customers", "ctid<- tableoid<-"),
         ("select c from customers c", f"c<-{ROW}"),
-        ("select row_to_json(c), c::text, (c).ssn from customers c", f"row_to_json<-{ROW} c<-{ROW} ssn<-customers.ssn"),
+        ("select row_to_json(c), c::text, (c).ssn from customers c", f"row_to_json<-{ROW} c<-{ROW} ssn<-customers.ssn*"),
         ("select count(*) filter (where ssn = '1') from customers", "count<-customers.ssn"),
         ("select rank() over w from customers window w as (order by ssn)", "rank<-customers.ssn"),
         ("select case when ssn = '1' then 1 end from customers", "case<-customers.ssn"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from lockgate.understand.postgresql.expressions import TooComplex
 from lockgate.understand.postgresql.modifications import Flow, Modifications
-from lockgate.understand.postgresql.origins import NOWHERE, Origin, Rows, Scope, unknown
+from lockgate.understand.postgresql.origins import ANYTHING, NOWHERE, Origin, Rows, Scope, unknown
 from lockgate.understand.postgresql.parsing import Unreadable, parse
-from lockgate.understand.postgresql.queries import TooComplex
 from lockgate.understand.postgresql.tree import Node, strings, walk
 from lockgate.values.catalog import Catalog
 from lockgate.values.output import Output
 from lockgate.values.statement import Request
+from lockgate.values.use import Use
 
 _QUERIES = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _WRAPPERS = frozenset({"PrepareStmt", "DeclareCursorStmt"})
@@ -39,6 +41,17 @@ def influences(request: Request, catalog: Catalog, statement: int) -> frozenset[
     return None if found.lost is not None else found.touched
 
 
+def uses(request: Request, catalog: Catalog, statement: int) -> Mapping[str, frozenset[Use]] | None:
+    """What a statement uses columns for, apart from showing them: name (as in `influences`) -> uses.
+
+    The conditions of a view itself are its owner's and don't count, but what is asked of its columns counts for those
+    they are made of. ANYTHING is among the names, with every use, when the statement calls what may look at whatever
+    it likes; None when something it refers to is not in the catalog.
+    """
+    found = _understood(request, catalog, statement)
+    return None if found.lost is not None else found.uses
+
+
 def checked(request: Request, catalog: Catalog, statement: int) -> frozenset[str]:
     """Every column of the tables that a statement writes to: the error of a constraint tells the whole row."""
     return _understood(request, catalog, statement).checked
@@ -58,6 +71,7 @@ class _Understood:
     checked: frozenset[str] = frozenset()
     flows: tuple[Flow, ...] = ()
     lost: str | None = None
+    uses: Mapping[str, frozenset[Use]] = field(default_factory=dict)
 
 
 _last: tuple[str, int, Catalog, _Understood] | None = None
@@ -80,7 +94,10 @@ def _understood(request: Request, catalog: Catalog, statement: int) -> _Understo
             for target, origin in sorted(reading.flows.items())
             if origin != NOWHERE
         )
-        found = _Understood(rows, frozenset(reading.touched), frozenset(reader.checked), flows, reading.lost)
+        used = {name: frozenset(how) for name, how in reader.uses.items()}
+        if ANYTHING in reading.touched:
+            used[ANYTHING] = frozenset(Use)
+        found = _Understood(rows, frozenset(reading.touched), frozenset(reader.checked), flows, reading.lost, used)
     _last = request.text, statement, catalog, found
     return found
 
@@ -195,7 +212,7 @@ class Reading:
         scope = Scope(None, [self._reader.table(relation, None)])
         for node in walk(statement):
             if node.kind == "ColumnRef":
-                self._reader.refer(node, scope)
+                self._reader.refer(node, scope, Use.PREDICATE)
 
 
 def _into(select: Node) -> Node | None:

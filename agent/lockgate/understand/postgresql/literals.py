@@ -133,16 +133,8 @@ class _Literals(Modifications):
         self.safe: set[int] = set()
         self.unsafe: set[int] = set()
 
-    def condition(self, node: Node | None, scope: Scope) -> None:
-        super().condition(node, scope)
-        stack = [node] if node is not None else []
-        while stack:
-            part = stack.pop()
-            if part.kind == "BoolExpr":
-                stack += part.args or ()
-            else:
-                origin = self.value(part, scope)
-                self.mark(part, bool(origin.all) and self._harmless(origin))
+    def met(self, condition: Node, origin: Origin) -> None:
+        self.mark(condition, bool(origin.all) and self._harmless(origin))
 
     def assigned(self, place: Origin | None, value: Node, scope: Scope) -> None:
         known = place is not None and bool(place.all) and self._harmless(place)

@@ -9,6 +9,7 @@ from lockgate.understand.postgresql.origins import NOWHERE, Entry, Origin, Rows,
 from lockgate.understand.postgresql.queries import Queries
 from lockgate.understand.postgresql.tree import Node, items, relation_name, walk
 from lockgate.values.catalog import Catalog
+from lockgate.values.use import Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,20 @@ class Modifications(Queries):
             inner = Scope(scope, [self._after(target, written)])
             inner.entries.append(Entry("excluded", self._after(target, written).rows))
             self.refer(conflict.infer, Scope(scope, [target]))
+            self._arbiters(conflict.infer, target)
             self.condition(conflict.whereClause, inner)
             for name, origin in self._assignments(conflict.targetList, inner, target).items():
                 written[name] = union([written.get(name, NOWHERE), origin])
             self._write(target, written)
         return self._returning(node, Scope(scope), target, written, [])
+
+    def _arbiters(self, infer: Node | None, target: Entry) -> None:
+        """Whether a row like it is there already can be seen from whether one was added."""
+        names = [element.name for element in infer.indexElems or ()] if infer is not None else [""]
+        for name in names:
+            origin = (target.rows.column(name) if name else None) or target.rows.whole
+            self._touch(origin)
+            self.used(origin, Use.EQUAL)
 
     def _target(self, node: Node) -> Entry:
         """The table that is written to, its whole rows noted: those of the tables behind a view too."""
@@ -115,7 +125,7 @@ class Modifications(Queries):
         scope = self.scope(node, parent)
         target = self._target(node)
         scope.entries.append(target)
-        others = [self._from(item, scope) for item in node.fromClause or ()]
+        others = [self.source(item, scope) for item in node.fromClause or ()]
         self.condition(node.whereClause, scope)
         written = self._assignments(node.targetList, scope, target)
         self._write(target, written)
@@ -125,7 +135,7 @@ class Modifications(Queries):
         scope = self.scope(node, parent)
         target = self._target(node)
         scope.entries.append(target)
-        others = [self._from(item, scope) for item in node.usingClause or ()]
+        others = [self.source(item, scope) for item in node.usingClause or ()]
         self.condition(node.whereClause, scope)
         return self._returning(node, scope, target, {}, others)
 
@@ -133,7 +143,7 @@ class Modifications(Queries):
         scope = self.scope(node, parent)
         target = self._target(node)
         scope.entries.append(target)
-        source = self._from(node.sourceRelation, scope)
+        source = self.source(node.sourceRelation, scope)
         self.condition(node.joinCondition, scope)
         written: dict[str, Origin] = {}
         for clause in node.mergeWhenClauses or ():

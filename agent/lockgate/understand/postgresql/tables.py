@@ -12,6 +12,13 @@ _ONE_COLUMN = frozenset(
     {"generate_series", "generate_subscripts", "regexp_split_to_table", "regexp_matches", "string_to_table",
      "json_object_keys", "jsonb_object_keys", "jsonb_path_query"}
 )  # fmt: skip
+SETS = _ONE_COLUMN | frozenset(
+    {"unnest", "json_each", "jsonb_each", "json_each_text", "jsonb_each_text", "json_array_elements",
+     "jsonb_array_elements", "json_array_elements_text", "jsonb_array_elements_text", "jsonb_path_query_tz",
+     "json_to_recordset", "jsonb_to_recordset", "json_populate_recordset", "jsonb_populate_recordset", "ts_parse",
+     "ts_debug", "ts_token_type", "ts_stat", "aclexplode", "pg_options_to_table", "pg_mcv_list_items"}
+)  # fmt: skip
+"""PostgreSQL's functions that return as many rows as their arguments say."""
 _COLUMNS = {
     "json_each": ("key", "value"),
     "jsonb_each": ("key", "value"),
