@@ -12,13 +12,14 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from lockgate.config.secrets import SecretError, read_password
 from lockgate.masking import Classified, Held, Place, resolve
-from lockgate.values.catalog import Catalog, Column, Relation
+from lockgate.values.catalog import Catalog, Column, Relation, Routine
 from lockgate.values.identity import Endpoint
 
 READ_SECONDS: Final = 30.0
@@ -33,6 +34,10 @@ DATABASES: Final = 4096
 """Databases whose classified columns are remembered by number, which nothing may push out."""
 COLUMNS: Final = 250_000
 """The most columns a database may have: some 100 MB. An empty database has 3,000, a large ERP system 200,000."""
+ROUTINES: Final = 50_000
+"""Functions and operators that facts are kept of: PostGIS has 1,500. Where there are more, none is known."""
+BODY_CHARACTERS: Final = 16_384
+"""The longest text of a function that is read to find out what it does."""
 MISSING_TOLD: Final = 20
 """Names in one warning about a classification."""
 LOCK_TIMEOUT: Final = "100ms"
@@ -88,6 +93,42 @@ SELECT o.oprname::text FROM pg_catalog.pg_operator o LEFT JOIN pg_catalog.pg_pro
     OR p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.oid >= 16384)
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = o.oid AND d.deptype = 'e'
                       AND d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass)
+"""
+# What is not part of PostgreSQL itself, and what is part of it in C, as facts: see values.catalog.Routine. A text that
+# sets parameters of its own (but for the path, under which every name counts as all of that name) may read differently.
+_ROUTINES = r"""
+WITH extended AS (
+  SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e'
+     AND classid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))
+SELECT n.nspname::text AS schema, p.proname::text AS name, p.provolatile::text AS volatility, p.prosecdef AS definer,
+       l.lanname::text AS language,
+       EXISTS (SELECT FROM extended e WHERE e.objid = p.oid
+                  AND e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass) AS extension,
+       CASE WHEN l.lanname IN ('sql', 'plpgsql') AND pg_catalog.length(p.prosrc) BETWEEN 1 AND $1
+             AND NOT EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) c WHERE c NOT LIKE 'search\_path=%')
+            THEN p.prosrc END AS body,
+       CASE WHEN p.pronargdefaults > 0 THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS defaults,
+       ARRAY(SELECT f.pronamespace::pg_catalog.regnamespace::text || '.' || f.proname FROM pg_catalog.pg_proc f
+              WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                              a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)) AS calls,
+       p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AS unary,
+       p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AND EXISTS (
+           SELECT FROM pg_catalog.pg_type t WHERE t.oid = p.proargtypes[0] AND t.typtype IN ('c', 'p')) AS of_row
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+  LEFT JOIN pg_catalog.pg_aggregate a ON a.aggfnoid = p.oid
+ WHERE p.oid >= 16384 OR l.lanname NOT IN ('internal', 'sql') OR n.nspname NOT IN ('pg_catalog', 'information_schema')
+UNION ALL
+SELECT n.nspname::text, o.oprname::text, 'i', false, 'operator',
+       EXISTS (SELECT FROM extended e WHERE e.objid = o.oid
+                  AND e.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass),
+       NULL, NULL, ARRAY[p.pronamespace::pg_catalog.regnamespace::text || '.' || p.proname], false, false
+  FROM pg_catalog.pg_operator o
+  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+  JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+ WHERE o.oid >= 16384
+ LIMIT $2
 """
 _TEXT_TYPES = "SELECT oid FROM pg_catalog.pg_type WHERE typname = 'citext' AND typtype = 'b' AND typcategory = 'S'"
 
@@ -146,6 +187,13 @@ class CatalogReader:
 
     async def read(self, endpoint: Endpoint, database: str) -> Reading:
         """Connect, read and disconnect. Raises CatalogError."""
+        async with self.session(endpoint, database) as connection:
+            return await _read(connection, database)
+
+    @asynccontextmanager
+    async def session(self, endpoint: Endpoint, database: str) -> AsyncIterator[Any]:
+        """An asyncpg connection of the agent's own, read-only, for at most READ_SECONDS. Raises CatalogError, also for
+        what fails while it is used."""
         import asyncpg  # imported late: an agent whose datastores have nothing classified stays the smaller for it
         from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 
@@ -173,9 +221,8 @@ class CatalogReader:
             )
             try:
                 async with asyncio.timeout(READ_SECONDS):
-                    reading = await _read(connection, database)
+                    yield connection
                     await connection.close()
-                    return reading
             finally:
                 connection.terminate()  # where it is not closed yet
         except TimeoutError:
@@ -203,6 +250,7 @@ async def _read(connection: Any, database: str) -> Reading:
         definitions = await _definitions(connection, [row[0] for row in await connection.fetch(_VIEWS)])
         rows = await connection.fetch(_RELATIONS)
         functions = await connection.fetch(_FUNCTIONS)
+        routines = await connection.fetch(_ROUTINES, BODY_CHARACTERS, ROUTINES + 1)
         text_types = await connection.fetch(_TEXT_TYPES)
     by_oid: dict[int, Relation] = {}
     by_name: dict[str, list[Relation]] = {}
@@ -224,6 +272,7 @@ async def _read(connection: Any, database: str) -> Reading:
             by_oid=by_oid,
             by_name={name: tuple(relations) for name, relations in by_name.items()},
             functions=frozenset(row[0] for row in functions),
+            routines=_routines(routines),
         ),
         parents={row["oid"]: tuple(row["parents"]) for row in rows if row["parents"]},
         generated={
@@ -231,6 +280,16 @@ async def _read(connection: Any, database: str) -> Reading:
         },
         text_types=frozenset(row[0] for row in text_types),
     )
+
+
+def _routines(rows: Sequence[Any]) -> dict[str, tuple[Routine, ...]]:
+    if len(rows) > ROUTINES:
+        return {}
+    found: dict[str, list[Routine]] = {}
+    for row in rows:
+        fields = dict(row) | {"calls": tuple(row["calls"])}
+        found.setdefault(row["name"], []).append(Routine(**fields))
+    return {name: tuple(routines) for name, routines in found.items()}
 
 
 async def _definitions(connection: Any, views: Sequence[int]) -> dict[int, str]:
@@ -281,7 +340,7 @@ class Catalogs:
     def __init__(
         self, reader: CatalogReader, classification: Iterable[str], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._reader = reader
+        self.reader = reader
         self._names = tuple(classification)
         self._clock = clock
         self._entries: OrderedDict[tuple[Endpoint, str], _Entry] = OrderedDict()
@@ -366,7 +425,7 @@ class Catalogs:
         entry.running, entry.queued = entry.queued, None
         started = entry.started = self._clock()
         try:
-            reading = await self._reader.read(endpoint, database)
+            reading = await self.reader.read(endpoint, database)
             columns = resolve(self._names, reading.catalog, reading.parents, reading.generated, entry.sticky)
             entry.sticky = columns.sticky
             if columns.missing != entry.missing:
