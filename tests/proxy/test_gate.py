@@ -310,10 +310,10 @@ def test_a_cancel_while_the_catalog_is_read_ends_the_wait(tmp_path: Path) -> Non
             house.reader.delay = 5.0
             client = await house.begun()
             (gate,) = (served.gate for served in house.listener.connections.values())
-            gate.key(7, b"abcd")
+            secret = gate.key(7, b"abcd")
             client.send(query("SELECT 1"))
             await until(lambda: house.reader.readings)
-            await cancel(house, 7, b"abcd")
+            await cancel(house, 7, secret)
             assert (await client.error()).startswith("57014")
             assert house.server.ran == []
 
@@ -498,10 +498,10 @@ def test_a_cancel_ends_the_wait_and_the_connection_goes_on(tmp_path: Path) -> No
         async with held(tmp_path) as (house, desk):
             client = await house.begun()
             (served,) = house.listener.connections.values()
-            served.gate.key(7, b"abcd")
+            secret = served.gate.key(7, b"abcd")
             client.send(query(DELETE))
             await desk.hold()
-            await cancel(house, 7, b"abcd")
+            await cancel(house, 7, secret)
             assert (await client.error()).startswith("57014")
             assert (ends(house), house.server.cancelled) == (["cancelled"], [])
             assert errors_of(await client.ask("SELECT 1")) == []

@@ -219,8 +219,8 @@ def test_a_cancel_reaches_the_server_of_that_connection(tmp_path: Path) -> None:
         async with House(tmp_path) as house:
             await house.begun()
             (served,) = house.listener.connections.values()
-            served.gate.key(7, b"abcd")
-            await send_cancel(house, None, 7, b"abcd")
+            secret = served.gate.key(7, b"abcd")
+            await send_cancel(house, None, 7, secret)
             await until(lambda: house.server.cancelled == [b"\0\0\0\7abcd"])
 
     play(use())
@@ -232,11 +232,13 @@ def test_a_key_of_nobody_of_another_datastore_or_from_outside_cancels_nothing(tm
             other = await house.listen("other")
             await house.begun()
             (served,) = house.listener.connections.values()
-            served.gate.key(7, b"abcd")
-            await send_cancel(house, None, 7, b"abce")
-            await send_cancel(house, other, 7, b"abcd")
+            secret = served.gate.key(7, b"abcd")
+            await send_cancel(house, None, 7, b"abcd")  # the datastore's own, which no client was given
+            await send_cancel(house, None, 8, secret)
+            await send_cancel(house, None, 7, secret + b"\0")
+            await send_cancel(house, other, 7, secret)
             house.intercepted = False
-            await send_cancel(house, None, 7, b"abcd")
+            await send_cancel(house, None, 7, secret)
             await asyncio.sleep(0.1)
             assert house.server.cancelled == []
 
@@ -248,26 +250,27 @@ def test_a_cancel_is_taken_when_all_connections_are_in_use(tmp_path: Path) -> No
         async with House(tmp_path, limits=Limits(connections=1)) as house:
             await house.begun()
             (served,) = house.listener.connections.values()
-            served.gate.key(7, b"abcd")
-            await send_cancel(house, None, 7, b"abcd")
+            secret = served.gate.key(7, b"abcd")
+            await send_cancel(house, None, 7, secret)
             await until(lambda: house.server.cancelled)
 
     play(use())
 
 
-def test_a_key_that_two_connections_were_given_ends_with_its_last_owner(tmp_path: Path) -> None:
+def test_connections_that_two_servers_gave_the_same_key_are_told_apart(tmp_path: Path) -> None:
     async def use() -> None:
         async with House(tmp_path) as house:
             first, _ = await house.begun(), await house.begun()
             one, two = (served.gate for served in house.listener.connections.values())
-            one.key(7, b"abcd")
-            two.key(7, b"abcd")
+            ours = [gate.key(7, b"abcd") for gate in (one, two)]
+            assert house.services.keys == {(7, ours[0]): one, (7, ours[1]): two}
             first.send(TERMINATE)
             await first.rest()
             await until(lambda: len(house.listener.connections) == 1)
-            assert house.services.keys == {(7, b"abcd"): two}
-            two.key(8, b"efgh")
-            assert house.services.keys == {(8, b"efgh"): two}
+            assert house.services.keys == {(7, ours[1]): two}
+            other = two.key(8, b"e" * 32)
+            assert len(other) == 32
+            assert house.services.keys == {(8, other): two}
 
     play(use())
 

@@ -122,11 +122,11 @@ def test_a_cancel_ends_what_runs_inside_tls(tmp_path: Path, server: Postgres) ->
         async with house(tmp_path, server, "prefer") as running:
             asked = asyncio.create_task(psql(running, "scram", "SELECT pg_sleep(30)"))
             await until(lambda: running.services.keys)
-            ((process, secret),) = running.services.keys
+            (gate,) = running.services.keys.values()
             await until(
                 lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1\n"
             )
-            await send_cancel(Endpoint("127.0.0.1", server.port), process, secret, 5)
+            await send_cancel(Endpoint("127.0.0.1", server.port), *gate.upstream_key, 5)
             _, refused = await asked
             assert "canceling statement" in refused
 

@@ -181,6 +181,8 @@ class ScriptedGate:
         self.runs: list[Run] = []
         self.keys: list[tuple[int, bytes]] = []
         self.cancelled: list[tuple[int, bytes]] = []
+        self.secret: Callable[[bytes], bytes] = lambda theirs: theirs
+        """What the client is given in place of the secret of the server's key."""
 
     def open(self, parameters: Mapping[str, str]) -> Refusal | None:
         return Refusal("28000", "not this user") if parameters["user"] in self.refused_users else None
@@ -208,8 +210,9 @@ class ScriptedGate:
         self.runs.append(run)
         self.settled.append((run.request.text, run.outcome))
 
-    def key(self, process: int, secret: bytes) -> None:
+    def key(self, process: int, secret: bytes) -> bytes:
         self.keys.append((process, secret))
+        return self.secret(secret)
 
     def cancel(self, process: int, secret: bytes) -> None:
         self.cancelled.append((process, secret))

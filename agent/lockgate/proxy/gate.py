@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -65,6 +66,8 @@ class StatementGate:
         self._known: Asker | None = None
         self._refusal = refusal
         self._key: tuple[int, bytes] | None = None
+        self.upstream_key: tuple[int, bytes] = (0, b"")
+        """What a CancelRequest to the datastore has to say, once `key` was called."""
         self._waiting: asyncio.Task[Ruling] | None = None
         self._cancelled: Refusal | None = None
         """What the client is told when it has asked to cancel the statement that waits."""
@@ -169,10 +172,15 @@ class StatementGate:
         outcome = "cancelled" if run.error == errors.QUERY_CANCELED else run.outcome
         self.services.metrics.upstream(self.recorder.end(begun, outcome, fields))
 
-    def key(self, process: int, secret: bytes) -> None:
+    def key(self, process: int, secret: bytes) -> bytes:
+        """Two servers may hand out the same key, so the client's has a secret of ours: nobody else is given it."""
         self._forget_key()
-        self._key = (process, secret)
-        self.services.keys[self._key] = self
+        self.upstream_key = (process, secret)
+        while (minted := (process, secrets.token_bytes(len(secret)))) in self.services.keys:
+            pass
+        self._key = minted
+        self.services.keys[minted] = self
+        return minted[1]
 
     def cancel(self, process: int, secret: bytes) -> None:
         if self._identified is not None:

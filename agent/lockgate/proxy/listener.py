@@ -176,7 +176,7 @@ class Listener:
         if gate is None or gate.store is not self._store:
             return  # a key nobody has been given: PostgreSQL says nothing either
         if not gate.cancel_wait(CANCELLED):
-            self._spawn(self._send_cancel(gate.endpoint, process, secret))
+            self._spawn(self._send_cancel(gate.endpoint, *gate.upstream_key))
 
     async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:
         try:

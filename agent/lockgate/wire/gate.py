@@ -128,8 +128,11 @@ class Gate(Protocol):
         went away first); broken (the protocol was).
         """
 
-    def key(self, process: int, secret: bytes) -> None:
-        """The upstream gave this connection its cancellation key."""
+    def key(self, process: int, secret: bytes) -> bytes:
+        """The upstream gave this connection its cancellation key. The secret that the client is given in its place.
+
+        It has the length of `secret`: the client may only know keys of that.
+        """
 
     def cancel(self, process: int, secret: bytes) -> None:
         """This connection is nothing but a request to cancel what the connection with that key runs."""

@@ -15,7 +15,7 @@ def test_a_refusal_in_postgresqls_own_words() -> None:
     assert parse_error(message[5:]) == {
         "S": "ERROR", "V": "ERROR", "C": "42501", "M": "no pe", "D": "policy p1", "H": "ask ann",
     }  # fmt: skip
-    assert parse_error(errors.fatal("08P01", "broken")[5:])["V"] == "FATAL"
+    assert parse_error(errors.error_response(Refusal("08P01", "broken"), "FATAL")[5:])["V"] == "FATAL"
     assert parse_error(errors.notice_response("held", "wait")[5:])["C"] == "00000"
 
 

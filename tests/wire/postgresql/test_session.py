@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.postgresql import errors
-from lockgate.wire.postgresql.frames import cancel_request, frame, ssl_request, startup
+from lockgate.wire.postgresql.frames import (
+    cancel_request,
+    frame,
+    negotiate_protocol_version,
+    ssl_request,
+    startup,
+)
 from lockgate.wire.postgresql.session import Session
 from tests.support.playbook import (
     BOUND,
@@ -40,6 +46,7 @@ from tests.support.playbook import (
 from tests.wire.postgresql.hostile import SuspiciousGate
 
 ANN = {"user": "ann", "database": "orders"}
+OLDEST = negotiate_protocol_version([])
 GSSENC_REQUEST = struct.pack("!II", 8, 80877104)
 SELECT = (fields("?"), row(b"1"), complete("SELECT 1"), ready())
 
@@ -85,10 +92,84 @@ def test_encryption_is_asked_for_once(new: Playbook) -> None:
 
 
 def test_a_newer_minor_version_and_unknown_options_are_negotiated_down(new: Playbook) -> None:
-    new.client(startup({**ANN, "_pq_.grease": "1"}, minor=2))
-    new.to_client(frame(b"v", b"\0\3\0\0\0\0\0\1_pq_.grease\0"))
+    new.client(startup({**ANN, "_pq_.grease": "1"}, minor=9999)).to_client()
     new.session.connected()
-    new.to_server(startup(ANN), typed=False)
+    new.to_server(startup(ANN, minor=2), typed=False)
+    new.server(OLDEST).to_client()
+    new.server(authentication(0)).to_client(frame(b"v", b"\0\3\0\0\0\0\0\1_pq_.grease\0"), authentication(0))
+
+
+@pytest.mark.parametrize(("asked", "offered"), [(0, 0), (1, 0), (2, 2), (3, 2), (9999, 2)])
+@pytest.mark.parametrize("knows", [0, 2])
+def test_the_version_that_the_client_is_told_is_in_force_on_both_sides(
+    split: Split, asked: int, offered: int, knows: int
+) -> None:
+    play = Playbook(split=split).client(startup(ANN, minor=asked))
+    play.session.connected()
+    play.to_server(startup(ANN, minor=offered), typed=False)
+    agreed = min(offered, knows)
+    if agreed < offered:
+        play.server(OLDEST)
+    key = frame(b"K", b"\0\0\0\7" + b"k" * (32 if agreed else 4))
+    play.server(authentication(0), key, ready())
+    told = [] if agreed == asked else [negotiate_protocol_version([], agreed)]
+    play.to_client(*told, authentication(0), key, ready())
+    assert play.session.ready
+
+
+@pytest.mark.parametrize("minor", [0, 2])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [OLDEST, OLDEST],
+        [negotiate_protocol_version([], 1)],
+        [negotiate_protocol_version([], 2)],
+        [negotiate_protocol_version(["_pq_.x"])],
+        [frame(b"v", OLDEST[5:-1])],
+        [frame(b"v")],
+        [authentication(0), OLDEST],
+    ],
+)
+def test_a_server_that_negotiates_what_it_was_not_asked_for(split: Split, minor: int, answer: list[bytes]) -> None:
+    play = Playbook(split=split).client(startup(ANN, minor=minor))
+    play.session.connected()
+    play.server(*answer)
+    assert play.session.closing
+    assert play.client_errors()[0].startswith("08P01")
+
+
+@pytest.mark.parametrize(
+    ("minor", "length", "taken"),
+    [(0, 3, False), (0, 4, True), (0, 5, False), (0, 32, False), (2, 3, False), (2, 4, True), (2, 32, True),
+     (2, 256, True), (2, 257, False)],
+)  # fmt: skip
+def test_cancellation_keys_are_as_long_as_the_version_has_them(
+    split: Split, minor: int, length: int, taken: bool
+) -> None:
+    play = Playbook(split=split).client(startup(ANN, minor=minor))
+    play.session.connected()
+    play.server(authentication(0), frame(b"K", b"\0\0\0\7" + b"k" * length))
+    assert play.session.closing is not taken
+    assert play.gate.keys == ([(7, b"k" * length)] if taken else [])
+
+
+def test_the_client_is_given_a_key_of_the_houses_own(new: Playbook) -> None:
+    new.gate.secret = lambda theirs: theirs[::-1]
+    new.client(startup(ANN))
+    new.session.connected()
+    new.server(authentication(0), frame(b"K", b"\0\0\0\7abcd"))
+    new.to_client(authentication(0), frame(b"K", b"\0\0\0\7dcba"))
+
+
+@pytest.mark.parametrize(
+    "early", [ready(), frame(b"K", b"\0\0\0\7abcd"), parameter("client_encoding", "UTF8")], ids=["ready", "key", "set"]
+)
+def test_a_server_that_skips_authentication(new: Playbook, early: bytes) -> None:
+    new.client(startup(ANN))
+    new.session.connected()
+    new.server(early)
+    assert new.session.closing
+    assert not new.gate.keys
 
 
 @pytest.mark.parametrize(
@@ -104,6 +185,8 @@ def test_a_newer_minor_version_and_unknown_options_are_negotiated_down(new: Play
         struct.pack("!II", 26, 3 << 16) + b"user\0ann\0user\0bob\0",
         struct.pack("!II", 27, 3 << 16) + b"user\0ann\0user\0bob\0\0",
         struct.pack("!II", 12, 80877102) + b"abcd",
+        cancel_request(7, b"abc"),
+        cancel_request(7, b"k" * 257),
         struct.pack("!II", 12, 80877103) + b"more",
     ],
 )  # fmt: skip
@@ -129,9 +212,10 @@ def test_the_gate_may_refuse_a_client(split: Split) -> None:
     assert play.client_errors() == ["28000 not this user"]
 
 
-def test_a_cancel_request_is_told_to_the_gate_and_is_the_end(new: Playbook) -> None:
-    new.client(cancel_request(7, b"abcd")).to_client()
-    assert new.gate.cancelled == [(7, b"abcd")]
+@pytest.mark.parametrize("secret", [b"abcd", b"k" * 32, b"k" * 256])
+def test_a_cancel_request_is_told_to_the_gate_and_is_the_end(new: Playbook, secret: bytes) -> None:
+    new.client(cancel_request(7, secret)).to_client()
+    assert new.gate.cancelled == [(7, secret)]
     assert new.session.closing
     assert not new.session.wants_upstream
 

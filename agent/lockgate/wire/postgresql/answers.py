@@ -26,6 +26,8 @@ from lockgate.wire.postgresql.frames import parse_error, parse_fields
 CANT_MASK: Final = "the result can't be masked"
 _NOTHING: Final = b""
 _SASL: Final = b"\0\0\0\x0a"
+_INVALID_AUTHORIZATION: Final = "28"
+"""The SQLSTATE class of what is wrong with a role or its password."""
 _STATES: Final = frozenset((b"I", b"T", b"E"))
 
 
@@ -159,7 +161,7 @@ class Answers:
     def error(self, payload: bytes) -> bytes | None:
         conversation = self._conversation
         if not conversation.ready:
-            return None
+            return self._not_let_in(payload)
         fields = parse_error(payload)
         head = self._head()
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
@@ -180,6 +182,14 @@ class Answers:
             conversation.skip_to_sync(code)
         return _NOTHING if conversation.muted else replacement
 
+    def _not_let_in(self, payload: bytes) -> bytes | None:
+        """An error before the server is ready: about a role of ours it is not in the server's words, which name it."""
+        own, fields = self._conversation.authentication, parse_error(payload)
+        code = fields.get("C", "")
+        if own is None or not code.startswith(_INVALID_AUTHORIZATION):
+            return None
+        return errors.error_response(own.refused(code, fields.get("M", "")), "FATAL")
+
     def _quotes(self, head: Awaited | None) -> bool:
         """Whether a message may quote masked columns. What is met while parsing quotes the client's own text only."""
         if head is None:
@@ -193,6 +203,8 @@ class Answers:
         pending = conversation.pending
         if payload not in _STATES:
             raise ProtocolError("ReadyForQuery without a state that exists")
+        if not conversation.authenticated:
+            raise ProtocolError("the server was ready before authentication was over")
         muted = conversation.muted
         if conversation.ready:
             head = pending[0] if pending else None
@@ -233,6 +245,8 @@ class Answers:
         return frames.frame(kind, payload) if self._conversation.muted else None
 
     def parameter_status(self, payload: bytes) -> bytes | None:
+        if not self._conversation.authenticated:
+            raise ProtocolError("the server reported a setting before authentication was over")
         name, _, value = payload.rstrip(b"\0").partition(b"\0")
         if name == b"standard_conforming_strings" and value != b"on":
             raise ProtocolError("standard_conforming_strings is off: statements would be read in two ways")
@@ -257,14 +271,30 @@ class Answers:
         conversation = self._conversation
         if conversation.authenticated:
             raise ProtocolError("the server asked for authentication again")
+        opening, passed = conversation.version.opening(), frames.frame(b"R", payload)
+        own = conversation.authentication
+        if own is not None:
+            reply = own.answer(payload)
+            if reply:
+                conversation.to_server.append(reply)
+            conversation.authenticated = own.accepted
+            return opening + passed if own.accepted else opening
         conversation.authenticated = payload == b"\0\0\0\0"
-        return _without_channel_binding(payload) if payload.startswith(_SASL) and b"-PLUS\0" in payload else None
+        if payload.startswith(_SASL) and b"-PLUS\0" in payload:
+            passed = _without_channel_binding(payload)
+        return opening + passed
+
+    def negotiated(self, payload: bytes) -> bytes | None:
+        self._conversation.version.negotiated(payload)
+        return _NOTHING
 
     def key(self, payload: bytes) -> bytes | None:
-        if self._conversation.ready or len(payload) < 8:
+        conversation = self._conversation
+        if conversation.ready or not conversation.authenticated or len(payload) < 4:
             raise ProtocolError("the server gave a cancellation key out of turn")
-        self._conversation.gate.key(int.from_bytes(payload[:4], "big"), payload[4:])
-        return None
+        process, secret = int.from_bytes(payload[:4], "big"), payload[4:]
+        conversation.version.check_secret(secret)
+        return frames.key_data(process, conversation.gate.key(process, secret))
 
     # copies
 
@@ -307,6 +337,7 @@ def _without_channel_binding(payload: bytes) -> bytes:
 HANDLERS: Final = {
     ord("R"): Answers.authentication,
     ord("K"): Answers.key,
+    ord("v"): Answers.negotiated,
     ord("1"): Answers.parse_complete,
     ord("2"): Answers.bind_complete,
     ord("3"): Answers.close_complete,

@@ -10,6 +10,8 @@ from typing import Final
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Gate, Refusal, Run
 from lockgate.wire.names import Entry, Names
+from lockgate.wire.postgresql.authentication import Authentication
+from lockgate.wire.postgresql.versions import Version
 
 NAMES: Final = 10_000
 """Prepared statements, and portals, of one connection. PostgreSQL has no bound; pgbouncer tracks 200 by default."""
@@ -93,10 +95,10 @@ class Awaited:
 class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
-    __slots__ = ("authenticated", "barrier", "copying_in", "copying_out", "cursors", "discarding", "encoding_moved",
-                 "gate", "held", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready", "segment",
-                 "segment_open", "statements", "status", "to_server", "unreported", "utf8", "veiled",
-                 "wary")  # fmt: skip
+    __slots__ = ("authenticated", "authentication", "barrier", "copying_in", "copying_out", "cursors", "discarding",
+                 "encoding_moved", "gate", "held", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready",
+                 "segment", "segment_open", "statements", "status", "to_server", "unreported", "utf8", "veiled",
+                 "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -107,6 +109,9 @@ class Conversation:
         self.open_runs: dict[int, Run] = {}
         """By identity, in the order of their beginning."""
         self.status = IDLE
+        self.version = Version()
+        self.authentication: Authentication | None = None
+        """With a credential of the agent's own; None where the client authenticates itself."""
         self.authenticated = False
         """Whether the server said AuthenticationOk: what the client sends from here on is read as statements."""
         self.ready = False

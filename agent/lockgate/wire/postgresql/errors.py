@@ -7,6 +7,7 @@ from typing import Final
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql.frames import frame, parse_error
 
+INVALID_AUTHORIZATION = "28000"
 INSUFFICIENT_PRIVILEGE = "42501"
 QUERY_CANCELED = "57014"
 ADMIN_SHUTDOWN = "57P01"
@@ -35,13 +36,8 @@ WITHHELD = "the message is withheld because it may quote masked columns"
 
 
 def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
-    """An ErrorResponse."""
+    """An ErrorResponse; after one of severity FATAL the connection is closed."""
     return frame(b"E", _fields(severity, refusal.code, refusal.message, refusal.detail, refusal.hint))
-
-
-def fatal(code: str, message: str) -> bytes:
-    """An ErrorResponse after which the connection is closed."""
-    return frame(b"E", _fields("FATAL", code, message, None, None))
 
 
 def notice_response(message: str, hint: str | None = None) -> bytes:

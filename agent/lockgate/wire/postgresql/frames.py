@@ -1,4 +1,4 @@
-"""The PostgreSQL frontend/backend protocol 3.0, as bytes.
+"""The PostgreSQL frontend/backend protocol 3, as bytes.
 
 Source: PostgreSQL documentation, chapters "Message Formats" and "Message Flow".
 """
@@ -75,13 +75,33 @@ def cancel_request(process: int, secret: bytes) -> bytes:
     return _INT32.pack(12 + len(secret)) + _INT32.pack(CANCEL_REQUEST) + struct.pack("!I", process) + secret
 
 
-def negotiate_protocol_version(unknown: Sequence[str]) -> bytes:
-    """ "I speak 3.0 and don't know these options": NegotiateProtocolVersion.
+def negotiate_protocol_version(unknown: Sequence[str], minor: int = 0) -> bytes:
+    """ "I speak 3.`minor` and don't know these options": NegotiateProtocolVersion.
 
     The version is whole, as PostgreSQL sends it (`SendNegotiateProtocolVersion`): libpq 18 refuses a bare minor.
     """
     names = b"".join(name.encode() + b"\0" for name in unknown)
-    return frame(b"v", _INT32.pack(PROTOCOL_3) + _INT32.pack(len(unknown)) + names)
+    return frame(b"v", _INT32.pack(PROTOCOL_3 | minor) + _INT32.pack(len(unknown)) + names)
+
+
+def key_data(process: int, secret: bytes) -> bytes:
+    """A BackendKeyData."""
+    return frame(b"K", struct.pack("!I", process) + secret)
+
+
+def password(answer: bytes) -> bytes:
+    """A PasswordMessage: the password, or its md5 form. Neither holds a NUL."""
+    return frame(b"p", answer + b"\0")
+
+
+def sasl_initial(mechanism: str, data: bytes) -> bytes:
+    """A SASLInitialResponse."""
+    return frame(b"p", mechanism.encode() + b"\0" + _INT32.pack(len(data)) + data)
+
+
+def sasl_response(data: bytes) -> bytes:
+    """A SASLResponse."""
+    return frame(b"p", data)
 
 
 def query(text: str) -> bytes:

@@ -4,7 +4,8 @@ The life of a connection is the handler that client bytes are fed to:
 
     starting  -> SSLRequest, GSSENCRequest: `N`; CancelRequest: told to the gate, the end; StartupMessage: greeted
     greeted   -> waits for the I/O to connect upstream (`wants_upstream`, then `connected` or `failed`)
-    relaying  -> authentication in both directions, until the server's first ReadyForQuery
+    relaying  -> authentication in both directions, until the server's first ReadyForQuery; or `waiting` for that, while
+                 authentication.py answers the server with a credential of the agent's own
     running   -> frontend.py and backend.py
 """
 
@@ -14,9 +15,11 @@ from collections.abc import Callable, Mapping
 
 from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
 from lockgate.wire.postgresql import errors, frames
+from lockgate.wire.postgresql.authentication import Authentication, AuthenticationError, Login
 from lockgate.wire.postgresql.backend import Backend
 from lockgate.wire.postgresql.conversation import Conversation
 from lockgate.wire.postgresql.frontend import Frontend
+from lockgate.wire.postgresql.versions import NEWEST, OPTION, SECRET_BYTES, Version
 
 AUTHENTICATION_BYTES = 65_536
 """The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
@@ -81,24 +84,38 @@ class Session:
                 self._run()
         except ProtocolError as error:
             self._fail(error)
+        except AuthenticationError as error:
+            self.failed(error.refusal)
         if self._frontend.closed:
             self._end("disconnected")
 
-    def connected(self, channel_binding: bytes | None = None) -> None:
+    def connected(self, channel_binding: bytes | None = None, login: Login | None = None) -> None:
         """The upstream is there: the start-up packet goes out.
 
         `channel_binding` is None in plain; inside TLS the tls-server-end-point data of RFC 5929 (the hash of the
-        server's certificate), empty where the certificate's signature defines none.
+        server's certificate), empty where the certificate's signature defines none. With `login` the server is
+        answered with that credential: the client is asked nothing, and its database is still the one it meant.
         """
-        self._to_server.append(frames.startup(self.parameters))
-        self._client = self._relaying
+        parameters, self._client = self.parameters, self._relaying
+        if login is not None:
+            database = parameters.get("database") or parameters["user"]
+            parameters = {**parameters, "user": login.user, "database": database}
+            self._conversation.authentication = Authentication(login, channel_binding)
+            self._client = self._waiting
+        self._to_server.append(frames.startup(parameters, self._conversation.version.minor))
         early, self._early = bytes(self._early), bytearray()
         if early:
             self.client_data(early)
 
+    def salted(self, salted: bytes) -> None:
+        """The salted password that `Login.salted` had answered None for."""
+        own = self._conversation.authentication
+        if not self.closing and own is not None:
+            self._to_server.append(own.salted(salted))
+
     def failed(self, refusal: Refusal) -> None:
         """The upstream can't be had, or the house gives up: a native FATAL error and the end."""
-        self._fatal(refusal.code, refusal.message)
+        self._fatal(refusal)
         self._end("disconnected")
 
     def resume(self, ruling: Ruling) -> None:
@@ -178,8 +195,8 @@ class Session:
                 self._offered.add(code)
                 self._to_client.append(b"N")
             elif code == frames.CANCEL_REQUEST:
-                if len(body) < 8:
-                    raise ProtocolError("CancelRequest is cut short")
+                if not 8 <= len(body) <= 4 + SECRET_BYTES[NEWEST][-1]:
+                    raise ProtocolError("CancelRequest is cut short, or too long")
                 self._gate.cancel(int.from_bytes(body[:4], "big"), body[4:])
                 self._end("disconnected")
                 return
@@ -190,13 +207,12 @@ class Session:
     def _greet(self, code: int, body: bytes) -> None:
         major, minor = code >> 16, code & 0xFFFF
         if major != 3:
-            raise ProtocolError(f"protocol {major}.{minor} is not supported: 3.0 is")
+            raise ProtocolError(f"protocol {major}.{minor} is not supported: 3.0 and 3.{NEWEST} are")
         parameters = frames.parse_startup(body)
-        unknown = [name for name in parameters if name.startswith("_pq_.")]
+        unknown = [name for name in parameters if name.startswith(OPTION)]
         for name in unknown:
             del parameters[name]
-        if minor or unknown:
-            self._to_client.append(frames.negotiate_protocol_version(unknown))
+        self._conversation.version = Version(minor, unknown)
         if not parameters.get("user"):
             raise ProtocolError("the start-up packet names no user")
         if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
@@ -241,12 +257,12 @@ class Session:
     # what they share
 
     def _fail(self, error: ProtocolError) -> None:
-        self._fatal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}")
+        self._fatal(Refusal(errors.PROTOCOL_VIOLATION, f"lockgate: {error}"))
         self._end("broken")
 
-    def _fatal(self, code: str, message: str) -> None:
+    def _fatal(self, refusal: Refusal) -> None:
         if self._backend.between_messages:
-            self._to_client.append(errors.fatal(code, message))
+            self._to_client.append(errors.error_response(refusal, "FATAL"))
         # else it would be taken for the rest of a row: the client sees the connection end
 
     def _tell(self) -> None:
