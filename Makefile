@@ -15,6 +15,7 @@ OBJECTS := agent/lockgate/kernel/objects
 RUN_PACKAGES := libbpf1
 BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
 TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
+CLIENT_PACKAGES := openjdk-17-jdk-headless libpostgresql-jdbc-java
 BENCH_PACKAGES := haproxy pgbouncer
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
@@ -22,7 +23,11 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(BPF_SOURCES))
 PYX := $(shell find agent -name '*.pyx')
 
-.PHONY: help setup packages build demo test check bench soak fuzz lock clean
+# What the tests of ordinary clients take from elsewhere: node-postgres, and asyncpg's own tests.
+CLIENTS := build/clients
+CLIENTS_INSTALLED := $(CLIENTS)/.installed
+
+.PHONY: help setup packages build clients demo test check bench soak fuzz lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +48,20 @@ $(OBJECTS)/%.o: bpf/%.bpf.c $(BPF_HEADERS) | packages
 	@mkdir -p $(OBJECTS)
 	clang -O2 -g -Wall -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -I/usr/include/$(shell gcc -dumpmachine) -c $< -o $@
 
+$(CLIENTS_INSTALLED): tests/clients/package.json tests/clients/package-lock.json requirements.lock | packages $(DEPS)
+	@command -v npm >/dev/null || packaging/install-debian-packages nodejs npm
+	rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/asyncpg
+	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
+	cd $(CLIENTS) && npm ci --silent --ignore-scripts --no-audit --no-fund
+	sed -n '/^asyncpg==/,/[^\\]$$/p' requirements.lock > $(CLIENTS)/asyncpg.lock
+	$(BIN)/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes \
+		-r $(CLIENTS)/asyncpg.lock -d $(CLIENTS)
+	tar xzf $(CLIENTS)/asyncpg-*.tar.gz -C $(CLIENTS)/asyncpg --strip-components=1 --wildcards '*/tests'
+	@touch $@
+
+clients: $(CLIENTS_INSTALLED)
+	@packaging/install-debian-packages $(CLIENT_PACKAGES)
+
 build: packages $(DEPS) $(KERNEL) $(BPF_OBJECTS)
 
 setup: build ## install everything a checkout needs
@@ -56,7 +75,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## everything that has to hold, in under 15 minutes on 2 cores
+test: check clients ## everything that has to hold, in under 15 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup ## figures beside the proxies people use instead, as ratios

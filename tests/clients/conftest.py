@@ -1,0 +1,18 @@
+"""Everything, once a file: ann sees masked columns, bob may do whatever there is, and sees what the server says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clients.side_by_side import POLICIES
+from tests.support.stack import SCHEMA, Stack
+
+OWNED = "GRANT ALL ON DATABASE postgres TO app; ALTER ROLE app CREATEDB;"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack(policies=POLICIES, schema=SCHEMA + OWNED) as running:
+        yield running
