@@ -135,6 +135,12 @@ def test_a_row_that_no_server_writes(kernel: Kernel, layout: Layout, line: bytes
         kernel.row_end(line, 0, len(line), layout)
 
 
+def test_the_end_of_the_binary_format_is_no_row(kernel: Kernel) -> None:
+    data = copy_data(binary(b"1", b"ann")) + copy_data(b"\xff\xff")
+    assert kernel.unpack(data, 0, len(data), BINARY)[1:] == (len(data) - 7, 1)
+    assert kernel.row_end(b"\xff\xff", 0, 2, BINARY) == -1
+
+
 @pytest.mark.parametrize("data", [b"d\0\0\0\3", b"d\x7f\0\0\0"])
 def test_a_length_that_no_message_has(kernel: Kernel, data: bytes) -> None:
     with pytest.raises(ValueError, match="impossible length"):

@@ -196,7 +196,7 @@ cdef Py_ssize_t take_row(Bytes p, Py_ssize_t size, Form *form, unsigned char *ou
     cdef int32_t length
     cdef bint masked
     if form.kind == BINARY:
-        if size < 2:
+        if size < 2 or (p[0] == 0xFF and p[1] == 0xFF):  # the end of the binary format
             return CUT
         if ((<Py_ssize_t>p[0] << 8) | p[1]) != form.count:
             return OTHER_COLUMNS

@@ -22,6 +22,9 @@ LONGEST: Final = 1024 * 1024 * 1024
 MASKED, QUOTED = 1, 2
 """Bits of a column in `Layout.columns`: its values are unescaped, and in csv quoted whatever is in them."""
 
+TRAILER: Final = b"\xff\xff"
+"""What ends the binary format, where a row has the number of its columns."""
+
 _HEADER = struct.Struct("!cI")
 _COUNT = struct.Struct("!H")
 _LENGTH = struct.Struct("!i")
@@ -137,7 +140,7 @@ def _row(data: bytes, layout: Layout) -> tuple[list[bytes | None], int] | None:
 
 
 def _binary(data: bytes, layout: Layout) -> tuple[list[bytes | None], int] | None:
-    if len(data) < 2:
+    if len(data) < 2 or data.startswith(TRAILER):
         return None
     if _COUNT.unpack_from(data)[0] != len(layout.columns):
         raise ValueError("a copied row with another number of columns than announced")
