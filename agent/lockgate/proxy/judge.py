@@ -34,6 +34,9 @@ ROWLESS_EFFECTS: Final = frozenset((Effect.SESSION, Effect.TRANSACTION))
 BARRIER_EFFECTS: Final = frozenset((Effect.SESSION, Effect.ADMIN, Effect.UNKNOWN))
 """What may change how the next text is read (`SET standard_conforming_strings`, a function that does)."""
 
+_MAY_ALTER: Final = frozenset(("DO", "CALL", "COMMIT PREPARED"))
+"""Statements that may carry out what changes the catalog without saying so."""
+
 CACHED_CHARACTERS: Final = 8192
 """Characters of a client's making that a kept judgement may keep alive, as in the rooms it asks."""
 
@@ -108,12 +111,15 @@ class Judge:
         snapshot: Snapshot | None,
         altered: bool,
     ) -> Judgement:
+        # of a text that changes the catalog, what stands behind is read with the changed one
+        altered = altered or any(
+            len(r.statements) > 1 and any(_alters(s) for s in r.statements) for r in (request, *candidates)
+        )
         if snapshot is not None:
-            request = reread(request, snapshot.catalog.functions)
-            candidates = tuple(reread(candidate, snapshot.catalog.functions) for candidate in candidates)
+            request = reread(request, snapshot.catalog, current=not altered)
+            candidates = tuple(reread(candidate, snapshot.catalog, current=not altered) for candidate in candidates)
         whole = _with_prepared(request, candidates)
         alters = any(_alters(statement) for statement in whole.statements)
-        # of a text that changes the catalog, what stands behind is read with the changed one
         altered = altered or (alters and len(whole.statements) > 1)
         columns, known = self._columns((request, *candidates), None if altered else snapshot)
         verdict = engine.decide(asker, whole, columns)
@@ -198,4 +204,4 @@ def _with_prepared(request: Request, candidates: tuple[Request, ...]) -> Request
 
 def _alters(statement: Statement) -> bool:
     """Whether the names in the catalog may be others behind it."""
-    return Effect.DDL in statement.effects or statement.kind == "DO"
+    return Effect.DDL in statement.effects or statement.kind in _MAY_ALTER

@@ -20,9 +20,9 @@ class Column:
 class Relation:
     """`kind` is `pg_class.relkind`; `definition` the query of a view or materialised view, None otherwise.
 
-    `fires` says that a write to it runs code of the database's own: triggers (foreign keys aside), rules, or column
-    defaults and generated columns that call functions which are not PostgreSQL's; a write to a relation it inherits
-    from, or is a partition of, runs its triggers too, and counts.
+    `fires` says that a write to it may run code of the database's own: triggers, rules, and functions that are not
+    PostgreSQL's in defaults, checks, indexes and policies. What the write goes on to counts: partitions and children of
+    a table, tables under a view, tables that a foreign key cascades to.
     """
 
     oid: int
@@ -42,10 +42,13 @@ class Relation:
 class Routine:
     """One function, aggregate or procedure that is not PostgreSQL's own.
 
-    `volatility` is `pg_proc.provolatile` (`i`, `s`, `v`), `definer` whether it runs with its owner's rights,
-    `language` the name in pg_language. `extension` says that it belongs to one. `bodies` are the texts of SQL that a
-    call runs, those of default arguments included, and None when they aren't known (not in SQL or PL/pgSQL, too long,
-    run under settings of its own); `calls` are the functions it calls without naming them in a body (an aggregate's).
+    An operator counts as one that calls the function behind it. `volatility` is `pg_proc.provolatile` (`i`, `s`, `v`),
+    `definer` whether it runs with its owner's rights, `language` the name in pg_language, `extension` whether it
+    belongs to one. `body` is its text in SQL or PL/pgSQL, None when that isn't known or can't be relied on (another
+    language, too long, kept parsed, run under settings of its own), `defaults` the expressions of its arguments'
+    defaults, separated by commas. `calls` are functions (`schema.name`) that it is made of rather than written with:
+    those of an aggregate or operator. `unary` says that it can be called with one argument, and so as `(value).name`,
+    `of_row` that this may be a row, so that `t.name` can be a call.
     """
 
     schema: str
@@ -54,8 +57,11 @@ class Routine:
     definer: bool
     language: str
     extension: bool = False
-    bodies: tuple[str, ...] | None = None
+    body: str | None = None
+    defaults: str | None = None
     calls: tuple[str, ...] = ()
+    unary: bool = False
+    of_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lockgate.understand.postgresql import Understanding, reread
 from lockgate.understand.postgresql.understanding import CACHED_CHARACTERS
+from lockgate.values.catalog import Catalog
 from lockgate.values.statement import Effect
 
 
@@ -151,11 +152,11 @@ def test_a_shape_hit_answers_as_a_fresh_reading_would(template: str, one: list[s
 
 
 def test_where_a_built_in_name_is_somebody_elses_too_a_call_may_do_anything() -> None:
-    names = frozenset({"abs", "+"})
+    catalog = Catalog("db", {}, {}, frozenset({"abs", "+"}))
     understanding = Understanding()
     for text in ("select abs('x'::text)", "select 1 + 1"):
         request = understanding.request(text)
-        again = reread(request, names)
+        again = reread(request, catalog)
         assert Effect.UNKNOWN in again.effects
         assert again.shape not in {request.shape, understanding.request(text).shape}
         assert again.text == text
@@ -166,6 +167,8 @@ def test_where_a_built_in_name_is_somebody_elses_too_a_call_may_do_anything() ->
         "select 1 frm x y",
     ):
         request = understanding.request(text)
-        assert reread(request, names) is request
+        assert reread(request, catalog) is request
     request = understanding.request("select abs(1)")
-    assert reread(request, frozenset({"mine"})) is request, "nothing to read again where nothing is overloaded"
+    assert reread(request, Catalog("db", {}, {}, frozenset({"mine"}))) is request, (
+        "nothing to read again where nothing is overloaded"
+    )

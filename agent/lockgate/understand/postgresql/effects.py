@@ -7,9 +7,12 @@ from enum import Enum
 from lockgate.understand.postgresql.commands import ADMIN, ANYTHING, COMMANDS, DDL, READ, SESSION, WRITE, tag
 from lockgate.understand.postgresql.functions import (
     HARMLESS,
+    Facts,
+    Lookup,
     effects_of_call,
     effects_of_name,
     function_name,
+    known,
     unknown_operator,
 )
 from lockgate.understand.postgresql.names import named_objects, role_name
@@ -48,15 +51,17 @@ def refused(reason: str) -> Statement:
     return Statement(kind=REFUSED, effects=frozenset({Effect.UNKNOWN}), refusal=reason)
 
 
-def read_statement(statement: Node, shadowed: frozenset[str] = frozenset()) -> Statement:
+def read_statement(statement: Node, shadowed: frozenset[str] = frozenset(), lookup: Lookup | None = None) -> Statement:
     """Judge one statement (the `stmt` of a RawStmt). `shadowed`: names of functions outside pg_catalog.
+
+    `lookup` says what these and others do; without it nobody knows.
 
     An EXECUTE counts as unknown and a write by itself: `uses` names what it runs, for who knows the session's names.
     It is left out where that wouldn't be the whole story (parameters that call functions, EXPLAIN ANALYZE EXECUTE).
     """
     if statement.kind not in COMMANDS:
         return refused(f"statements of kind {statement.kind} are not supported")
-    reader = _Reader(shadowed)
+    reader = _Reader(shadowed, lookup)
     reader.read(statement)
     return Statement(
         kind=tag(statement),
@@ -70,6 +75,7 @@ def read_statement(statement: Node, shadowed: frozenset[str] = frozenset()) -> S
         refusal=reader.refusal,
         inside=tuple(reader.inside),
         settings=tuple(reader.settings),
+        definer_functions=tuple(reader.definers),
     )
 
 
@@ -117,14 +123,16 @@ def _enabled(options: tuple[Node, ...] | None, name: str) -> bool:
 class _Reader:
     """Collects what one statement does; CTE names are followed by scope, so that none hides a table elsewhere."""
 
-    def __init__(self, shadowed: frozenset[str]) -> None:
+    def __init__(self, shadowed: frozenset[str], lookup: Lookup | None) -> None:
         self.shadowed = shadowed
+        self.lookup = lookup
         self.effects: set[Effect] = set()
         self.objects: dict[str, None] = {}
         self.columns: dict[str, None] = {}
         self.functions: dict[str, None] = {}
         self.inside: dict[str, None] = {}
         self.settings: dict[str, None] = {}
+        self.definers: dict[str, None] = {}
         self.executes = False
         self.limited = True
         self.refusal: str | None = None
@@ -258,6 +266,8 @@ class _Reader:
             case "ColumnRef":
                 last = node.fields[-1]
                 self.columns["*" if last.kind == "A_Star" else last.sval] = None
+                if self.lookup is not None and len(node.fields) > 1 and last.kind == "String":
+                    self._own(last.sval, self.lookup.attribute(last.sval, row=True), when)
             case "A_Indirection":
                 for part in node.indirection or ():
                     if part.kind in ("String", "A_Star"):
@@ -265,6 +275,8 @@ class _Reader:
                     if part.kind == "String":
                         # ('/etc/passwd'::text).pg_read_file is a call
                         self._does(part.sval, effects_of_name(part.sval), when)
+                        if self.lookup is not None:
+                            self._own(part.sval, self.lookup.attribute(part.sval, row=False), when)
             case "FuncCall":
                 self._call(node, when)
             case "A_Expr":
@@ -300,13 +312,31 @@ class _Reader:
         self.columns.update((target.name, None) for target in targets or () if target.name)
 
     def _call(self, call: Node, when: _When) -> None:
-        effects = effects_of_call(call, self.shadowed)
         name = function_name(call)
-        self._does(name, effects, when)
+        facts = None
+        own = strings(call.funcname)[-2:-1] != ("pg_catalog",)
+        if self.lookup is not None and own and not known(call, self.shadowed):
+            facts = self.lookup.call(name)
+        if facts is None:
+            self._does(name, effects_of_call(call, self.shadowed), when)
+        else:
+            # a name that PostgreSQL has as well may be either
+            self._does(name, effects_of_name(name), when)
+            self._own(name, facts, when)
         if name == "set_config":
             change = configured(call.args or (), self._pinned.get(id(call.raw)))
             self.objects[f"setting:{change.name}"] = None
             self._changed(change, when)
+
+    def _own(self, name: str, facts: Facts | None, when: _When) -> None:
+        """A call of one of the database's own functions."""
+        if facts is None:
+            return
+        self.functions[name] = None
+        self.objects.update(dict.fromkeys(facts.objects))
+        if facts.definer:
+            self.definers[name] = None
+        self._does(name, facts.effects, when)
 
     def _does(self, function: str, effects: frozenset[Effect], when: _When) -> None:
         """What a call adds to its statement."""
@@ -336,7 +366,12 @@ class _Reader:
 
     def _operator(self, names: tuple[str, ...], when: _When) -> None:
         unknown = unknown_operator(names, self.shadowed)
-        if unknown is not None:
+        if unknown is None:
+            return
+        facts = None if self.lookup is None else self.lookup.call(".".join(names[-2:]))
+        if facts is not None:
+            self._own(unknown, facts, when)
+        else:
             self.functions[unknown] = None
             if when is not _When.STORED:
                 self.effects |= ANYTHING

@@ -7,7 +7,9 @@ reading all volatile functions of pg_catalog and all whose execution PostgreSQL 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import files
+from typing import Protocol
 
 from lockgate.understand.postgresql.tree import Node, strings
 from lockgate.values.statement import Effect
@@ -25,6 +27,30 @@ _BUILT_IN = frozenset(
 
 HARMLESS: frozenset[Effect] = frozenset()
 ANYTHING = frozenset({Effect.UNKNOWN, Effect.WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a call of one of a database's own functions does.
+
+    `objects` are those that its text names, as in Statement; `definer` says that it, or one that it calls, runs with
+    the rights of its owner.
+    """
+
+    effects: frozenset[Effect]
+    objects: tuple[str, ...] = ()
+    definer: bool = False
+
+
+class Lookup(Protocol):
+    """A database's own functions and operators."""
+
+    def call(self, name: str) -> Facts | None:
+        """What a call of `name` or `schema.name` does, None when there is no such function."""
+
+    def attribute(self, name: str, *, row: bool) -> Facts | None:
+        """What `(value).name`, or `t.name` of a row, does if it is a call; None when no function can be meant."""
+
 
 _ADMIN = _words("""
 pg_read_file pg_read_file_old pg_read_binary_file pg_stat_file pg_ls_dir pg_ls_logdir pg_ls_waldir pg_ls_tmpdir
@@ -117,8 +143,16 @@ def effects_of_call(call: Node, shadowed: frozenset[str] = frozenset()) -> froze
 
 
 def effects_of_name(name: str) -> frozenset[Effect]:
-    """What `(value).name` may do: nothing for a column, and PostgreSQL calls the function where there is none."""
+    """What a call of PostgreSQL's own function of this name does, whatever its arguments.
+
+    `(value).name` is one where the value has no such column.
+    """
     return _EFFECTS.get(name, HARMLESS)
+
+
+def built_in(name: str) -> bool:
+    """Whether PostgreSQL has a function or operator of this name that is known (`schema.name` outside pg_catalog)."""
+    return name in _BUILT_IN or name in _OPERATORS
 
 
 def tells_only_arguments(call: Node, shadowed: frozenset[str] = frozenset()) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from hashlib import blake2b
 
 from lockgate.understand.postgresql.effects import read_statement, refused
 from lockgate.understand.postgresql.functions import ambiguous
 from lockgate.understand.postgresql.parsing import MAX_BYTES, Unreadable, parse
+from lockgate.understand.postgresql.routines import Routines
 from lockgate.understand.postgresql.shapes import constants_are_free, shape_of
 from lockgate.understand.postgresql.tree import Node
+from lockgate.values.catalog import Catalog
 from lockgate.values.statement import Request, Statement
 
 LANGUAGE = "postgresql"
@@ -24,17 +27,38 @@ CACHED_CHARACTERS = 8192
 """Longer texts are judged each time: with 4096 entries the caches stay under some 64 MiB."""
 
 
-def reread(request: Request, functions: frozenset[str]) -> Request:
-    """The request as it reads in a database with these functions and operators (`Catalog.functions`).
+def reread(request: Request, catalog: Catalog, *, current: bool = True) -> Request:
+    """The request as it reads in a database with this catalog's functions and operators.
 
-    A call by a name that PostgreSQL knows may be a call of one of them. What reads differently has a shape of its own.
+    A call by a name that PostgreSQL knows may be a call of one of them, and of what PostgreSQL doesn't know the catalog
+    tells what it does. Not `current`: it may do something else by now. What reads differently has a shape of its own.
     """
-    if request.refusal is not None or not ambiguous(functions):
+    if request.refusal is not None or not (ambiguous(catalog.functions) or _calls(request, catalog)):
         return request
-    statements = tuple(read_statement(tree.stmt, functions) for tree in parse(request.text))
+    lookup = Routines(catalog) if current else None
+    statements = tuple(read_statement(tree.stmt, catalog.functions, lookup) for tree in parse(request.text))
     if statements == request.statements:
         return request
-    return replace(request, shape=f"{_OVERLOADED}{request.shape}", statements=statements)
+    return replace(request, shape=f"{_OVERLOADED}{_digest(statements)}{request.shape}", statements=statements)
+
+
+def _calls(request: Request, catalog: Catalog) -> bool:
+    """Whether a name in it could be that of one of the catalog's functions: a column may be a call as well."""
+    routines = catalog.routines
+    for statement in request.statements:
+        for name in statement.functions:
+            bare = name.removeprefix("operator(").removesuffix(")") if name.startswith("operator(") else name
+            if bare.rpartition(".")[2] in routines:
+                return True
+        if any(name in routines for name in statement.columns):
+            return True
+    return False
+
+
+def _digest(statements: tuple[Statement, ...]) -> str:
+    """Sets one reading of a text apart from all others: the same text calls other functions tomorrow."""
+    told = repr([(sorted(s.effects), s.objects, s.functions, s.definer_functions) for s in statements])
+    return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 class Understanding:

@@ -1,0 +1,160 @@
+"""What a database's own functions do, told from their texts: what only reads, and what hides in a chain of calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lockgate.understand.postgresql import Understanding, reread
+from lockgate.values.catalog import Catalog, Routine
+from lockgate.values.statement import Effect, Statement
+
+
+def routine(name: str, body: str | None = None, language: str = "sql", volatility: str = "v", **more: Any) -> Routine:
+    more.setdefault("definer", False)
+    return Routine("public", name, volatility, language=language, body=body, **more)
+
+
+READS = routine("reads", "SELECT total FROM orders WHERE id = $1", unary=True)
+ALL = [
+    READS,
+    routine("row_reads", "SELECT $1.a", unary=True, of_row=True),
+    routine("twice", "SELECT reads(1) + reads(2)"),
+    routine("writes", "INSERT INTO log VALUES (1)", unary=True, of_row=True),
+    routine("writes_below", "SELECT writes()"),
+    routine("lies", "SELECT nextval('s')", volatility="i"),
+    routine("sets", "SELECT set_config('role', 'bob', false)", volatility="s"),
+    routine("not_sql", "SELEC 1"),
+    routine("ddl", "DROP TABLE orders"),
+    routine("atomic"),
+    routine("owner", "SELECT ssn FROM customers", definer=True),
+    routine("calls_owner", "SELECT owner()"),
+    routine("by_default", "SELECT 1", defaults="1, writes()"),
+    routine("by_good_default", "SELECT 1", defaults="now(), 'a;b'"),
+    routine("itself", "SELECT CASE WHEN $1 > 0 THEN itself($1 - 1) ELSE 1 END"),
+    routine("ping", "SELECT pong()"),
+    routine("pong", "SELECT ping()"),
+    routine("missing", "SELECT made_later()"),
+    routine("notation", "SELECT (1).writes"),
+    routine("row_notation", "SELECT t.writes FROM t"),
+    routine("pl_reads", "BEGIN RETURN (SELECT total FROM orders WHERE name = 'EXECUTE writes()'); END", "plpgsql", "s"),
+    routine("pl_volatile", "BEGIN RETURN 1; END", "plpgsql", "v"),
+    routine("pl_dynamic", "BEGIN EXECUTE 'DROP ' || $1; END", "plpgsql", "s"),
+    routine("pl_writes_below", 'BEGIN PERFORM 1; RETURN public . "writes" (1); END', "plpgsql", "s"),
+    routine("pl_nextval", "BEGIN RETURN NextVal('s'); END", "plpgsql", "i"),
+    routine("pl_notation", "BEGIN RETURN ($1).writes; END", "plpgsql", "s"),
+    routine("pl_missing", "BEGIN RETURN made_later(1); END", "plpgsql", "s"),
+    routine("pl_unicode", 'BEGIN RETURN U&"\\0077rites"(1); END', "plpgsql", "s"),
+    routine("pl_operator", "BEGIN RETURN 1 <~~> 2; END", "plpgsql", "s"),
+    routine("pl_good_operator", "BEGIN RETURN 1 <!> 2; END", "plpgsql", "s"),
+    routine("pl_query", "BEGIN RETURN query_to_xml('SELECT writes()', true, true, ''); END", "plpgsql", "s"),
+    routine("pl_broken", "BEGIN RETURN 'x; END", "plpgsql", "s"),
+    routine("perl", "spi_exec_query('x')", "plperl", "i"),
+    routine("in_c", None, "c", "i"),
+    routine("digest", None, "c", "i", extension=True),
+    routine("crosstab", None, "c", "s", extension=True),
+    routine("dblink_exec", None, "c", "v", extension=True),
+    routine("internal", None, "internal", "i"),
+    routine("<!>", None, "operator", "i", calls=("public.digest",)),
+    routine("<~~>", None, "operator", "i", calls=("public.writes",)),
+    routine("good_sum", None, "internal", "i", calls=("pg_catalog.int4pl", "public.digest")),
+    routine("bad_sum", None, "internal", "i", calls=("pg_catalog.int4pl", "public.writes")),
+    routine("raw_sum", None, "internal", "i", calls=("pg_catalog.lo_export",)),
+    routine("own_lower", "SELECT 1"),
+    routine("lower", "SELECT 1"),
+    routine("upper", "SELECT writes()"),
+]
+NAMES = frozenset({"lower", "upper", "reads"})
+
+
+def catalog(*routines: Routine) -> Catalog:
+    found: dict[str, tuple[Routine, ...]] = {}
+    for one in routines:
+        found[one.name] = (*found.get(one.name, ()), one)
+    return Catalog("db", {}, {}, NAMES, found)
+
+
+DATABASE = catalog(*ALL)
+
+
+def one(text: str, database: Catalog = DATABASE, *, current: bool = True) -> Statement:
+    (statement,) = reread(Understanding().request(text), database, current=current).statements
+    return statement
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["reads(1)", "public.reads(1)", "twice()", "by_good_default()", "itself(3)", "pl_reads()", "digest('x')",
+     "1 <!> 2", "1 operator(public.<!>) 2", "good_sum(1)", "lower('x')", "pg_catalog.upper('x')", "(id).reads",
+     "pl_good_operator()", "t.row_reads"],
+)  # fmt: skip
+def test_what_only_reads_counts_as_a_read(call: str) -> None:
+    assert one(f"SELECT {call} FROM t").effects == {Effect.READ}
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["writes()", "writes_below()", "lies()", "sets()", "not_sql()", "ddl()", "atomic()", "owner()", "calls_owner()",
+     "by_default()", "ping()", "missing()", "notation()", "row_notation()", "pl_volatile()", "pl_dynamic('x')",
+     "pl_writes_below()", "pl_nextval()", "pl_notation(1)", "pl_missing()", "pl_unicode()", "pl_operator()",
+     "pl_query()", "pl_broken()", "perl()", "in_c()", "crosstab('x')", "dblink_exec('x')", "internal()", "1 <~~> 2",
+     "bad_sum(1)", "raw_sum(1)", "upper('x')", "nobody()", "pg_catalog.reads(1)", "(id).writes", "t.writes",
+     "reads(writes())"],
+)  # fmt: skip
+def test_everything_else_may_do_anything(call: str) -> None:
+    assert one(f"SELECT {call} FROM t").effects >= {Effect.READ, Effect.UNKNOWN, Effect.WRITE}
+
+
+def test_what_a_text_plainly_does_is_said_as_well() -> None:
+    assert Effect.DDL in one("SELECT ddl()").effects
+    assert Effect.SESSION in one("SELECT sets()").effects
+
+
+def test_one_overload_that_writes_is_enough() -> None:
+    database = catalog(READS, routine("reads", "DELETE FROM orders"))
+    assert Effect.UNKNOWN in one("SELECT reads(1)", database).effects
+
+
+def test_names_stay_in_sight() -> None:
+    statement = one("SELECT twice(), digest('x') FROM t")
+    assert statement.functions == ("twice", "digest")
+    assert set(statement.objects) == {"t", "orders"}
+
+
+def test_owners_rights_are_told_also_below() -> None:
+    assert one("SELECT owner(), reads(1)").definer_functions == ("owner",)
+    assert one("SELECT calls_owner()").definer_functions == ("calls_owner",)
+
+
+def test_what_may_have_changed_meanwhile_is_not_relied_on() -> None:
+    assert Effect.UNKNOWN in one("SELECT reads(1)", current=False).effects
+    assert Effect.UNKNOWN in one("SELECT lower('x')", current=False).effects
+
+
+def test_a_column_is_no_call() -> None:
+    statement = one("SELECT reads, t.reads, t.total, (t.pair).a FROM t")
+    assert (statement.functions, statement.effects) == ((), {Effect.READ})
+
+
+def test_readings_by_different_catalogs_have_different_shapes() -> None:
+    request = Understanding().request("SELECT reads(1)")
+    readings = [
+        reread(request, catalog(routine("reads", body))) for body in ("SELECT 1", "SELECT a FROM b", "DROP TABLE x")
+    ]
+    assert len({request.shape, *(reading.shape for reading in readings)}) == 4
+    assert reread(request, catalog(routine("reads", "SELECT 1"))).shape == readings[0].shape
+
+
+def test_a_long_chain_ends_somewhere() -> None:
+    chain = [routine(f"f{n}", f"SELECT f{n + 1}()") for n in range(500)]
+    assert Effect.UNKNOWN in one("SELECT f0()", catalog(*chain, routine("f500", "SELECT 1"))).effects
+    assert one("SELECT f490()", catalog(*chain, routine("f500", "SELECT 1"))).effects == {Effect.READ}
+    calls = ", ".join(f"f{n}()" for n in range(200))
+    wide = [routine(f"f{n}", "SELECT 1") for n in range(200)]
+    assert Effect.UNKNOWN in one(f"SELECT {calls}", catalog(*wide)).effects
+
+
+def test_explain_counts_what_the_planner_may_call() -> None:
+    assert one("EXPLAIN SELECT reads(1)").effects == {Effect.READ}
+    assert Effect.UNKNOWN in one("EXPLAIN SELECT writes()").effects
