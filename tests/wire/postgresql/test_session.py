@@ -182,6 +182,8 @@ def test_a_server_that_skips_authentication(new: Playbook, early: bytes) -> None
         struct.pack("!II", 7, 3 << 16),
         startup({"database": "orders"}),
         startup({"user": ""}),
+        startup({"user": "a" * 64}),
+        startup({"user": "ann", "database": "\u00e4" * 32}),
         struct.pack("!II", 26, 3 << 16) + b"user\0ann\0user\0bob\0",
         struct.pack("!II", 27, 3 << 16) + b"user\0ann\0user\0bob\0\0",
         struct.pack("!II", 12, 80877102) + b"abcd",

@@ -19,6 +19,9 @@ CANCEL_REQUEST = 80877102
 STARTUP_BYTES = 10_000
 """The largest start-up packet: PostgreSQL's own bound, MAX_STARTUP_PACKET_LENGTH."""
 
+NAME_BYTES = 63
+"""The longest name of a role or a database: NAMEDATALEN - 1."""
+
 _INT32 = struct.Struct("!i")
 _UINT16 = struct.Struct("!H")
 _COLUMN = struct.Struct("!IhIhih")

@@ -215,6 +215,9 @@ class Session:
         self._conversation.version = Version(minor, unknown)
         if not parameters.get("user"):
             raise ProtocolError("the start-up packet names no user")
+        if any(len(parameters.get(name, "").encode()) > frames.NAME_BYTES for name in ("user", "database")):
+            # PostgreSQL would cut it: another one than was judged
+            raise ProtocolError(f"the name of the user or the database is longer than {frames.NAME_BYTES} bytes")
         if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
             self.failed(Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: replication connections are refused"))
             return
@@ -250,6 +253,7 @@ class Session:
         """Once the server is ready, what the client sends is statements."""
         if self._conversation.ready:
             self._running = True
+            self._conversation.authentication = None  # and with it the password
             self._client = self._frontend.feed
             early, self._early = bytes(self._early), bytearray()
             self._client(early)
