@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 
-from lockgate.collector import api as api_module
+from lockgate.collector import http as http_module
 from lockgate.collector.entry import parse_all
 from lockgate.collector.server import Server
 from lockgate.config import Collector, CollectorFile
@@ -335,7 +335,7 @@ def test_a_body_that_is_not_one_is_refused(tmp_path: Path, host: Host) -> None:
 
 
 def test_a_body_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(http_module, "BODY_SECONDS", 0.2)
 
     async def use(client: Client) -> None:
         async def slowly() -> AsyncIterator[bytes]:

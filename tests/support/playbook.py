@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lockgate.masking import rows
+from lockgate.masking.cells import Action, Cell
 from lockgate.values.statement import Effect, Request, Statement
-from lockgate.wire.gate import Asked, Masking, MaskingError, Refusal, RowKernel, Ruling, Run
+from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, Refusal, RowKernel, Ruling, Run
 from lockgate.wire.postgresql.frames import Field, frame, startup
 from lockgate.wire.postgresql.session import Session
 
@@ -150,11 +151,47 @@ class Masked(Masking):
         self.nothing = nothing
         self.planned: list[tuple[int, list[str]]] = []
 
-    def plan(self, statement: int, fields: Sequence[Field]) -> bytes | None:
+    def plan(self, statement: int, fields: Sequence[Field], *, utf8: bool) -> tuple[Cell, ...] | None:
         self.planned.append((statement, [f.name for f in fields]))
         if self.fails:
             raise MaskingError("what the column holds can't be told")
-        return None if self.nothing else b"\2" * len(fields)
+        return None if self.nothing else (Cell(Action.REDACT),) * len(fields)
+
+    def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyMask | None:
+        self.planned.append((statement, ["copy"] * columns))
+        if self.fails:
+            raise MaskingError("what the column holds can't be told")
+        return None if self.nothing else Stars()
+
+
+class Stars:
+    """Masks what is copied: the letters of each line, which may come in pieces, are MASK."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def held(self) -> int:
+        return len(self._rest)
+
+    def feed(self, buffer: bytes, start: int, end: int) -> tuple[bytes, int, int]:
+        out, cells = b"", 0
+        while end - start >= 5 and buffer[start : start + 1] == b"d":
+            stop = start + 1 + int.from_bytes(buffer[start + 1 : start + 5], "big")
+            if stop > end:
+                break
+            *lines, self._rest = (self._rest + buffer[start + 5 : stop]).split(b"\n")
+            if b"?" in lines:
+                raise ValueError("a line that no server sends")
+            out += b"".join(copy_data(MASK + b"\n") for _ in lines)
+            cells += len(lines)
+            start = stop
+        return out, start, cells
+
+    def finish(self) -> tuple[bytes, int]:
+        if self._rest == b"?":
+            raise ValueError("it is cut")
+        return (copy_data(MASK + b"\n"), 1) if self._rest else (b"", 0)
 
 
 MASK = b"***"
@@ -179,6 +216,7 @@ class ScriptedGate:
         self.prepared: list[tuple[str, str]] = []
         self.settled: list[tuple[str, str]] = []
         self.runs: list[Run] = []
+        self.mooted: list[bool] = []
         self.keys: list[tuple[int, bytes]] = []
         self.cancelled: list[tuple[int, bytes]] = []
         self.secret: Callable[[bytes], bytes] = lambda theirs: theirs
@@ -206,6 +244,9 @@ class ScriptedGate:
         assert found is None or isinstance(found, Ruling)
         return found
 
+    def moot(self, *, skipped: bool) -> None:
+        self.mooted.append(skipped)
+
     def settle(self, run: Run) -> None:
         self.runs.append(run)
         self.settled.append((run.request.text, run.outcome))
@@ -222,7 +263,12 @@ class _Reference:
     """The row kernel's reference: what the agent runs is the compiled one, held against it elsewhere."""
 
     skip_rows = staticmethod(rows.skip_rows)
-    mask_rows = staticmethod(rows.mask_rows)
+
+    @staticmethod
+    def mask_rows(
+        buf: bytes, start: int, end: int, plan: Sequence[Cell]
+    ) -> tuple[bytes, int, int, int, Mapping[str, int]]:
+        return (*rows.mask_rows(buf, start, end, plan), {})
 
 
 KERNEL: RowKernel = _Reference()

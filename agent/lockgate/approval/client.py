@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from lockgate.approval.hold import Decided, Hold, HoldState, NotAllowed, check_decision
-from lockgate.identity.tokens import SKEW, InvalidToken, verify_approval
+from lockgate.approval.hold import (
+    COMMENT_CHARACTERS,
+    Became,
+    Decided,
+    Hold,
+    HoldState,
+    Locks,
+    NotAllowed,
+    check_decision,
+    check_grant,
+)
+from lockgate.identity.tokens import SKEW, InvalidToken, verify_approval, verify_grant
 from lockgate.values.identity import Claims
 
 if TYPE_CHECKING:
@@ -36,12 +46,18 @@ class ApprovalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a hold ended. `approver`, `token` (its text) and `comment` are set when a person decided."""
+    """How a hold ended. `approver`, `token` (its text) and `comment` are set when a person decided.
+
+    `by_grant` is the grant that let it run, signed by `approver` when it was made; `granted` the one made with the
+    decision.
+    """
 
     outcome: Outcome
     approver: Claims | None = None
     token: str | None = None
     comment: str = ""
+    by_grant: str | None = None
+    granted: str | None = None
 
 
 class _KeyAnswer(msgspec.Struct, frozen=True):
@@ -97,20 +113,22 @@ class ApprovalClient:
         except _Refused as error:
             raise ApprovalError(f"the collector does not take the key of this host: {error}") from error
 
-    async def hold(self, hold: Hold) -> Resolution:
-        """Waits until `hold` is decided, cancelled or expired; at most until `hold.expires`.
+    async def hold(self, hold: Hold, looked: Callable[[], None] = lambda: None) -> Resolution:
+        """Waits until `hold` is decided, cancelled or expired; at most until `hold.expires`. `looked` is called when
+        the collector has it, and then whenever somebody looks at it.
 
         A collector that is away is asked again until then. Raises ApprovalError when the collector refuses the hold
         or its answer doesn't verify. When the task is cancelled the hold is left as it is: call `cancel`.
         """
         pause = BACKOFF_SECONDS[0]
         posted = False
+        seen = -1.0
         try:
             async with asyncio.timeout(max(0.0, hold.expires - self._clock())):
                 while True:
                     try:
                         if posted:
-                            path, wait = f"/v1/holds/{hold.id}?wait={WAIT_SECONDS}", WAIT_SECONDS
+                            path, wait = f"/v1/holds/{hold.id}?wait={WAIT_SECONDS}&seen={seen!r}", WAIT_SECONDS
                             state = await self._state("GET", path, None, wait)
                         else:
                             state = await self._post(hold)
@@ -130,6 +148,9 @@ class ApprovalClient:
                         raise ApprovalError(f"the collector refused: {error}") from error
                     if state.state != "waiting":
                         return await self._resolve(hold, state)
+                    if state.looked > seen:
+                        seen = state.looked
+                        looked()
         except TimeoutError:
             return Resolution("expired")
 
@@ -139,6 +160,23 @@ class ApprovalClient:
             await self._request("POST", f"/v1/holds/{hold_id}/cancel", b"{}", TIMEOUT_SECONDS)
         except (_Unreachable, _Refused) as error:
             raise ApprovalError(f"the hold could not be cancelled: {error}") from error
+
+    async def tell_locks(self, hold_id: str, locks: Locks) -> None:
+        """Tells the collector what a statement that waits keeps locked. Raises ApprovalError when it can't be told."""
+        await self._tell(f"/v1/holds/{hold_id}/locks", locks)
+
+    async def tell_became(self, hold_id: str, refused: str | None) -> None:
+        """Tells the collector what became of an approval: None when the statement was released, or why not. Raises
+        ApprovalError when it can't be told."""
+        outcome: Literal["released", "refused"] = "released" if refused is None else "refused"
+        reason = (refused or "")[:COMMENT_CHARACTERS]
+        await self._tell(f"/v1/holds/{hold_id}/became", Became(outcome=outcome, at=self._clock(), reason=reason))
+
+    async def _tell(self, path: str, word: Locks | Became) -> None:
+        try:
+            await self._request("POST", path, msgspec.json.encode(word), TIMEOUT_SECONDS)
+        except (_Unreachable, _Refused) as error:
+            raise ApprovalError(f"the collector could not be told of a hold: {error}") from error
 
     async def close(self) -> None:
         if self._http is not None:
@@ -166,8 +204,9 @@ class ApprovalClient:
         decided = state.decided
         if decided is None or decided.token is None or decided.outcome != state.state:
             raise ApprovalError(f"the collector says {state.state}, but not who decided")
-        claims = await self._verify(hold, decided, decided.token)
-        return Resolution(decided.outcome, claims, decided.token, decided.comment)
+        verify = self._verify if decided.by_grant is None else self._verify_grant
+        claims = await verify(hold, decided, decided.token)
+        return Resolution(decided.outcome, claims, decided.token, decided.comment, decided.by_grant, decided.granted)
 
     async def _verify(self, hold: Hold, decided: Decided, token: str) -> Claims:
         jwks = await self._key(decided.host)
@@ -183,6 +222,18 @@ class ApprovalClient:
             raise ApprovalError(f"the decision on the hold is not valid: {error}") from error
         if {"approve": "approved", "deny": "denied"}[approval.decision] != decided.outcome:
             raise ApprovalError("the approver signed the opposite of what the collector says")
+        return claims
+
+    async def _verify_grant(self, hold: Hold, decided: Decided, token: str) -> Claims:
+        """A grant counts as of now, by this host's clock, whatever the collector says of when."""
+        jwks = await self._key(decided.host)
+        try:
+            claims, granting = verify_grant(token, jwks, decided.host, clock=self._clock)
+            check_grant(hold, claims, granting, self._clock())
+        except (InvalidToken, NotAllowed) as error:
+            raise ApprovalError(f"the grant is not valid: {error}") from error
+        if decided.outcome != "approved" or decided.by_grant != claims.token:
+            raise ApprovalError("the collector names another grant than the one that was signed")
         return claims
 
     async def _key(self, host: str) -> Mapping[str, object]:

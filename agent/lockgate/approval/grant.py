@@ -33,6 +33,7 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     database: str
     user: str
     policy: Name
+    statement: Text
     covers: Text
     approvers: tuple[Name, ...]
     by_principal: Name
@@ -80,6 +81,7 @@ def granted(hold: Hold, claims: Claims, comment: str, now: float) -> Grant:
         database=hold.database,
         user=hold.user,
         policy=hold.policy,
+        statement=hold.statement,
         covers=hold.covers,
         approvers=hold.approvers,
         by_principal=claims.principal,

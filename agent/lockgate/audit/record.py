@@ -63,7 +63,10 @@ class WorkloadFacts(TypedDict):
 
 
 class ConnectionFacts(TypedDict):
-    """Who and where to, the same for all records of a connection. `token` is the token's id (`jti`)."""
+    """Who and where to, the same for all records of a connection. `token` is the token's id (`jti`).
+
+    `user` is the role upstream; `claimed_user` what the client called itself, where that is another.
+    """
 
     id: str
     principal: str
@@ -75,6 +78,7 @@ class ConnectionFacts(TypedDict):
     protocol: str
     database: str
     user: str
+    claimed_user: NotRequired[str]
     upstream: str
     application: str
 
@@ -130,7 +134,11 @@ class End(TypedDict):
 
 
 class Approval(TypedDict):
-    """What became of a hold. `id` is the statement's, `hold` the hold's, `digest` what the approver was shown."""
+    """What became of a hold. `id` is the statement's, `hold` the hold's, `digest` what the approver was shown.
+
+    `grant` is the one that let it run without anybody being asked again, `granted` the one that the approver made with
+    this decision; both are the id (`jti`) of the grant's token.
+    """
 
     type: Literal["approval"]
     id: str
@@ -142,6 +150,8 @@ class Approval(TypedDict):
     person: NotRequired[str | None]
     token: NotRequired[str]
     comment: NotRequired[str]
+    grant: NotRequired[str]
+    granted: NotRequired[str]
 
 
 class ConnectionBegin(TypedDict):
@@ -205,6 +215,7 @@ def connection(
     user: str,
     upstream: str,
     application: str,
+    claimed_user: str | None = None,
 ) -> msgspec.Raw:
     """The facts of a connection, encoded once and spliced into each of its records (they are most of its bytes)."""
     facts: ConnectionFacts = {
@@ -221,6 +232,8 @@ def connection(
         "upstream": upstream,
         "application": application,
     }
+    if claimed_user is not None and claimed_user != user:
+        facts["claimed_user"] = claimed_user
     return msgspec.Raw(encoder.encode(facts))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from lockgate.collector.holds import Signed
 from lockgate.collector.store import PinnedKey
 from lockgate.identity.tokens import (
     AGENT_GROUP,
@@ -21,7 +22,10 @@ from lockgate.identity.tokens import (
     TOKEN_LIMIT,
     Approval,
     InvalidToken,
+    Revocation,
     verify_approval,
+    verify_grant,
+    verify_revocation,
     verify_with_jwks,
 )
 from lockgate.values.identity import Claims
@@ -73,6 +77,20 @@ class Access:
         host = _issuer(text)
         claims, approval = verify_approval(text, (await self.key(host)).jwks, host, clock=self._clock)
         return claims, approval, text
+
+    async def grant(self, text: str) -> Signed:
+        """What a grant token says. Raises InvalidToken, UnknownHost."""
+        if len(text) > TOKEN_LIMIT:
+            raise InvalidToken("the grant token is too long")
+        host = _issuer(text)
+        claims, granting = verify_grant(text, (await self.key(host)).jwks, host, clock=self._clock)
+        return Signed(claims, granting, text)
+
+    async def revocation(self, header: str | None) -> tuple[Claims, Revocation]:
+        """Who ends which grant. Raises InvalidToken, UnknownHost."""
+        text = _text(header)
+        host = _issuer(text)
+        return verify_revocation(text, (await self.key(host)).jwks, host, clock=self._clock)
 
     async def agent(self, header: str | None) -> Claims:
         """The claims of an agent's own token. Raises Forbidden for anyone else's."""

@@ -71,3 +71,25 @@ CREATE TABLE IF NOT EXISTS holds (
     decided TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holds_waiting ON holds (expires) WHERE state = 'waiting';
+
+-- What the agent says of a hold beside it: what its transaction keeps locked, and what became of its approval.
+CREATE TABLE IF NOT EXISTS hold_words (
+    hold TEXT PRIMARY KEY,
+    locks TEXT,
+    became TEXT
+) STRICT;
+
+-- `claims` and `token` are the approver's, as verified when it was granted.
+CREATE TABLE IF NOT EXISTS grants (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    until REAL NOT NULL,
+    uses INTEGER NOT NULL,
+    last_used REAL,
+    revoked TEXT,
+    granted TEXT NOT NULL,
+    claims TEXT NOT NULL,
+    token TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS grants_live ON grants (host, fingerprint) WHERE revoked IS NULL;

@@ -99,6 +99,10 @@ class Recorder:
             approver = resolution.approver
             fields |= {"approver": approver.principal, "person": approver.person, "token": approver.token,
                        "comment": resolution.comment}  # fmt: skip
+            if resolution.by_grant is not None:
+                fields["grant"] = resolution.by_grant
+            if resolution.granted is not None:
+                fields["granted"] = resolution.granted
         return self.write(fields)
 
     def note(self, fields: dict[str, Any]) -> None:

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from lockgate import config
 from lockgate.identity.cache import Identities
+from lockgate.masking import Keys
 from lockgate.metrics import Metrics
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Catalogs
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.judge import Judge
+from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
+from lockgate.proxy.roles import Roles
+from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.understand.postgresql import Understanding
 
 if TYPE_CHECKING:
@@ -28,24 +32,35 @@ RETRIES = 4096
 class Store:
     """One datastore, as its classification has it now: `reclassify` replaces `judge` and `catalogs`.
 
-    `catalogs` is None when nothing in it is classified, or nobody may read its catalog.
+    `catalogs` is None when nothing in it is classified, or nobody may read its catalog; `reader` only in that case.
     """
 
-    __slots__ = ("_policies", "_reader", "_tried", "_verdicts", "catalogs", "classification", "enforced", "judge",
-                 "name", "protocol", "settings")  # fmt: skip
+    __slots__ = ("_policies", "_tried", "_verdicts", "catalogs", "classification", "enforced", "judge", "keys",
+                 "name", "protocol", "reader", "roles", "settings", "tls")  # fmt: skip
 
     def __init__(
-        self, settings: config.Datastore, policies: Policies, limits: config.Limits, reader: Catalogs | None
+        self,
+        settings: config.Datastore,
+        policies: Policies,
+        limits: config.Limits,
+        reader: Catalogs | None,
+        tls: UpstreamTls | None = None,
+        *,
+        keys: Keys,
     ) -> None:
-        """`reader` keeps the catalogs of its databases, None when the configuration names nobody to read them."""
+        """`reader` keeps the catalogs of its databases, None when the configuration names nobody to read them; `tls`
+        is the way to its servers, None where no address has a name; `keys` are its keyed maskers'."""
         self.settings = settings
         self.name = settings.name
         self.protocol = settings.protocol
+        self.roles = Roles(settings)
+        self.tls = tls or UpstreamTls.of(settings)
         self.enforced = settings.mode == "enforce"
         """False in mode observe: everything is recorded, nothing is blocked, held or masked."""
+        self.keys = keys
         self._policies = policies
         self._verdicts = limits.verdict_cache
-        self._reader = reader
+        self.reader = reader
         self._tried: Generations[bytes, bool] = Generations(RETRIES)
         self.reclassify({})
 
@@ -53,9 +68,9 @@ class Store:
         """`schema.table.column` -> tags. What was judged by another classification counts no more."""
         self.classification = classification
         self.judge = Judge(self.settings, classification, self._policies, cache=self._verdicts)
-        if self._reader is not None:
-            self._reader.reclassify(classification)
-        self.catalogs = self._reader if classification else None
+        if self.reader is not None:
+            self.reader.reclassify(classification)
+        self.catalogs = self.reader if classification else None
 
     def first_try(self, database: str, shape: str) -> bool:
         """Whether a newer catalog is worth reading for this request: once for each shape."""
@@ -68,7 +83,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The house. `keys` maps a cancellation key to the connection it cancels."""
+    """The house. `keys` maps the cancellation key a client was given to the connection it cancels."""
 
     host: str
     limits: config.Limits
@@ -78,4 +93,5 @@ class Services:
     ledger: Ledger
     holds: Holds
     metrics: Metrics
+    leaves: Leaves
     keys: dict[tuple[int, bytes], StatementGate] = field(default_factory=dict)

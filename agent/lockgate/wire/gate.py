@@ -30,11 +30,37 @@ class Refusal:
 class Masking(Protocol):
     """How the result of one request is to be masked."""
 
-    def plan(self, statement: int, fields: Sequence[Any]) -> Any:
+    def plan(self, statement: int, fields: Sequence[Any], *, utf8: bool) -> Any:
         """A row plan for the result of the request's `statement`-th statement; None when nothing needs masking.
 
+        `utf8` says that text is known to come in that encoding.
         Raises MaskingError when it can't be told what a column holds.
         """
+
+    def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyMask | None:
+        """Masks what the request's `statement`-th statement copies out, in `columns`; None when nothing needs masking.
+
+        Adds to `found` how much of each kind is masked in values that nobody classified. Raises MaskingError as `plan`
+        does.
+        """
+
+
+class CopyMask(Protocol):
+    """Masks the messages of one COPY TO STDOUT on their way."""
+
+    @property
+    def held(self) -> int:
+        """Bytes taken of a row that isn't whole yet."""
+
+    def feed(self, buffer: Any, start: int, end: int) -> tuple[bytes, int, int]:
+        """Take the complete messages of copied data from `start` on.
+
+        Returns what goes in their place, the offset of the first byte that is not part of one, and the cells masked.
+        Raises ValueError for what no server sends.
+        """
+
+    def finish(self) -> tuple[bytes, int]:
+        """All was sent: what is left, and the cells masked in it. Raises ValueError when it is cut."""
 
 
 class MaskingError(Exception):
@@ -64,6 +90,8 @@ class Run:
     rows: int = 0
     bytes: int = 0
     masked_cells: int = 0
+    detected: dict[str, int] = field(default_factory=dict)
+    """How much of each kind was found, and masked, in values that nobody classified."""
     tag: str | None = None
     error: str | None = None
     """The native error code the upstream answered with."""
@@ -73,6 +101,8 @@ class Run:
     plan: Any = None
     planned: bool = False
     """Whether `plan` is the answer of `ruling.masking` for the result now coming back (None: nothing to mask)."""
+    copy: CopyMask | None = None
+    """What masks the data of the COPY now coming back (None: it passes)."""
     settled: bool = False
 
 
@@ -86,6 +116,8 @@ class Asked:
     `parameters` gives the bound values (None for NULL) and is only worth calling when somebody has to approve them; it
     raises ProtocolError for a message nobody can read, in which case the session ends of itself. `formats` are their
     format codes as Bind has them: a count and the codes, two bytes each, and whatever stands behind.
+    `in_transaction` says that a transaction may be open in which something has run already, `failed` that the server
+    said so of one that has failed: it refuses all but its end.
     """
 
     request: Request
@@ -93,6 +125,7 @@ class Asked:
     in_transaction: bool = False
     parameters: Callable[[], Sequence[bytes | None]] = field(default=lambda: ())
     formats: bytes = b""
+    failed: bool = False
 
 
 class RowKernel(Protocol):
@@ -101,8 +134,10 @@ class RowKernel(Protocol):
     def skip_rows(self, buf: Any, start: int, end: int) -> tuple[int, int]:
         """The offset reached and the rows passed. Raises ValueError on lengths that make no sense."""
 
-    def mask_rows(self, buf: Any, start: int, end: int, plan: Any) -> tuple[bytes, int, int, int]:
-        """The rewritten rows, the offset reached, the rows and the cells masked. Raises ValueError likewise."""
+    def mask_rows(self, buf: Any, start: int, end: int, plan: Any) -> tuple[bytes, int, int, int, Mapping[str, int]]:
+        """The rewritten rows, the offset reached, the rows, the cells masked, and how much of each kind was found in
+        values that nobody classified. Raises ValueError likewise.
+        """
 
 
 class Gate(Protocol):
@@ -119,6 +154,11 @@ class Gate(Protocol):
 
     def run(self, asked: Asked) -> Ruling | None:
         """The request is about to run. None: wait for `Session.resume`. A ruling without refusal has been recorded."""
+
+    def moot(self, *, skipped: bool) -> None:
+        """While a ruling is waited for, the server met an error before the request. With `skipped` it would skip it;
+        otherwise the transaction has failed, and it would refuse anything but its end. `Session.resume` is still due,
+        and soon: the client waits for it. May be said more than once."""
 
     def settle(self, run: Run) -> None:
         """The run has ended, told once a run. `outcome` is one of

@@ -22,6 +22,7 @@ send buffer (8 KiB, PQ_SEND_BUFFER_SIZE) holds 1638 answers of the least size.""
 
 IDLE: Final = ord("I")
 IN_TRANSACTION: Final = ord("T")
+FAILED: Final = ord("E")
 
 
 class Owed(Enum):
@@ -97,8 +98,8 @@ class Conversation:
 
     __slots__ = ("authenticated", "authentication", "barrier", "copying_in", "copying_out", "cursors", "discarding",
                  "encoding_moved", "gate", "held", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready",
-                 "segment", "segment_open", "statements", "status", "to_server", "unreported", "utf8", "veiled",
-                 "version", "wary")  # fmt: skip
+                 "segment", "segment_open", "segment_ran", "statements", "status", "to_server", "unreported", "utf8",
+                 "veiled", "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -119,6 +120,8 @@ class Conversation:
         self.segment = 0
         self.segment_open = False
         """Whether an extended-protocol message went out since the last Sync."""
+        self.segment_ran = False
+        """Whether one of them was an Execute: what it did is not committed before Sync."""
         self.discarding = False
         """Whether client messages are dropped until Sync, as the server does after an error."""
         self.muted = False
@@ -148,6 +151,16 @@ class Conversation:
     def idle(self) -> bool:
         """Whether an error can be answered without the server noticing anything."""
         return not self.pending and not self.segment_open and self.status != IN_TRANSACTION
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction may be open in which something has run, as far as the client's next message goes."""
+        return self.status != IDLE or self.segment_ran or bool(self.open_runs)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server is in a transaction that has failed, and nothing is on its way that could end it."""
+        return self.status == FAILED and not self.open_runs
 
     def begin(self, run: Run) -> None:
         """`run` is on its way to the server."""

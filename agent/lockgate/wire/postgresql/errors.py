@@ -21,6 +21,7 @@ PROGRAM_LIMIT_EXCEEDED = "54000"
 IO_ERROR = "58030"
 INTERNAL_ERROR = "XX000"
 TOO_MANY_CONNECTIONS = "53300"
+IN_FAILED_TRANSACTION = "25P02"
 
 _VALUELESS_CLASSES: Final = frozenset(("23", "25", "26", "40"))
 """SQLSTATE classes whose messages name constraints and states, never values: those are in DETAIL."""

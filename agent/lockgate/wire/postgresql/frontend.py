@@ -17,7 +17,6 @@ from lockgate.wire.postgresql.conversation import (
     CLOSE,
     DESCRIBE,
     EXECUTE,
-    IDLE,
     PARSE,
     PENDING,
     QUERY,
@@ -177,7 +176,8 @@ class Frontend:
         asked = Asked(
             request,
             () if ordinary else candidates(conversation, request),
-            conversation.status != IDLE or conversation.segment_open,
+            conversation.in_transaction,
+            failed=conversation.failed,
         )
         ruling = conversation.gate.run(asked)
         if ruling is None:
@@ -254,9 +254,10 @@ class Frontend:
         asked = Asked(
             request,
             judged or (),
-            conversation.status != IDLE or conversation.segment_open,
+            conversation.in_transaction,
             lambda: frames.parse_parameters(message, start)[1],
             message[start:],
+            conversation.failed,
         )
 
         def go(ruling: Ruling) -> None:
@@ -302,6 +303,7 @@ class Frontend:
             portal.described = True
             self._send(frames.describe_portal(raw), Awaited(DESCRIBE, run, ours=True))
         self._send(message, awaited)
+        conversation.segment_ran = True
         if run.ruling.barrier and not run.settled:
             conversation.barrier = run
             conversation.unreported = conversation.wary = True
@@ -364,7 +366,7 @@ class Frontend:
             return True  # the server ignores it there, and so it owes no answer
         conversation.pending.append(Awaited(SYNC))
         conversation.segment += 1
-        conversation.segment_open = False
+        conversation.segment_open = conversation.segment_ran = False
         conversation.discarding = False
         self._out.append(message)
         return True

@@ -2,7 +2,9 @@
 
 The life of a connection is the handler that client bytes are fed to:
 
-    starting  -> SSLRequest, GSSENCRequest: `N`; CancelRequest: told to the gate, the end; StartupMessage: greeted
+    starting  -> GSSENCRequest: `N`; SSLRequest: `S` and `securing`, or `N`; a TLS handshake at once: `securing`;
+                 CancelRequest: told to the gate, the end; StartupMessage: greeted
+    securing  -> waits for the I/O to put TLS in between (`wants_tls`, then `secured`); then starting again
     greeted   -> waits for the I/O to connect upstream (`wants_upstream`, then `connected` or `failed`)
     relaying  -> authentication in both directions, until the server's first ReadyForQuery; or `waiting` for that, while
                  authentication.py answers the server with a credential of the agent's own
@@ -12,6 +14,7 @@ The life of a connection is the handler that client bytes are fed to:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum, auto
 
 from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
 from lockgate.wire.postgresql import errors, frames
@@ -24,7 +27,17 @@ from lockgate.wire.postgresql.versions import NEWEST, OPTION, SECRET_BYTES, Vers
 AUTHENTICATION_BYTES = 65_536
 """The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
 
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection (RFC 8446, section 5.1). No start-up packet is so long that it begins with it."""
+
 Bytes = bytes | memoryview
+
+
+class WantsTls(Enum):
+    """How the client began TLS: `DIRECT` when the bytes that were just fed, and not looked at, are TLS's already."""
+
+    NEGOTIATED = auto()
+    DIRECT = auto()
 
 
 class Session:
@@ -34,10 +47,14 @@ class Session:
     """
 
     __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_notices", "_offered",
-                 "_running", "_to_client", "_to_server", "closing", "parameters", "wants_upstream")  # fmt: skip
+                 "_running", "_tls", "_to_client", "_to_server", "closing", "parameters", "wants_tls",
+                 "wants_upstream")  # fmt: skip
 
-    def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int) -> None:
-        """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole."""
+    def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int, tls: bool = False) -> None:
+        """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole.
+
+        `tls` says that the I/O can put TLS between itself and the client.
+        """
         self._gate = gate
         self._conversation = Conversation(gate)
         self._client: Callable[[Bytes], None] = self._starting
@@ -53,6 +70,9 @@ class Session:
         self.parameters: Mapping[str, str] = {}
         self.wants_upstream = False
         """True once the client has introduced itself: the I/O connects upstream and says `connected` or `failed`."""
+        self._tls = tls
+        self.wants_tls: WantsTls | None = None
+        """Whether TLS begins now: the I/O feeds what it decrypts from here on, and says `secured` before."""
         self._running = False
         self.closing = False
         """True when nothing more will be said: the I/O sends what is left and closes both sides."""
@@ -78,7 +98,10 @@ class Session:
             self._backend.feed(data)
             if self._notices:
                 self._tell()
-            if self._frontend.waits:
+            if self._frontend.parked:
+                if self._conversation.discarding or self._conversation.failed:
+                    self._gate.moot(skipped=self._conversation.discarding)
+            elif self._frontend.waits:
                 self._frontend.pump()
             elif not self._running:
                 self._run()
@@ -112,6 +135,13 @@ class Session:
         own = self._conversation.authentication
         if not self.closing and own is not None:
             self._to_server.append(own.salted(salted))
+
+    def secured(self) -> None:
+        """TLS is in between: what the client says from here on nobody else can have said."""
+        self.wants_tls = None
+        self._tls = False
+        self._offered |= {frames.SSL_REQUEST, frames.GSSENC_REQUEST}
+        self._client = self._starting
 
     def failed(self, refusal: Refusal) -> None:
         """The upstream can't be had, or the house gives up: a native FATAL error and the end."""
@@ -179,6 +209,10 @@ class Session:
     # states
 
     def _starting(self, data: Bytes) -> None:
+        if self._tls and not self._early and not self._offered and data[:1] == TLS_HANDSHAKE:
+            self._client = self._securing
+            self.wants_tls = WantsTls.DIRECT
+            return
         self._early += data
         while len(self._early) >= 8:
             length = int.from_bytes(self._early[:4], "big")
@@ -193,6 +227,11 @@ class Session:
                     # PostgreSQL refuses them too, also when it answers N: they may have been injected
                     raise ProtocolError("bytes came with a request for encryption, or it was asked for twice")
                 self._offered.add(code)
+                if code == frames.SSL_REQUEST and self._tls:
+                    self._to_client.append(b"S")
+                    self._client = self._securing
+                    self.wants_tls = WantsTls.NEGOTIATED
+                    return
                 self._to_client.append(b"N")
             elif code == frames.CANCEL_REQUEST:
                 if not 8 <= len(body) <= 4 + SECRET_BYTES[NEWEST][-1]:
@@ -203,6 +242,9 @@ class Session:
             else:
                 self._greet(code, body)
                 return
+
+    def _securing(self, data: Bytes) -> None:
+        raise ProtocolError("bytes came before TLS was there")
 
     def _greet(self, code: int, body: bytes) -> None:
         major, minor = code >> 16, code & 0xFFFF
