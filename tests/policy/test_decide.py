@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +163,12 @@ def test_what_no_policy_permits_alone_is_denied_not_held(tmp_path: Path) -> None
     verdict = decide(engine(tmp_path, 'permit (principal, action == Action::"execute", resource);'), ANN, READ)
     assert (verdict.decision, verdict.policy) == (Decision.DENY, "default-deny")
     assert verdict.reason.endswith("in orders (SELECT customers) alone")
+
+
+def test_a_hold_lets_nothing_wait_that_no_policy_permits(tmp_path: Path) -> None:
+    text = 'permit (principal, action == Action::"execute", resource);' + alone("hold", '@approvers("dba")')
+    verdict = decide(engine(tmp_path, text), ANN, READ, DELETE)
+    assert (verdict.decision, verdict.policy) == (Decision.DENY, "default-deny")
 
 
 def test_several_holds_are_one_that_satisfies_all(tmp_path: Path) -> None:
@@ -335,7 +342,7 @@ def test_a_flood_of_shapes_stays_within_the_bound(tmp_path: Path) -> None:
         judge.decide(Asker(ANN, "orders", f"d{n}", "app"), request(READ, shape=str(n)), (EMAIL,))
     assert len(judge._shapes) <= 8
     assert len(judge._verdicts) <= 8
-    assert len(judge._reveals) <= 8
+    assert len(judge._sight._reveals) <= 8
 
 
 EFFECTS = st.frozensets(st.sampled_from(Effect), max_size=4)
@@ -375,6 +382,76 @@ def test_no_mix_of_statements_gets_past_the_strictest_of_them(
     if verdict.decision is not Decision.DENY and statements:
         assert [m.column for m in verdict.masks] == [EMAIL]
     assert bool(verdict.approvers) == (verdict.decision is Decision.HOLD) == (verdict.timeout > 0)
+
+
+# --- time, and estimates
+
+
+MONDAY_NOON = 1_763_380_800.0
+"""2025-11-17T12:00:00Z."""
+
+
+def test_a_verdict_is_taken_anew_when_the_time_has_changed_that_a_policy_looks_at(tmp_path: Path) -> None:
+    now = MONDAY_NOON
+    text = OPEN + 'forbid (principal, action, resource) when { context.now >= datetime("2025-11-17T12:01:00Z") };'
+    judge = Engine(bundle(tmp_path, text), clock=lambda: now)
+    first = decide(judge, ANN, READ, columns=(EMAIL,))
+    now += 59
+    assert decide(judge, ANN, READ, columns=(EMAIL,)) is first
+    now += 1
+    assert decide(judge, ANN, READ, columns=(EMAIL,)).decision is Decision.DENY
+
+
+def test_hours_and_days_are_those_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = OPEN + 'forbid (principal, action, resource) unless { context.hour == 23 && context.weekday == "sun" };'
+    judge = Engine(bundle(tmp_path, text), clock=lambda: MONDAY_NOON)
+    try:
+        for zone, decision in (("UTC", Decision.DENY), ("XXX13", Decision.ALLOW)):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            judge = Engine(judge.bundle, clock=lambda: MONDAY_NOON)
+            assert decide(judge, ANN, READ).decision is decision
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("condition", "timed"),
+    [
+        ('context.user == "context.hour now weekday"', False),
+        ("context.has_where // context.hour", False),
+        ("context.has_where && true", False),
+        ("context.hour > 3", True),
+        ('context["weekday"] == "mon"', True),
+        ("context has now", True),
+        ("(if context.has_where then context else context).has_where", True),
+    ],
+)
+def test_time_costs_nothing_where_no_policy_looks_at_it(tmp_path: Path, condition: str, timed: bool) -> None:
+    text = OPEN + f'forbid (principal, action == Action::"execute", resource) when {{ {condition}\n }};'
+    judge = Engine(bundle(tmp_path, text), clock=lambda: MONDAY_NOON)
+    assert (judge.minute != 0) == timed
+
+
+def test_approvals_may_depend_on_the_time(tmp_path: Path) -> None:
+    text = OPEN + alone("hold", '@approvers("dba")')
+    text += 'forbid (principal, action == Action::"approve", resource) when { context.now > datetime("2025-11-17") };'
+    for moment, granted in ((MONDAY_NOON, False), (MONDAY_NOON - 86400, True)):
+        judge = Engine(bundle(tmp_path, text), clock=iter([moment] * 9).__next__)
+        assert judge.may_approve(BEA, ANN, decide(judge, ANN, DELETE), "orders", request(DELETE)).granted is granted
+
+
+def test_an_estimate_is_what_the_verdict_was_taken_on(tmp_path: Path) -> None:
+    text = OPEN + alone("many", '@approvers("dba")', "context has estimated_rows && context.estimated_rows > 100")
+    judge = engine(tmp_path, text)
+    assert judge.estimates
+    here, asked = Asker(ANN, "orders", "shop", "app"), request(DELETE)
+    for rows, decision in ((None, Decision.ALLOW), (100, Decision.ALLOW), (101, Decision.HOLD), (5, Decision.ALLOW)):
+        assert judge.decide(here, asked, (), rows=rows).decision is decision
+    # of two statements in one message it is not told whose rows they are
+    assert judge.decide(here, request(DELETE, READ), (), rows=101).decision is Decision.ALLOW
+    assert not engine(tmp_path, FOUR_QUESTIONS).estimates
 
 
 # --- the second key

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from lockgate.policy import questions
 from lockgate.policy.bundle import Bundle
+from lockgate.values.identity import Asker
 from lockgate.values.statement import Effect, Statement
 from tests.policy.given import READ, bundle, who
 
-PLACE = {"database": "shop", "user": "app", "protocol": "postgresql"}
+MINUTE = 29_000_000
 ORDERS = questions.store("orders")
 
 
@@ -21,9 +22,11 @@ def execute(
     rules: Bundle, name: str, groups: tuple[str, ...] = (), statement: Statement = READ, user: str = "app"
 ) -> questions.Answer:
     claims = who(name, *groups)
-    context = questions.statement_context(statement, PLACE | {"user": user})
+    context = questions.statement_context(
+        statement, 12, questions.place(Asker(claims, "orders", "shop", user), "postgresql", MINUTE)
+    )
     asked = questions.question(claims, "execute", ORDERS, context)
-    (answer,) = questions.ask(rules, (asked,), (questions.principal(claims), ORDERS))
+    (answer,) = questions.ask(rules.rules, (asked,), (questions.principal(claims), ORDERS))
     return answer
 
 
@@ -111,11 +114,25 @@ def test_every_attribute_of_a_statement_reaches_policy(tmp_path: Path) -> None:
             principal has person && principal.person == "ann" && principal in Group::"g" &&
             context.effects == ["read", "write"] && context.objects == ["t"] && context.columns == ["c"] &&
             context.functions == ["f"] && context.kinds == ["UPDATE", "DELETE"] && !context.has_where &&
+            context.definer_functions == ["d"] && context.settings == ["role"] &&
+            context has estimated_rows && context.estimated_rows == 12 &&
+            context.now == datetime("2025-02-19T21:20:00Z") && context.hour >= 0 && context.hour < 24 &&
+            ["wed", "thu"].contains(context.weekday) &&
             context.database == "shop" && context.user == "app" && context.protocol == "postgresql"
         };""",
     )
     effects = frozenset({Effect.READ, Effect.WRITE})
-    statement = Statement("UPDATE", effects, ("t",), ("c",), ("f",), has_where=False, inside=("DELETE",))
+    statement = Statement(
+        "UPDATE",
+        effects,
+        ("t",),
+        ("c",),
+        ("f",),
+        has_where=False,
+        inside=("DELETE",),
+        settings=("role",),
+        definer_functions=("d",),
+    )
     assert execute(rules, "ann", ("g",), statement).permitted
 
 
@@ -131,16 +148,23 @@ def test_what_is_asked_conforms_to_the_schema(tmp_path: Path) -> None:
     rules = bundle(tmp_path, "permit (principal, action, resource);")
     claims = who("ann", "engineers")
     column = questions.column("orders", "public.customers.email", ("pii",))
-    context = questions.statement_context(Statement("X", READ.effects, ("a",), ("b",), ("c",)), PLACE)
-    entities = Entities.from_json_str(json.dumps([questions.principal(claims), ORDERS, column]), rules.schema)
-    approval = questions.approval_context(claims, (READ,), "held")
-    nobody = questions.approval_context(who("bot", person=None), (), "held")
+    place = questions.place(Asker(claims, "orders", "shop", "app"), "postgresql", MINUTE)
+    stated = Statement("X", READ.effects, ("a",), ("b",), ("c",), settings=("d",), definer_functions=("e",))
+    context = questions.statement_context(stated, 7, place)
+    detector = questions.detector("orders", "card")
+    entities = Entities.from_json_str(json.dumps([questions.principal(claims), ORDERS, column, detector]), rules.schema)
+    approval = questions.approval_context(claims, (READ,), "held", MINUTE)
+    nobody = questions.approval_context(who("bot", person=None), (), "held", MINUTE)
     for action, resource, about in (
         ("execute", ORDERS, context),
         ("execute_alone", ORDERS, context),
-        ("reveal", column, PLACE),
+        ("execute", ORDERS, questions.statement_context(stated, None, place)),
+        ("reveal", column, place),
+        ("reveal_detected", detector, place),
+        ("infer", column, {"uses": ["order"], **place}),
+        ("infer_equal", column, {"uses": ["equal"], **place}),
         ("approve", ORDERS, approval),
         ("approve", ORDERS, nobody),
     ):
         asked = questions.question(claims, action, resource, about)
-        assert is_authorized(asked, rules.policy_set, entities, rules.schema).allowed
+        assert is_authorized(asked, rules.rules.policy_set, entities, rules.schema).allowed

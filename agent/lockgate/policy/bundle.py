@@ -18,24 +18,49 @@ from lockgate.policy.source import BundleError, Piece
 
 __all__ = ["Bundle", "BundleError", "column_id", "configured", "load", "schema"]
 
+UNLESS_FORBIDDEN = frozenset(("infer", "infer_equal", "reveal_detected"))
+"""The actions that need no permit: so a set written before they were thought of means what it meant."""
+
 Classification = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Datastore -> `schema.table.column` -> tags, as `config.load_classification` returns it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """`policies` is in the order of Cedar's positional ids: the policy that Cedar calls `policy7` is `policies[7]`.
+class Rules:
+    """`policies` is in the order of Cedar's positional ids: the policy that Cedar calls `policy7` is `policies[7]`."""
 
-    `datastores` maps a name to its protocol. `warnings` are for `lockgate policy check`: what is probably a mistake.
+    policies: tuple[Policy, ...]
+    policy_set: cedarpy.PolicySet
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """`rules` are all policies, `permits` the permits alone: what would be said if nothing were forbidden.
+
+    `mentioned` are the attributes of `context` that a policy looks at. `datastores` maps a name to its protocol.
+    `warnings` are for `lockgate policy check`: what is probably a mistake.
     """
 
     epoch: int
-    policies: tuple[Policy, ...]
-    policy_set: cedarpy.PolicySet
+    rules: Rules
+    permits: Rules
+    mentioned: frozenset[str]
     schema: cedarpy.Schema
     datastores: Mapping[str, str]
     classification: Classification
     warnings: tuple[str, ...] = ()
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        return self.rules.policies
+
+    def mentions(self, *attributes: str) -> bool:
+        """Whether a decision may depend on one of these attributes of `context`."""
+        return not self.mentioned.isdisjoint((*attributes, lint.WHOLE))
+
+    def forbids(self, *actions: str) -> bool:
+        """Whether there is a forbid that may answer one of these questions."""
+        return any(p.effect == "forbid" and (not p.actions or p.actions & set(actions)) for p in self.policies)
 
     def policy(self, name: str) -> Policy | None:
         """The policy a verdict names, None for the built-in ones (`default-deny`, `lockgate:...`)."""
@@ -73,6 +98,7 @@ def load(
         raise BundleError(f"{places}:1: there is no policy, so everything would be denied")
     rules = schema()
     policies: list[Policy] = []
+    mentioned: set[str] = set()
     warnings: list[str] = _places(paths, found)
     taken: dict[str, Policy] = {}
     for piece in pieces:
@@ -84,11 +110,21 @@ def load(
             )
         taken[policy.id] = policy
         policies.append(policy)
+        mentioned |= lint.attributes(template)
         warnings += lint.check_words(template, policy.where)
         warnings += _undefined(template, policy, classification, datastores, groups)
     warnings += _whole(policies, pieces[0].path)
-    policy_set = cedarpy.PolicySet.from_str("\n".join(piece.text for piece in pieces))
-    return Bundle(epoch, tuple(policies), policy_set, rules, dict(datastores), classification, tuple(warnings))
+    together = list(zip(policies, pieces, strict=True))
+    return Bundle(
+        epoch,
+        _rules(together),
+        _rules([(policy, piece) for policy, piece in together if policy.effect == "permit"]),
+        frozenset(mentioned),
+        rules,
+        dict(datastores),
+        classification,
+        tuple(warnings),
+    )
 
 
 def configured(settings: config.AgentFile, *, epoch: int) -> Bundle:
@@ -98,6 +134,11 @@ def configured(settings: config.AgentFile, *, epoch: int) -> Bundle:
     identities = config.load_identities(settings.identities)
     groups = {group for identity in identities for group in identity.groups}
     return load(settings.policies, classification, datastores, epoch=epoch, groups=groups)
+
+
+def _rules(together: Sequence[tuple[Policy, Piece]]) -> Rules:
+    text = "\n".join(piece.text for _, piece in together)
+    return Rules(tuple(policy for policy, _ in together), cedarpy.PolicySet.from_str(text))
 
 
 def _parse(piece: Piece, rules: cedarpy.Schema) -> pst.Template:
@@ -160,10 +201,13 @@ def _undefined(
 
 
 def _whole(policies: Sequence[Policy], first: Path) -> list[str]:
-    """Warnings about the set as a whole: a question that is never answered yes."""
+    """Warnings about the set as a whole: a question that is never answered yes, or never asked."""
 
     def permits(action: str) -> bool:
         return any(p.effect == "permit" and (not p.actions or action in p.actions) for p in policies)
+
+    def forbidding(*actions: str) -> list[Policy]:
+        return [p for p in policies if p.effect == "forbid" and p.actions & set(actions)]
 
     warnings = [
         f"{first}:1: no policy permits {action}: every statement will be denied"
@@ -172,4 +216,16 @@ def _whole(policies: Sequence[Policy], first: Path) -> list[str]:
     ]
     if any(p.approvers for p in policies) and not permits("approve"):
         warnings.append(f"{first}:1: statements are held and no policy permits approve: every hold will time out")
+    if permits("reveal") and not any(
+        p.effect == "forbid" and (not p.actions or "reveal" in p.actions) for p in policies
+    ):
+        warnings += [
+            f"{p.where}: only columns that are masked are asked about, and no policy masks any"
+            for p in forbidding("infer", "infer_equal")
+        ]
+    warnings += [
+        f"{p.where}: this permit changes nothing: {', '.join(sorted(p.actions))} is permitted unless a forbid says no"
+        for p in policies
+        if p.effect == "permit" and p.actions and p.actions <= UNLESS_FORBIDDEN
+    ]
     return warnings

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from lockgate.policy import questions, wording
-from lockgate.policy.annotations import MASK_DEFAULT, STRICTEST_FIRST, Policy
+from lockgate.policy import inference, questions, wording
+from lockgate.policy.annotations import Policy
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
 from lockgate.policy.questions import Answer
 from lockgate.policy.second_key import objection
+from lockgate.policy.sight import Sight
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
@@ -26,9 +28,6 @@ DISTINCT_STATEMENTS = 256
 
 NAMES = 8192
 """Objects, columns and functions of one message. PostgreSQL bounds a target list to 1664 entries."""
-
-Reveal = Mask | str | bool
-"""How a column may be seen: True for plain, a Mask, or the error that forbids telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +48,62 @@ class _Judged:
 class Engine:
     """Decides with one bundle for as long as it lives; a reload makes a new engine.
 
-    Not locked: it belongs to one event loop. `cache` bounds the verdicts kept, and the reveals beside them.
+    Not locked: it belongs to one event loop. `cache` bounds the verdicts kept, and the reveals beside them. `clock`
+    gives seconds since the epoch. `infers` says whether there is anything to ask `inferred` about, `estimates` whether
+    a verdict may depend on how many rows are estimated.
     """
 
-    def __init__(self, bundle: Bundle, *, cache: int = VERDICTS) -> None:
+    def __init__(self, bundle: Bundle, *, cache: int = VERDICTS, clock: Callable[[], float] = time.time) -> None:
         self.bundle = bundle
         self.epoch = bundle.epoch
+        self.infers = bundle.forbids("infer", "infer_equal")
+        self.estimates = bundle.mentions("estimated_rows")
+        self._timed = bundle.mentions("now", "hour", "weekday")
+        self._clock = clock
+        self._sight = Sight(bundle, cache)
         self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
         self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)
-        self._reveals: Generations[tuple[object, ...], Reveal] = Generations(cache)
 
-    def decide(self, asker: Asker, request: Request, columns: Sequence[str]) -> Verdict:
+    @property
+    def minute(self) -> int:
+        """Minutes since the epoch, 0 where no policy looks at the time: a part of what a verdict is taken on."""
+        return int(self._clock() // 60) if self._timed else 0
+
+    def decide(self, asker: Asker, request: Request, columns: Sequence[str], *, rows: int | None = None) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.
 
-        `columns` are the classified columns (`schema.table.column`) that the request may touch. A verdict depends on
+        `columns` are the classified columns (`schema.table.column`) that the request may touch, `rows` the datastore's
+        estimate for a request of one statement, None when there is none. A verdict depends on
         the statements, and is cached under them and under everything else it was taken on. The shape is a quick way
         to the same verdict and no more: an EXECUTE has one shape whatever it executes, so what was judged under a
         shape is compared with what is asked.
         """
         columns = tuple(columns)
-        who = (asker.key, columns)
+        minute = self.minute
+        who = (asker.key, columns, minute, rows)
         judged = self._shapes.get((who, request.shape))
         if judged is not None:
             statements = judged.statements
             if statements is request.statements or statements == request.statements:
                 return judged.verdict
         if _length(request, asker) > CACHED_LENGTH:
-            return self._judge(asker, request, columns)
+            return self._judge(asker, request, columns, minute, rows)
         verdict = self._verdicts.get((who, request.statements))
         if verdict is None:
-            verdict = self._judge(asker, request, columns)
+            verdict = self._judge(asker, request, columns, minute, rows)
             self._verdicts.put((who, request.statements), verdict)
         self._shapes.put((who, request.shape), _Judged(request.statements, verdict))
         return verdict
+
+    def inferred(self, asker: Asker, masks: Sequence[Mask], uses: inference.Uses | None) -> Verdict | None:
+        """A denial when policy forbids to use masked columns so, None when it doesn't.
+
+        `masks` are those of the verdict, `uses` how the request uses the columns: None when that can't be told, and
+        then a forbid of any use counts.
+        """
+        place = questions.place(asker, self.bundle.datastores[asker.datastore], self.minute)
+        found = inference.objection(self.bundle, asker, place, masks, uses)
+        return None if found is None else self._deny(found.policy, found.reason)
 
     def may_approve(
         self, approver: Claims, requester: Claims, verdict: Verdict, datastore: str, request: Request
@@ -96,10 +118,10 @@ class Engine:
         against = objection(approver, requester, verdict.approvers)
         if against is not None:
             return Approval(False, against, "lockgate:second-key")
-        context = questions.approval_context(requester, request.statements, verdict.policy)
+        context = questions.approval_context(requester, request.statements, verdict.policy, self.minute)
         resource = questions.store(datastore)
         ask = questions.question(approver, "approve", resource, context)
-        (answer,) = questions.ask(self.bundle, (ask,), (questions.principal(approver), resource))
+        (answer,) = questions.ask(self.bundle.rules, (ask,), (questions.principal(approver), resource))
         who = wording.shown(approver.principal)
         if answer.error is not None:
             return Approval(False, answer.error, "lockgate:evaluation-error")
@@ -110,7 +132,9 @@ class Engine:
             return Approval(False, policy.reason or f"a policy forbids {who} to approve this", policy.id)
         return Approval(True, policy.reason or f"{who} may approve this", policy.id)
 
-    def _judge(self, asker: Asker, request: Request, columns: tuple[str, ...]) -> Verdict:
+    def _judge(
+        self, asker: Asker, request: Request, columns: tuple[str, ...], minute: int, rows: int | None
+    ) -> Verdict:
         claims, datastore = asker.claims, asker.datastore
         if request.refusal is not None:
             return self._deny("lockgate:refusal", wording.shown(request.refusal, 300))
@@ -126,14 +150,16 @@ class Engine:
         if sum(len(s.objects) + len(s.columns) + len(s.functions) for s in statements) > NAMES:
             return self._deny("lockgate:bound", f"more than {NAMES} names in one message")
 
-        place = {"database": asker.database, "user": asker.user, "protocol": protocol}
+        place = questions.place(asker, protocol, minute)
         resource = questions.store(datastore)
+        known = rows if len(request.statements) == 1 else None
         asked = [
-            questions.question(claims, action, resource, questions.statement_context(statement, place))
+            questions.question(claims, action, resource, questions.statement_context(statement, known, place))
             for action in ("execute", "execute_alone")
             for statement in statements
         ]
-        answers = questions.ask(self.bundle, asked, (questions.principal(claims), resource))
+        entities = (questions.principal(claims), resource)
+        answers = questions.ask(self.bundle.rules, asked, entities)
         executed, alone = answers[: len(statements)], answers[len(statements) :]
         for statement, answer in zip(statements, executed, strict=True):
             if not answer.permitted:
@@ -146,17 +172,23 @@ class Engine:
             self.epoch,
         )
         held: list[tuple[Policy, Statement]] = []
-        for statement, answer in zip(statements, alone, strict=True):
+        waiting: list[questions.Question] = []
+        for n, (statement, answer) in enumerate(zip(statements, alone, strict=True), len(statements)):
             if answer.permitted:
                 continue
             if not answer.policies or not all(p.approvers for p in answer.policies):
                 return self._refused(answer, claims, datastore, statement, alone=True)
+            waiting.append(asked[n])
             held += [(policy, statement) for policy in answer.policies]
         if held:
+            # a forbid that holds must not let pass what the same policies without it deny
+            for answer in questions.ask(self.bundle.permits, waiting, entities):
+                if not answer.permitted:
+                    return self._refused(answer, claims, datastore, held[0][1], alone=True)
             verdict = self._hold(held)
         if verdict.decision is Decision.DENY:
             return verdict
-        masks = self._masks(asker, place, columns)
+        masks = self._sight.masks(asker, place, minute, columns)
         if isinstance(masks, str):
             return self._deny("lockgate:evaluation-error", masks)
         return replace(verdict, masks=masks)
@@ -195,45 +227,8 @@ class Engine:
             grant=min(policy.grant for policy in policies),
         )
 
-    def _masks(self, asker: Asker, place: dict[str, str], columns: tuple[str, ...]) -> tuple[Mask, ...] | str:
-        """A Mask for every column that is not revealed, or the error. What a statement is doesn't enter into it."""
-        wanted = tuple(dict.fromkeys(columns))
-        known = {name: reveal for name in wanted if (reveal := self._reveals.get((asker.key, name))) is not None}
-        missing = [name for name in wanted if name not in known]
-        if missing:
-            known |= zip(missing, self._ask_reveals(asker.claims, asker.datastore, place, missing), strict=True)
-            if len(asker.database) + len(asker.user) <= CACHED_LENGTH:
-                for name in missing:
-                    self._reveals.put((asker.key, name), known[name])
-        reveals = [known[name] for name in wanted]
-        error = next((reveal for reveal in reveals if isinstance(reveal, str)), None)
-        return error or tuple(reveal for reveal in reveals if isinstance(reveal, Mask))
-
-    def _ask_reveals(self, claims: Claims, datastore: str, place: dict[str, str], names: Sequence[str]) -> list[Reveal]:
-        tags = self.bundle.classification.get(datastore, {})
-        entities = [questions.column(datastore, name, tags.get(name, ())) for name in names]
-        asked = [questions.question(claims, "reveal", entity, place) for entity in entities]
-        answers = questions.ask(
-            self.bundle, asked, (questions.principal(claims), questions.store(datastore), *entities)
-        )
-        return [_reveal(name, tags.get(name), answer) for name, answer in zip(names, answers, strict=True)]
-
 
 def _length(request: Request, asker: Asker) -> int:
     """Characters that caching a verdict on this request keeps alive, all of them chosen by the client."""
     names = (name for s in request.statements for name in (*s.objects, *s.columns, *s.functions, s.refusal or ""))
     return len(request.shape) + len(asker.database) + len(asker.user) + sum(map(len, names))
-
-
-def _reveal(name: str, tags: tuple[str, ...] | None, answer: Answer) -> Reveal:
-    if answer.error is not None:
-        return answer.error
-    if tags is None:
-        # classified when the caller looked, not in this bundle: no policy on a tag can speak of it, so hide it
-        return Mask(name, MASK_DEFAULT, "lockgate:unclassified")
-    if answer.permitted:
-        return True
-    if not answer.policies:
-        return Mask(name, MASK_DEFAULT, "default-deny", tags)
-    policy = min(answer.policies, key=lambda policy: STRICTEST_FIRST.index(policy.mask or MASK_DEFAULT))
-    return Mask(name, policy.mask or MASK_DEFAULT, policy.id, tags)

@@ -6,28 +6,40 @@ forbid on an effect that can't occur never forbids, so that is an error; a group
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
 from cedarpy import pst
 
 from lockgate.policy.source import BundleError
 from lockgate.values.statement import Effect
+from lockgate.values.use import Use
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+WHOLE = "*"
+"""Stands for every attribute of `context`, where a policy takes it as a whole."""
 
 _COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
 _NESTING = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
 """Kinds that can stand inside a statement of another kind: in WITH, EXPLAIN ANALYZE, PREPARE, COPY (...) TO. The
 statement has both kinds, but for a query inside, which gives it none."""
 
-_EFFECTS = frozenset(effect.value for effect in Effect)
+_WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "effects": ("an effect", tuple(Effect)),
+    "uses": ("a use", tuple(Use)),
+    "weekday": ("a day of the week", WEEKDAYS),
+}
+"""Attribute of `context` -> what its words are called, and all that there are."""
 
 
 def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
-    """Warnings about one policy's words. Raises BundleError for an effect that does not exist."""
+    """Warnings about one policy's words. Raises BundleError for an effect, a use or a day that does not exist."""
     warnings: list[str] = []
     for attribute, word, exact in sorted(_words(template)):
-        if attribute == "effects" and word not in _EFFECTS:
-            raise BundleError(f"{where}: {word!r} is not an effect (they are {', '.join(Effect)})")
+        if attribute in _WORDS and word not in _WORDS[attribute][1]:
+            called, there_are = _WORDS[attribute]
+            raise BundleError(f"{where}: {word!r} is not {called} (they are {', '.join(there_are)})")
         if attribute == "kinds" and word != word.upper():
             warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
         elif attribute == "kinds" and (word == "SELECT" or (word in _NESTING and exact)):
@@ -54,23 +66,43 @@ def actions(template: pst.Template) -> frozenset[str]:
             return frozenset()
 
 
+def attributes(template: pst.Template) -> frozenset[str]:
+    """The attributes of `context` that its conditions look at, WHOLE among them where one takes all of it."""
+    return frozenset(_attributes(template.clauses))
+
+
+def _attributes(node: object) -> Iterator[str]:
+    if node == pst.Var("context"):
+        yield WHOLE
+    elif isinstance(node, pst.GetAttr) and node.base == pst.Var("context"):
+        yield node.attr
+    elif isinstance(node, pst.HasAttr) and node.base == pst.Var("context"):
+        yield node.attrs[0]
+    else:
+        for part in _parts(node):
+            yield from _attributes(part)
+
+
+def _parts(node: object) -> Iterator[object]:
+    """What stands directly inside a node of a policy's tree."""
+    if isinstance(node, tuple):
+        yield from node
+    elif isinstance(node, dict):
+        yield from node.values()
+    elif is_dataclass(node) and not isinstance(node, type):
+        yield from (getattr(node, field.name) for field in fields(node))
+
+
 def _words(node: object) -> Iterator[tuple[str, str, bool]]:
     """(attribute, string, whether nothing else may be there) for every comparison of `context.ATTRIBUTE` with strings.
 
     Cedar bounds the depth to 100.
     """
-    if isinstance(node, tuple):
-        for item in node:
-            yield from _words(item)
-        return
-    if not is_dataclass(node) or isinstance(node, type):
-        return
     if isinstance(node, pst.BinaryOp) and node.op in _COMPARISONS:
         for side, other in ((node.left, node.right), (node.right, node.left)):
             if isinstance(side, pst.GetAttr) and side.base == pst.Var("context"):
                 literals = other.elements if isinstance(other, pst.Set) else (other,)
                 exact = node.op in ("eq", "not_eq")
                 yield from ((side.attr, word.value, exact) for word in literals if isinstance(word, pst.StringLit))
-    for field in fields(node):
-        value = getattr(node, field.name)
-        yield from _words(tuple(value.values()) if isinstance(value, dict) else value)
+    for part in _parts(node):
+        yield from _words(part)

@@ -1,4 +1,4 @@
-"""The four questions as Cedar hears them, and its answers as we read them.
+"""The questions as Cedar hears them, and its answers as we read them.
 
 Names come from clients and from the catalogue: every one of them travels as data (structured uids, JSON strings),
 never inside Cedar text.
@@ -10,13 +10,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import cedarpy
 
 from lockgate.policy.annotations import Policy
-from lockgate.policy.bundle import Bundle, column_id
-from lockgate.values.identity import Claims
+from lockgate.policy.bundle import Rules, column_id
+from lockgate.policy.lint import WEEKDAYS
+from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Effect, Statement
 
 Question = dict[str, Any]
@@ -38,24 +40,24 @@ class Answer:
     error: str | None = None
 
 
-def ask(bundle: Bundle, questions: Sequence[Question], entities: Iterable[Entity]) -> tuple[Answer, ...]:
+def ask(rules: Rules, questions: Sequence[Question], entities: Iterable[Entity]) -> tuple[Answer, ...]:
     """Put the questions, in order, over one set of entities. Never raises for what names contain."""
     try:
         # not validated against the schema a second time (a third of the cost): everything here is built below, to the
         # schema that the policies were validated with, and a wrong type would be an evaluation error, so a refusal
         known = cedarpy.Entities.from_json_str(json.dumps(list(entities)))
-        results = cedarpy.is_authorized_batch(list(questions), bundle.policy_set, known)
+        results = cedarpy.is_authorized_batch(list(questions), rules.policy_set, known)
     except ValueError as error:  # an unpaired surrogate has no UTF-8, and so is no name to Cedar
         return (Answer(False, (), f"not a question: {error}"),) * len(questions)
-    return tuple(_read(bundle, result) for result in results)
+    return tuple(_read(rules, result) for result in results)
 
 
-def _read(bundle: Bundle, result: cedarpy.AuthzResult) -> Answer:
+def _read(rules: Rules, result: cedarpy.AuthzResult) -> Answer:
     errors = result.diagnostics.errors
     if errors:
-        return Answer(False, (), _POSITION.sub(lambda m: bundle.policies[int(m[1])].id, errors[0]))
+        return Answer(False, (), _POSITION.sub(lambda m: rules.policies[int(m[1])].id, errors[0]))
     positions = sorted(int(reason.removeprefix("policy")) for reason in result.diagnostics.reasons)
-    return Answer(result.allowed, tuple(bundle.policies[position] for position in positions))
+    return Answer(result.allowed, tuple(rules.policies[position] for position in positions))
 
 
 def principal(claims: Claims) -> Entity:
@@ -84,20 +86,45 @@ def question(claims: Claims, action: str, resource: Entity, context: Mapping[str
     }
 
 
-def statement_context(statement: Statement, place: Mapping[str, str]) -> dict[str, object]:
+def detector(datastore: str, kind: str) -> Entity:
+    """The same entity in every datastore, standing in the one that is asked about."""
+    return {"uid": _uid("Detector", kind), "attrs": {}, "parents": [_uid("Datastore", datastore)]}
+
+
+def when(minute: int) -> dict[str, object]:
+    """The time that a question is asked at, in minutes since the epoch."""
+    seconds = 60 * minute
+    local = datetime.fromtimestamp(seconds).astimezone()
+    utc = datetime.fromtimestamp(seconds, UTC)
+    return {
+        "now": {"__extn": {"fn": "datetime", "arg": f"{utc:%Y-%m-%dT%H:%M:%SZ}"}},
+        "hour": local.hour,
+        "weekday": WEEKDAYS[local.weekday()],
+    }
+
+
+def place(asker: Asker, protocol: str, minute: int) -> dict[str, object]:
+    """The schema's `Place`."""
+    return {"database": asker.database, "user": asker.user, "protocol": protocol, **when(minute)}
+
+
+def statement_context(statement: Statement, rows: int | None, place: Mapping[str, object]) -> dict[str, object]:
     """The schema's `Statement`. No effects at all is something nobody could tell: unknown, not harmless."""
     return {
+        **({} if rows is None else {"estimated_rows": rows}),
         "effects": sorted(statement.effects or (Effect.UNKNOWN,)),
         "objects": list(statement.objects),
         "columns": list(statement.columns),
         "functions": list(statement.functions),
+        "definer_functions": list(statement.definer_functions),
+        "settings": list(statement.settings),
         "kinds": list(statement.kinds),
         "has_where": statement.has_where,
         **place,
     }
 
 
-def approval_context(requester: Claims, statements: Sequence[Statement], policy: str) -> dict[str, object]:
+def approval_context(requester: Claims, statements: Sequence[Statement], policy: str, minute: int) -> dict[str, object]:
     """What is being approved, all statements together: they run together or not at all."""
     return {
         "requester": requester.principal,
@@ -106,6 +133,7 @@ def approval_context(requester: Claims, statements: Sequence[Statement], policy:
         "objects": sorted({name for s in statements for name in s.objects}),
         "kinds": sorted({kind for s in statements for kind in s.kinds}),
         "policy": policy,
+        **when(minute),
     }
 
 

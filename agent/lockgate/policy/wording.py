@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from lockgate.policy.annotations import Policy
 from lockgate.values.statement import Effect, Statement
+from lockgate.values.use import Use
 
 NAMES_SHOWN = 5
 NAME_LENGTH = 63
@@ -19,6 +20,17 @@ _VERBS = {
     Effect.SESSION: "change the session",
     Effect.TRANSACTION: "control transactions",
     Effect.UNKNOWN: "do what can't be told",
+}
+
+
+_USES = {
+    Use.EQUAL: "look it up",
+    Use.ORDER: "sort by it",
+    Use.RANGE: "compare it by order",
+    Use.PATTERN: "match it with patterns",
+    Use.GROUP: "group by it",
+    Use.JOIN: "join by it",
+    Use.PREDICATE: "choose rows by it",
 }
 
 
@@ -60,3 +72,10 @@ def forbidden(policy: Policy, who: str, datastore: str, statement: Statement) ->
 def held(policy: Policy, approvers: Sequence[str], timeout: float, statement: Statement) -> str:
     why = policy.reason or f"to {verbs(statement.effects)} takes a second person"
     return f"{why}: waiting up to {duration(timeout)} for someone in {' or '.join(approvers)}"
+
+
+def inferring(policy: Policy, column: str, uses: Collection[Use], *, told: bool) -> str:
+    """`public.customers.email is masked for you, and you may not sort by it`; `told` is whether its use is known."""
+    doing = " or ".join(phrase for use, phrase in _USES.items() if use in uses)
+    may = f"you may not {doing}" if told else f"it can't be told that this does not {doing}"
+    return f"{shown(column)} is masked for you, and {may}" + (f": {policy.reason}" if policy.reason else "")
