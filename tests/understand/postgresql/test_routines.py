@@ -134,7 +134,8 @@ def test_what_may_have_changed_meanwhile_is_not_relied_on() -> None:
 
 def test_a_column_is_no_call() -> None:
     statement = one("SELECT reads, t.reads, t.total, (t.pair).a FROM t")
-    assert (statement.functions, statement.effects) == ((), {Effect.READ})
+    assert statement.functions == ()
+    assert statement.effects == {Effect.READ}
 
 
 def test_readings_by_different_catalogs_have_different_shapes() -> None:

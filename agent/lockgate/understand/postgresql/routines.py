@@ -4,7 +4,8 @@ PostgreSQL runs a STABLE or IMMUTABLE function's statements read-only, yet such 
 most functions in SQL that only read were never declared anything. So what a function says of itself is not enough:
 
 - in SQL, its text is read like any other statement;
-- in PL/pgSQL it has to be STABLE or IMMUTABLE, to build no statement from text, and to name nothing that isn't harmless;
+- in PL/pgSQL it has to be STABLE or IMMUTABLE, to build no statement from text, and to name nothing but what is
+  harmless;
 - in C it has to be IMMUTABLE, and part of an extension: whoever installs one lets its code into the server anyway.
 
 Everything else may do anything, and so may what runs with the rights of its owner (SECURITY DEFINER). Lineage asks none
