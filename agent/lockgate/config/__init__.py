@@ -4,7 +4,8 @@ The shapes are `AgentFile` (agent.yaml) and `CollectorFile` (collector.yaml); un
 misspelt `mode: enforced` never means "observe".
 """
 
-from lockgate.config.addresses import split_address
+from lockgate.config.addresses import is_host_name, split_address
+from lockgate.config.credentials import Credential, Role
 from lockgate.config.document import ConfigError, Document
 from lockgate.config.files import (
     AGENT_YAML,
@@ -27,6 +28,7 @@ from lockgate.config.shapes import (
     Identity,
     Intercept,
     Limits,
+    Masking,
     Selector,
     SpoolSettings,
 )
@@ -43,13 +45,17 @@ __all__ = [
     "CollectorClient",
     "CollectorFile",
     "ConfigError",
+    "Credential",
     "Datastore",
     "Document",
     "Identity",
     "Intercept",
     "Limits",
+    "Masking",
+    "Role",
     "Selector",
     "SpoolSettings",
+    "is_host_name",
     "load_agent",
     "load_classification",
     "load_collector",

@@ -34,6 +34,11 @@ def split_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def is_host_name(text: str) -> bool:
+    """Whether `text` could be a host's name: letters, digits, `-` and `_` between dots, and not an address."""
+    return len(text) <= HOST_LIMIT and _HOST.fullmatch(text) is not None and _NUMERIC.fullmatch(text) is None
+
+
 def check_endpoint(text: str) -> None:
     """One address to listen on or dial: no network and no `*`. Raises ValueError."""
     host, _ = split_address(text)
@@ -63,7 +68,7 @@ def _check_host(text: str, host: str) -> None:
             ipaddress.ip_network(host)
         elif ":" in host or _NUMERIC.fullmatch(host):
             ipaddress.ip_address(host)
-        elif len(host) > HOST_LIMIT or not _HOST.fullmatch(host):
+        elif not is_host_name(host):
             raise ValueError(f"{host!r} is neither an address nor a host name")
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from None

@@ -1,0 +1,46 @@
+"""The shapes of credentials: a role of a datastore's, and where its password comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+ROLE_BYTES: Final = 63
+"""The longest name of a role (NAMEDATALEN - 1). PostgreSQL would cut a longer one, and take the role it is cut to."""
+
+Problem = tuple[tuple[str | int, ...], str]
+"""The way to a key and what is wrong with it."""
+
+
+class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`user` and at most one source of its password; with none the datastore has to take the agent without one.
+
+    `password_file`: a file that only root can read. `systemd`: the name of a credential of the agent's unit
+    (LoadCredential=, SetCredentialEncrypted=). `env`: a variable of the agent's environment. `command`: a program and
+    its arguments, whose output is the password; no shell reads it.
+    """
+
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=ROLE_BYTES)]
+    password_file: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = None
+    systemd: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}\Z")] | None = None
+    env: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}\Z")] | None = None
+    command: Annotated[list[str], msgspec.Meta(min_length=1, max_length=64)] | None = None
+
+    def problem(self) -> Problem | None:
+        """Why it can't stand, or None when it may."""
+        if len(self.user.encode()) > ROLE_BYTES or not self.user.isprintable():
+            return ("user",), f"{self.user!r} is not the name of a role (at most {ROLE_BYTES} bytes, printable)"
+        sources = [key for key in ("password_file", "systemd", "env", "command") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            return (sources[1],), f"the password comes from {sources[0]} already: name one source"
+        if self.command is not None and not self.command[0].startswith("/"):
+            return ("command", 0), f"{self.command[0]!r} is not an absolute path"
+        return None
+
+
+class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The credential for principals in `group`."""
+
+    group: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    credential: Credential
