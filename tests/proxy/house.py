@@ -14,12 +14,16 @@ from typing import Any, TypeVar
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.model_server import ModelServer
+from tests.support.playbook import query
+from tests.support.postgres import free_port
 
 from lockgate.approval.client import ApprovalClient
 from lockgate.audit import record, segment
 from lockgate.audit.spool import Spool
 from lockgate.config import CatalogReader as CatalogSettings
 from lockgate.config import Datastore, Identity, Limits, Selector, SpoolSettings
+from lockgate.identity.authority import Authority
 from lockgate.identity.cache import Identities
 from lockgate.identity.keys import HostKey
 from lockgate.identity.principals import Directory
@@ -30,6 +34,7 @@ from lockgate.policy.bundle import load
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import CatalogError, CatalogReader, Catalogs, Reading
 from lockgate.proxy.holds import Holds
+from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import Listener
 from lockgate.proxy.services import Services, Store
@@ -37,9 +42,6 @@ from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.postgresql.frames import cancel_request, startup
-from tests.support.model_server import ModelServer
-from tests.support.playbook import query
-from tests.support.postgres import free_port
 
 T = TypeVar("T")
 
@@ -122,6 +124,7 @@ class House:
         self.issuer = TokenIssuer(self.key, "host-1", clock=lambda: time.time() + self.clock)
         self.identities = Identities(self.directory("engineers"), self.issuer)
         self.spool = Spool(folder / "spool", "host-1", self.key, spool or SpoolSettings(fsync="never"))
+        self.authority = Authority.load_or_create(folder / "ca", "host-1")
         self.metrics = Metrics(["orders", "other"])
         self.approvals = ApprovalClient(collector, "host-1", self.key.jwks(), lambda: self.issuer.issue_service().text)
         self.holds = Holds(self.approvals, self.limits.held_statements)
@@ -134,6 +137,7 @@ class House:
             Ledger(self.spool, self.metrics),
             self.holds,
             self.metrics,
+            Leaves(self.authority),
         )
         self.reader = ScriptedReader()
         self.datastore = datastore
@@ -193,6 +197,7 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stack.aclose()
+        await asyncio.sleep(0.03)  # uvloop can't be closed while a transport says goodbye (TLS)
 
     async def client(self, listener: Listener | None = None) -> Client:
         port = (listener or self.listener).port

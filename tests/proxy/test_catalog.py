@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lockgate.masking import Held
 from lockgate.proxy import catalog as module
 from lockgate.proxy.catalog import CatalogError, CatalogReader, Catalogs, Reading, Snapshot
+from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.values.catalog import Catalog, Relation
 from lockgate.values.identity import Endpoint
 from tests.support.postgres import Postgres, free_port
@@ -346,7 +347,7 @@ def test_tls_is_used_where_the_server_offers_it(tmp_path: Path) -> None:
         endpoint = Endpoint("127.0.0.1", server.port)
         assert run(CatalogReader("postgres", None).read(endpoint, "postgres")).catalog.by_oid
         with pytest.raises(CatalogError, match="no encryption"):
-            run(CatalogReader("postgres", None, tls="disable").read(endpoint, "postgres"))
+            run(CatalogReader("postgres", None, tls=UpstreamTls("disable")).read(endpoint, "postgres"))
 
 
 # --- snapshots

@@ -12,6 +12,7 @@ import pytest
 from lockgate.config import Limits
 from lockgate.proxy import connection as module
 from lockgate.proxy.gate import StatementGate
+from lockgate.proxy.tls import READ_BYTES
 from lockgate.wire.postgresql.frames import startup
 from tests.proxy.house import POLICIES, House, errors_of, play, told, until
 from tests.support.model_server import ModelServer
@@ -60,7 +61,7 @@ def test_behind_a_statement_that_waits_a_client_is_read_no_further_than_the_boun
             client.send(query("SELECT 2") * 100_000)
             await asyncio.sleep(0.3)
             waiting = only(house).session.waiting_bytes
-            assert 10_000 < waiting < 10_000 + 2 * module.READ_BYTES
+            assert 10_000 < waiting < 10_000 + 2 * READ_BYTES
             client.writer.transport.abort()
 
     play(use())

@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import os
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from lockgate.config import Limits
 from lockgate.proxy.upstream import send_cancel
+from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import startup
 from tests.proxy.house import House, errors_of, play, until
@@ -126,7 +126,7 @@ def test_a_cancel_ends_what_runs_inside_tls(tmp_path: Path, server: Postgres) ->
             await until(
                 lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1\n"
             )
-            await send_cancel(Endpoint("127.0.0.1", server.port), *gate.upstream_key, 5)
+            await send_cancel(Endpoint("127.0.0.1", server.port), UpstreamTls(), *gate.upstream_key, 5)
             _, refused = await asked
             assert "canceling statement" in refused
 
@@ -201,9 +201,3 @@ def test_one_that_says_nothing_is_not_waited_for(tmp_path: Path, tls: str) -> No
                 assert ("timed out after 0.2 s" if tls == "prefer" else "not ready after 0.4 s") in told
 
     play(use())
-
-
-def test_nothing_older_than_tls_1_2_is_spoken() -> None:
-    from lockgate.proxy.upstream import _context
-
-    assert _context().minimum_version is ssl.TLSVersion.TLSv1_2

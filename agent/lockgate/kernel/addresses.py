@@ -79,6 +79,12 @@ class AddressBook:
         self.targets, self.problems = targets, tuple(problems)
         return changed
 
+    def names(self, datastore: int, address: str, port: int) -> tuple[str, ...]:
+        """The host names of datastore number `datastore` that stand for an address, in the order they are declared."""
+        network = literal(address)
+        declared = (host for store, _, host, its in self._declared if store.datastore == datastore and its == port)
+        return tuple(dict.fromkeys(host for host in declared if network in self._seen.get(host, ())))
+
     def _networks(self, host: str) -> list[Network | None]:
         if host == "*":
             return [None]

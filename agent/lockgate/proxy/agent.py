@@ -27,6 +27,7 @@ from lockgate.audit.errors import SpoolError
 from lockgate.audit.shipper import Shipper
 from lockgate.audit.spool import Spool
 from lockgate.config import AgentFile, ConfigError
+from lockgate.identity.authority import PUBLISHED, Authority, AuthorityError
 from lockgate.identity.cache import Identities
 from lockgate.identity.keys import HostKey, HostKeyError
 from lockgate.identity.principals import Directory
@@ -42,9 +43,11 @@ from lockgate.policy.reload import Policies
 from lockgate.policy.source import BundleError
 from lockgate.proxy.catalog import CatalogReader, Catalogs
 from lockgate.proxy.holds import Holds
+from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import NOWHERE, Listener
 from lockgate.proxy.services import Services, Store
+from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.identity import Origin, Principal, Workload
 
@@ -167,7 +170,7 @@ class _Agent:
         async with AsyncExitStack() as stack:
             try:
                 await self._start(stack)
-            except (SpoolError, HostKeyError, KernelError, OSError, ValueError) as error:
+            except (SpoolError, HostKeyError, AuthorityError, KernelError, OSError, ValueError) as error:
                 raise StartError(str(error)) from None
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stopping.set)
@@ -197,6 +200,8 @@ class _Agent:
 
         key = HostKey.load_or_create(state / "host.key")
         issuer = TokenIssuer(key, settings.agent.name)
+        authority = Authority.load_or_create(state, settings.agent.name)
+        (run_dir / PUBLISHED).write_bytes(authority.pem)
         identities = Identities(self._directory, issuer, limit=limits.workload_cache)
         identities.watch(loop)
         stack.callback(identities.close)
@@ -216,14 +221,14 @@ class _Agent:
         metrics.epoch(self._policies.engine.epoch)
         self._services = services = Services(
             settings.agent.name, limits, Understanding(limit=limits.statement_cache), self._policies, identities,
-            Ledger(spool, metrics), holds, metrics,
+            Ledger(spool, metrics), holds, metrics, Leaves(authority),
         )  # fmt: skip
 
         self._interceptor = interceptor = Interceptor(
             cgroup=settings.intercept.cgroup, agent_cgroup=settings.intercept.own_cgroup, pin_dir=_pins(settings)
         )
         stack.callback(interceptor.close)
-        self._stores = [self._store(store, stack) for store in settings.datastores]
+        self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
         self._classify()
         for store in self._stores:
             listener = Listener(services, store, interceptor.origin)
@@ -249,19 +254,21 @@ class _Agent:
         await control.start()
         stack.push_async_callback(control.close)
 
-    def _store(self, settings: config.Datastore, stack: AsyncExitStack) -> Store:
-        limits = self._settings.limits
+    def _store(self, index: int, stack: AsyncExitStack) -> Store:
+        settings, limits = self._settings.datastores[index], self._settings.limits
+        tls = UpstreamTls.of(settings, lambda endpoint: self._book.names(index, endpoint.host, endpoint.port))
+        tls.check()
         catalogs: Catalogs | None = None
         if settings.catalog is not None:
             reader = CatalogReader(
                 settings.catalog.user,
                 settings.catalog.password_file,
-                tls=settings.upstream_tls,
+                tls=tls,
                 connect_seconds=limits.connect_seconds,
             )
             catalogs = Catalogs(reader, ())
             stack.push_async_callback(catalogs.close)
-        return Store(settings, self._policies, limits, catalogs)
+        return Store(settings, self._policies, limits, catalogs, tls)
 
     def _classify(self) -> None:
         """What policies were validated with is what columns are told by."""

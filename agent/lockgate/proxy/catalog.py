@@ -10,15 +10,17 @@ import asyncio
 import itertools
 import logging
 import math
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from lockgate.config.secrets import SecretError, read_password
 from lockgate.masking import Classified, Held, Place, resolve
+from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError, told
 from lockgate.values.catalog import Catalog, Column, Relation, Routine
 from lockgate.values.identity import Endpoint
 
@@ -169,7 +171,7 @@ class CatalogReader:
     """Reads catalogs as `user`, with the password in `password_file` (None: the server asks for none).
 
     The file is read at each connect, so that a new password needs no restart; one that others may read or write is
-    refused. `tls` is `prefer` or `disable`, as for the clients' own upstream connections.
+    refused. `tls` is as for the clients' own upstream connections (None: `prefer`).
     """
 
     def __init__(
@@ -177,12 +179,12 @@ class CatalogReader:
         user: str,
         password_file: str | None,
         *,
-        tls: Literal["prefer", "disable"] = "prefer",
+        tls: UpstreamTls | None = None,
         connect_seconds: float = 10.0,
     ) -> None:
         self._user = user
         self._password_file = password_file
-        self._tls = tls
+        self._tls = tls or UpstreamTls()
         self._connect_seconds = connect_seconds
 
     async def read(self, endpoint: Endpoint, database: str) -> Reading:
@@ -206,7 +208,7 @@ class CatalogReader:
                 # never None, which would send asyncpg to look in the environment and in ~/.pgpass
                 password=_password(self._password_file) if self._password_file is not None else "",
                 database=database,
-                ssl=self._tls,
+                ssl=self._tls.for_asyncpg(endpoint),
                 direct_tls=False,
                 target_session_attrs="any",
                 timeout=self._connect_seconds,
@@ -227,6 +229,9 @@ class CatalogReader:
                 connection.terminate()  # where it is not closed yet
         except TimeoutError:
             raise CatalogError(f"the catalog of {database!r} at {endpoint} can't be read: it took too long") from None
+        except (ssl.SSLError, UpstreamTlsError) as error:
+            why = told(error) if isinstance(error, ssl.SSLError) else str(error)
+            raise CatalogError(f"the catalog of {database!r} at {endpoint} can't be read: {why}") from None
         except UnicodeDecodeError:
             raise CatalogError(f"the catalog of {database!r} at {endpoint} has names that are not UTF-8") from None
         except (PostgresError, InterfaceError, InternalClientError, OSError) as error:

@@ -7,15 +7,14 @@ callbacks. Reads go into one buffer that all connections share, since a session 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
+from lockgate.proxy.tls import READ_BYTES, Tls, TlsError
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.postgresql import errors
-from lockgate.wire.postgresql.session import Session
-
-READ_BYTES: Final = 256 * 1024
-"""One read. uvloop's own default; larger reads didn't raise the throughput of a bulk result."""
+from lockgate.wire.postgresql.session import Session, WantsTls
 
 LINGER_SECONDS: Final = 30.0
 """How long a side that is over may take for what was written to it: nginx's lingering_time."""
@@ -63,9 +62,13 @@ class _Side(asyncio.BufferedProtocol):
 
 
 class ClientSide(_Side):
-    """The application's socket, accepted from the listener."""
+    """The application's socket, accepted from the listener. `tls` is in between once the client has asked for it."""
 
-    __slots__ = ()
+    __slots__ = ("tls",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.tls: Tls | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -74,14 +77,63 @@ class ClientSide(_Side):
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
         try:
-            connection.session.client_data(_buffer[:nbytes])
+            if self.tls is not None:
+                self._decrypt(self.tls, _buffer[:nbytes])
+                return
+            session = connection.session
+            session.client_data(_buffer[:nbytes])
             connection.flush()
+            if session.wants_tls is not None:
+                self._secure(_buffer[:nbytes])
         except BaseException:
             connection.fail()
             raise
 
+    def _secure(self, data: memoryview) -> None:
+        """TLS begins: with `data`, or behind it."""
+        connection = self.connection
+        direct = connection.session.wants_tls is WantsTls.DIRECT
+        self.tls = Tls(connection.secure(), direct=direct)
+        connection.session.secured()
+        if direct:
+            self._decrypt(self.tls, data)
+
+    def _decrypt(self, tls: Tls, data: memoryview) -> None:
+        connection = self.connection
+        try:
+            plain = tls.receive(data)
+        except TlsError as error:
+            self._put(tls.take())
+            connection.insecure(str(error))
+            return
+        self._put(tls.take())
+        if plain:
+            connection.session.client_data(plain)
+            connection.flush()
+        if tls.closed:
+            connection.client_lost()
+
+    def write(self, data: bytes) -> None:
+        tls = self.tls
+        if tls is not None:
+            tls.send(data)
+            data = tls.take()
+        super().write(data)
+
+    def close(self) -> None:
+        if self.tls is not None:
+            self.tls.close()
+            self._put(self.tls.take())
+        super().close()
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            super().write(data)
+
     def eof_received(self) -> bool:
         # at once: the transport would first wait for what is still to be written
+        if self.tls is not None and not self.tls.established:
+            self.connection.insecure("the client closed the connection during the handshake")
         self.connection.client_lost()
         return False
 
@@ -99,9 +151,16 @@ class ClientSide(_Side):
 
 
 class UpstreamSide(_Side):
-    """The datastore's socket. Made by `upstream.dial`, which may have put TLS in between."""
+    """The datastore's socket. Made by `upstream.dial`, which may have put TLS in between.
 
-    __slots__ = ()
+    `channel_binding` is then what `Session.connected` takes; None in plain.
+    """
+
+    __slots__ = ("channel_binding",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.channel_binding: bytes | None = None
 
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
@@ -130,15 +189,16 @@ class Connection:
     """One client connection and, once the client has introduced itself, its upstream.
 
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
-    upstream, `on_end` once, when both sockets are gone or going. `pipeline_bytes` is what a client may send behind a
+    upstream, `on_end` once, when both sockets are gone or going. `on_secure` gives the context when the client begins
+    TLS and `on_insecure` runs, with the reason, when that fails. `pipeline_bytes` is what a client may send behind a
     statement that waits.
 
     An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
     it goes on to the event loop, which logs it.
     """
 
-    __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_introduced", "_pipeline_bytes", "client",
-                 "introduced", "session", "upstream")  # fmt: skip
+    __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_insecure", "_on_introduced", "_on_secure",
+                 "_pipeline_bytes", "client", "introduced", "session", "upstream")  # fmt: skip
 
     def __init__(
         self,
@@ -146,6 +206,8 @@ class Connection:
         pipeline_bytes: int,
         on_begin: Callable[[Connection], Session],
         on_introduced: Callable[[Connection], None],
+        on_secure: Callable[[Connection], ssl.SSLContext],
+        on_insecure: Callable[[Connection, str], None],
         on_end: Callable[[Connection], None],
     ) -> None:
         self.session: Session
@@ -155,6 +217,8 @@ class Connection:
         self._pipeline_bytes = pipeline_bytes
         self._on_begin = on_begin
         self._on_introduced = on_introduced
+        self._on_secure = on_secure
+        self._on_insecure = on_insecure
         self._on_end = on_end
         self._blocked: set[str] = set()
         self._ended = True
@@ -177,6 +241,16 @@ class Connection:
             raise RuntimeError("not connected")
         fd: int = self.client.transport.get_extra_info("socket").fileno()
         return fd
+
+    def secure(self) -> ssl.SSLContext:
+        """What the client's TLS begins with."""
+        return self._on_secure(self)
+
+    def insecure(self, why: str) -> None:
+        """The client's TLS failed: there is nobody that could be told in its own protocol."""
+        if not self._ended:
+            self._on_insecure(self, why)
+            self.client_lost()
 
     def fail(self) -> None:
         """Something went wrong on our side: tell the client, forward nothing more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -16,6 +17,7 @@ from lockgate.proxy.connection import Connection
 from lockgate.proxy.gate import NOT_INTERCEPTED, StatementGate
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream import Unreachable, dial, send_cancel
+from lockgate.proxy.upstream_tls import UpstreamTlsError
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
@@ -105,6 +107,8 @@ class Listener:
             pipeline_bytes=self._services.limits.pipeline_bytes,
             on_begin=self._begin,
             on_introduced=self._introduced,
+            on_secure=self._secure,
+            on_insecure=self._insecure,
             on_end=self._end,
         )
 
@@ -117,7 +121,13 @@ class Listener:
                 errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
             )
         gate = StatementGate(services, self._store, identified, endpoint, refusal)
-        session = Session(gate, masking, message_bytes=limits.message_bytes, row_bytes=limits.row_bytes)
+        session = Session(
+            gate,
+            masking,
+            message_bytes=limits.message_bytes,
+            row_bytes=limits.row_bytes,
+            tls=self._store.settings.client_tls == "offer",
+        )
 
         def notice(message: str, hint: str | None) -> None:
             session.notice(message, hint)
@@ -149,15 +159,22 @@ class Listener:
             connection.session.failed(Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {seconds:g} s"))
             connection.flush()
 
+    def _secure(self, connection: Connection) -> ssl.SSLContext:
+        endpoint = self.connections[connection].gate.endpoint
+        return self._services.leaves.context(endpoint.host, self._store.tls.names(endpoint))
+
+    def _insecure(self, connection: Connection, why: str) -> None:
+        self._services.metrics.refused("client-tls")
+        endpoint = self.connections[connection].gate.endpoint
+        log.info("TLS with a client failed: %s", why, extra={"datastore": self._store.name, "dialled": str(endpoint)})
+
     def _introduced(self, connection: Connection) -> None:
         served = self.connections[connection]
         served.dialing = self._spawn(self._connect(connection, served.gate.endpoint))
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
         try:
-            side = await dial(
-                connection, endpoint, self._store.settings.upstream_tls, self._services.limits.connect_seconds
-            )
+            side = await dial(connection, endpoint, self._store.tls, self._services.limits.connect_seconds)
         except Unreachable as error:
             if connection in self.connections:
                 connection.session.failed(error.refusal)
@@ -167,7 +184,7 @@ class Listener:
             side.close()
             return
         connection.upstream = side
-        connection.session.connected()
+        connection.session.connected(side.channel_binding)
         connection.flush()
 
     def _cancel(self, process: int, secret: bytes) -> None:
@@ -180,8 +197,8 @@ class Listener:
 
     async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:
         try:
-            await send_cancel(endpoint, process, secret, self._services.limits.connect_seconds)
-        except (OSError, TimeoutError) as error:
+            await send_cancel(endpoint, self._store.tls, process, secret, self._services.limits.connect_seconds)
+        except (OSError, TimeoutError, UpstreamTlsError) as error:
             log.warning("cancel request to %s failed: %s", endpoint, error)
 
     def _end(self, connection: Connection) -> None:

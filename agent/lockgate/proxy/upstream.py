@@ -1,16 +1,19 @@
-"""The way to the datastore: connect to the address the application dialled, in TLS where the server offers it."""
+"""The way to the datastore: connect to the address the application dialled, in TLS as the configuration has it."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
-from typing import Literal, cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from lockgate.proxy.connection import Connection, UpstreamSide
+from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError, channel_binding, told
 from lockgate.values.identity import Endpoint
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors, frames
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Unreachable(Exception):
@@ -45,43 +48,74 @@ class _Negotiation(asyncio.Protocol):
             self.answer.exception()
 
 
-async def dial(
-    connection: Connection, endpoint: Endpoint, tls: Literal["prefer", "disable"], seconds: float
-) -> UpstreamSide:
-    """Connect `connection` to `endpoint` within `seconds`. Raises Unreachable.
+class _Cancel(asyncio.Protocol):
+    """Sends a CancelRequest. `done` when the server has closed, which it does once it has passed the signal on."""
 
-    `prefer` is libpq's: TLS without verification where the server offers it, plain where it says no.
-    """
+    def __init__(self, process: int, secret: bytes) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._request = frames.cancel_request(process, secret)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).write(self._request)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def dial(connection: Connection, endpoint: Endpoint, tls: UpstreamTls, seconds: float) -> UpstreamSide:
+    """Connect `connection` to `endpoint` within `seconds`. Raises Unreachable."""
     try:
         async with asyncio.timeout(seconds):
-            return await _dial(connection, endpoint, tls)
+            transport, side = await _open(endpoint, tls, lambda: UpstreamSide(connection))
     except TimeoutError:
         raise Unreachable(
             Refusal(errors.CANNOT_CONNECT, f"lockgate: connection to {endpoint} timed out after {seconds:g} s")
         ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UpstreamTlsError) as error:
         raise Unreachable(
-            Refusal(errors.CANNOT_CONNECT, f"lockgate: connection to {endpoint} failed: {reason}")
+            Refusal(errors.CANNOT_CONNECT, f"lockgate: connection to {endpoint} failed: {_why(error)}")
         ) from None
+    encrypted: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    certificate = encrypted.getpeercert(binary_form=True) if encrypted is not None else None
+    if certificate is not None:
+        side.channel_binding = channel_binding(certificate)
+    return side
 
 
-async def _dial(connection: Connection, endpoint: Endpoint, tls: Literal["prefer", "disable"]) -> UpstreamSide:
+async def send_cancel(endpoint: Endpoint, tls: UpstreamTls, process: int, secret: bytes, seconds: float) -> None:
+    """Ask the datastore to cancel what a connection runs, in TLS like the connection itself.
+
+    Raises OSError, TimeoutError or UpstreamTlsError.
+    """
+    async with asyncio.timeout(seconds):
+        transport, cancel = await _open(endpoint, tls, lambda: _Cancel(process, secret))
+        try:
+            await cancel.done
+        finally:
+            transport.abort()
+
+
+async def _open(endpoint: Endpoint, tls: UpstreamTls, protocol: Callable[[], P]) -> tuple[asyncio.Transport, P]:
+    """A `protocol` that is connected. Raises OSError or UpstreamTlsError; in plain only where `tls` lets it."""
     loop = asyncio.get_running_loop()
-    if tls == "disable":
-        _, side = await loop.create_connection(lambda: UpstreamSide(connection), endpoint.host, endpoint.port)
-        return side
+    if not tls.offered:
+        return await loop.create_connection(protocol, endpoint.host, endpoint.port)
+    context = tls.context(endpoint)
     transport, negotiation = await loop.create_connection(_Negotiation, endpoint.host, endpoint.port)
     try:
         answer = await negotiation.answer
         if answer not in (b"N", b"S"):
             raise ConnectionError("the server answered the request for TLS with something else")
-        side = UpstreamSide(connection)
+        if answer == b"N" and tls.required:
+            raise ConnectionError(f"the server offers no TLS, and upstream_tls is {tls.mode}")
+        side = protocol()
         if answer == b"S":
-            encrypted = await loop.start_tls(transport, side, _context(), server_hostname=None)
+            encrypted = await loop.start_tls(transport, side, context, server_hostname=tls.peer(endpoint))
             if encrypted is None:
                 raise ConnectionError("closed during the TLS handshake")
-            side.connection_made(encrypted)
+            transport = encrypted
+            side.connection_made(transport)
         else:
             transport.set_protocol(side)
             side.connection_made(transport)
@@ -89,28 +123,12 @@ async def _dial(connection: Connection, endpoint: Endpoint, tls: Literal["prefer
     except BaseException:
         transport.abort()
         raise
-    return side
+    return transport, side
 
 
-async def send_cancel(endpoint: Endpoint, process: int, secret: bytes, seconds: float) -> None:
-    """Ask the datastore to cancel what a connection runs. Raises OSError or TimeoutError.
-
-    Sent in plain: libpq before 17 did the same, and the key is worth nothing but this.
-    """
-    async with asyncio.timeout(seconds):
-        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-        try:
-            writer.write(frames.cancel_request(process, secret))
-            await writer.drain()
-            await reader.read(1)  # the server closes when it has passed the signal on
-        finally:
-            writer.close()
-
-
-@functools.cache
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+def _why(error: OSError | UpstreamTlsError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return told(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
