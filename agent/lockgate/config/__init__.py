@@ -5,6 +5,7 @@ misspelt `mode: enforced` never means "observe".
 """
 
 from lockgate.config.addresses import is_host_name, split_address
+from lockgate.config.credentials import Credential, Role
 from lockgate.config.document import ConfigError, Document
 from lockgate.config.files import (
     AGENT_YAML,
@@ -27,6 +28,7 @@ from lockgate.config.shapes import (
     Identity,
     Intercept,
     Limits,
+    Masking,
     Selector,
     SpoolSettings,
 )
@@ -43,11 +45,14 @@ __all__ = [
     "CollectorClient",
     "CollectorFile",
     "ConfigError",
+    "Credential",
     "Datastore",
     "Document",
     "Identity",
     "Intercept",
     "Limits",
+    "Masking",
+    "Role",
     "Selector",
     "SpoolSettings",
     "is_host_name",

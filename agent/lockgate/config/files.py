@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from lockgate.config.addresses import check_endpoint, check_url, split_address
+from lockgate.config.credentials import Credential
 from lockgate.config.document import Document, Where
 from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore, Identity
 
@@ -20,6 +21,7 @@ AGENT_YAML: Final = "/etc/lockgate/agent.yaml"
 COLLECTOR_YAML: Final = "/etc/lockgate/collector.yaml"
 """Where a package puts them, and where commands look when they aren't told."""
 
+C = TypeVar("C", bound=Credential)
 Classification = dict[str, dict[str, tuple[str, ...]]]
 
 
@@ -134,6 +136,11 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             if place in places:
                 raise document.error(where, f"{address} is given twice (first for datastore {places[place]!r})")
             places[place] = store.name
+        for way, credential in store.credentials():
+            if problem := credential.problem():
+                raise document.error((*here, *way, *problem[0]), problem[1])
+        if store.channel_binding == "require" and store.upstream_tls == "disable":
+            raise document.error((*here, "channel_binding"), "upstream_tls: disable has nothing to bind to")
         if wrong := _tls_problem(store):
             raise document.error((*here, wrong[0]), wrong[1])
         if store.catalog is None and settings.classify:
@@ -182,14 +189,21 @@ def _absolute(settings: AgentFile, base: Path) -> AgentFile:
     def each(entries: Sequence[str]) -> list[str]:
         return [absolute(entry) for entry in entries]
 
+    def credential(one: C) -> C:
+        if one.password_file is None:
+            return one
+        return msgspec.structs.replace(one, password_file=absolute(one.password_file))
+
     def store(one: Datastore) -> Datastore:
         files = {key: getattr(one, key) for key in ("upstream_ca", "upstream_certificate", "upstream_key")}
         given = {key: absolute(file) for key, file in files.items() if file is not None}
         one = msgspec.structs.replace(one, **given)
-        if one.catalog is None or one.catalog.password_file is None:
-            return one
-        catalog = msgspec.structs.replace(one.catalog, password_file=absolute(one.catalog.password_file))
-        return msgspec.structs.replace(one, catalog=catalog)
+        return msgspec.structs.replace(
+            one,
+            catalog=None if one.catalog is None else credential(one.catalog),
+            credential=None if one.credential is None else credential(one.credential),
+            roles=[msgspec.structs.replace(role, credential=credential(role.credential)) for role in one.roles],
+        )
 
     agent = settings.agent
     return msgspec.structs.replace(
@@ -199,4 +213,7 @@ def _absolute(settings: AgentFile, base: Path) -> AgentFile:
         identities=each(settings.identities),
         classify=each(settings.classify),
         policies=each(settings.policies),
+        masking=msgspec.structs.replace(
+            settings.masking, key_file=None if (key := settings.masking.key_file) is None else absolute(key)
+        ),
     )

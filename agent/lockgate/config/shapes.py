@@ -7,6 +7,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from lockgate.config.credentials import Credential, Problem, Role
+
 RESERVED: Final = ("host:", "lockgate:")
 """How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
 
@@ -18,9 +20,6 @@ Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Group = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
-
-Problem = tuple[tuple[str | int, ...], str]
-"""The way to a key (as in Document.error) and what is wrong with it."""
 
 ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
 """A path from the root, as a pattern: no empty component, no `.` and no `..`."""
@@ -67,9 +66,8 @@ class Intercept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return f"{path.rpartition('/')[0]}/agent" if path else "/lockgate-agent"
 
 
-class CatalogReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    user: str
-    password_file: Path | None = None
+class CatalogReader(Credential, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The credential of the agent's own reader of the catalog."""
 
 
 class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +84,21 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Whom certificates of the datastore may be signed by; None: the system's store (`verify-full`), or anybody."""
     upstream_certificate: Path | None = None
     upstream_key: Path | None = None
+    credential: Credential | None = None
+    """Whom the agent is upstream, whoever the client says it is; None: clients authenticate themselves."""
+    roles: list[Role] = []
+    """The same by group of the principal: the first that fits, before `credential`."""
+    channel_binding: Literal["prefer", "require", "disable"] = "prefer"
+    """libpq's words, for the agent's own authentication with SCRAM inside TLS."""
+
+    def credentials(self) -> list[tuple[tuple[str | int, ...], Credential]]:
+        """Every credential of this datastore's, with the way to it."""
+        named: list[tuple[tuple[str | int, ...], Credential | None]] = [
+            (("catalog",), self.catalog),
+            (("credential",), self.credential),
+        ]
+        named += [(("roles", index, "credential"), role.credential) for index, role in enumerate(self.roles)]
+        return [(where, credential) for where, credential in named if credential is not None]
 
 
 class CollectorClient(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -121,6 +134,15 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     fsync_seconds: Seconds = 1.0
 
 
+class Masking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`key_file` holds the root key of the keyed maskers: the same file on several hosts gives the same tokens.
+
+    None: a key of this host's own, made in its state_dir.
+    """
+
+    key_file: Path | None = None
+
+
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     agent: Agent
     intercept: Intercept
@@ -131,6 +153,7 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     policies: list[Path] = []
     limits: Limits = Limits()
     spool: SpoolSettings = SpoolSettings()
+    masking: Masking = Masking()
 
 
 class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
