@@ -86,6 +86,7 @@ class Metrics(Collector):
         self._connections = {(s, outcome): 0 for s in stores for outcome in CONNECTION_OUTCOMES}
         self._statements = {(s, verdict): 0 for s in stores for verdict in VERDICTS}
         self._masked = dict.fromkeys(stores, 0)
+        self._detected: dict[str, int] = {}
         self._holds = {(s, outcome): _Histogram(HOLD_BUCKETS) for s in stores for outcome in HOLD_OUTCOMES}
         self._held: Callable[[], int] = int
         self._refused: dict[str, int] = {}
@@ -131,6 +132,11 @@ class Metrics(Collector):
         """`cells` values of a result were masked."""
         self._masked[datastore] += cells
 
+    def detected(self, counts: Mapping[str, int]) -> None:
+        """Values that nobody classified held so much of each kind (`lockgate.masking.detectors.KINDS`)."""
+        for kind, count in counts.items():
+            self._detected[kind] = self._detected.get(kind, 0) + count
+
     def held(self, datastore: str, outcome: str, nanoseconds: int) -> None:
         """A hold ended after so long; `outcome` is one of HOLD_OUTCOMES."""
         self._holds[datastore, outcome].observe(nanoseconds)
@@ -171,6 +177,7 @@ class Metrics(Collector):
         yield _counter("connections", "Connections ended, by how.", ("datastore", "outcome"), self._connections)
         yield _counter("statements", "Statements judged.", ("datastore", "verdict"), self._statements)
         yield _counter("masked_cells", "Values masked in results.", ("datastore",), self._masked)
+        yield _counter("detected", "Found in values that nobody classified.", ("kind",), self._detected)
         yield _counter("refused", "Refusals that no policy decided.", ("reason",), self._refused)
         holds = HistogramMetricFamily(
             "lockgate_hold_seconds", "How long held statements waited.", labels=("datastore", "outcome")

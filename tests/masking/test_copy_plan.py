@@ -10,7 +10,7 @@ from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.copying import CopyFormat, CopyKind
 from lockgate.values.output import Output
 
-INT4, TEXT, DATE, DOMAIN = 23, 25, 1082, 16400
+INT4, TEXT, DATE, DOMAIN, UNKNOWN = 23, 25, 1082, 16400, 0xFFFFFFFF
 PEOPLE = Relation(
     1, "public", "people", "r",
     (Column("id", 1, INT4), Column("name", 2, TEXT), Column("born", 3, DATE), Column("mood", 4, DOMAIN)),
@@ -30,10 +30,10 @@ def plain(name: str) -> Output:
         (plain("public.people.id"), INT4, INT4),
         (plain("public.people.born"), DATE, DATE),
         (plain("public.people.mood"), TEXT, DOMAIN),
-        (plain("public.people.gone"), TEXT, 0),
-        (Output("x", frozenset({"public.people.born"})), TEXT, 0),
-        (Output("x", frozenset()), TEXT, 0),
-        (plain("public.a.b.c"), TEXT, 0),
+        (plain("public.people.gone"), TEXT, UNKNOWN),
+        (Output("x", frozenset({"public.people.born"})), TEXT, UNKNOWN),
+        (Output("x", frozenset()), TEXT, UNKNOWN),
+        (plain("public.a.b.c"), TEXT, UNKNOWN),
         (plain("public.a.b.d"), INT4, INT4),
     ],
 )

@@ -5,16 +5,32 @@ from dataclasses import dataclass
 
 import pytest
 
-from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_maskers, mask_rows, resolve
+from lockgate.masking import RootKey, StaleCatalog, Unmaskable, build_plan, choose_maskers, mask_rows, resolve
+from lockgate.masking.cells import Action, Cell
 from lockgate.masking.classified import Classified
-from lockgate.masking.maskers import Action
+from lockgate.masking.types import (
+    BPCHAR,
+    BYTEA,
+    DATE,
+    INT2,
+    INT4,
+    INT8,
+    JSON,
+    JSONB,
+    NAME,
+    NUMERIC,
+    TEXT,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    UUID,
+    VARCHAR,
+    XML,
+)  # fmt: skip
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.output import Output
 from lockgate.values.verdict import Mask
 
-TEXT, VARCHAR, BPCHAR, NAME, INT4, UUID, DATE, BYTEA, JSON, JSONB, XML, TEXT_ARRAY = (
-    25, 1043, 1042, 19, 23, 2950, 1082, 17, 114, 3802, 142, 1009,
-)  # fmt: skip
+TEXT_ARRAY = 1009
 
 
 @dataclass(frozen=True)
@@ -27,49 +43,80 @@ class Field:
     format: int = 0
 
 
-def action(
-    masker: str | None, field: Field, encoding: str = "UTF8", text_types: frozenset[int] = frozenset()
-) -> Action:
-    return Action(build_plan([field], [masker], encoding=encoding, text_types=text_types).actions[0])
+KEYS = RootKey(bytes(32)).keys("orders")
 
 
-@pytest.mark.parametrize("kind", [TEXT, VARCHAR, BPCHAR, NAME])
+def cell(masker: str | None, field: Field, *, utf8: bool = True, text_types: frozenset[int] = frozenset()) -> Cell:
+    return build_plan([field], [masker], keys=KEYS, utf8=utf8, text_types=text_types).cells[0]
+
+
+def action(masker: str | None, field: Field, *, utf8: bool = True, text_types: frozenset[int] = frozenset()) -> Action:
+    return cell(masker, field, utf8=utf8, text_types=text_types).action
+
+
+ALL = ("null", "redact", "hash", "tokenise", "partial", "truncate:4", "truncate:month", "truncate:year", "date_shift:9")
+N, R = Action.NULL, Action.REDACT
+TABLE: dict[int, tuple[Action, ...]] = {
+    TEXT: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    VARCHAR: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    BPCHAR: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    NAME: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    JSON: (N, Action.REDACT_JSON, Action.HASH_JSON, *[Action.REDACT_JSON] * 6),
+    XML: (N, *[R] * 8),
+    INT4: (N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
+    INT8: (N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
+    NUMERIC: (N, N, N, Action.TOKEN_NUMERIC, N, N, N, N, N),
+    UUID: (N, N, N, Action.TOKEN_UUID, N, N, N, N, N),
+    DATE: (N, N, N, N, N, N, Action.TRUNCATE_DATE, Action.TRUNCATE_DATE, Action.SHIFT_DATE),
+    TIMESTAMP: (N, N, N, N, N, N, Action.TRUNCATE_TIME, Action.TRUNCATE_TIME, Action.SHIFT_TIME),
+    TIMESTAMPTZ: (N, N, N, N, N, N, *[Action.TRUNCATE_TIME_WITH_ZONE] * 2, Action.SHIFT_TIME),
+    **dict.fromkeys((INT2, BYTEA, TEXT_ARRAY, 16385, 18, 16, 700, 1186), (N,) * 9),
+}
+"""What README says of each type and masker."""
+
+
+@pytest.mark.parametrize("kind", TABLE)
 @pytest.mark.parametrize("form", [0, 1])
-def test_text_holds_a_mask_in_either_format(kind: int, form: int) -> None:
-    field = Field(type_oid=kind, format=form)
-    assert action("redact", field) is Action.REDACT
-    assert action("partial", field) is Action.PARTIAL
-    assert action("null", field) is Action.NULL
-    assert action(None, field) is Action.KEEP
+def test_what_each_masker_makes_of_each_type(kind: int, form: int) -> None:
+    found = [cell(masker, Field(type_oid=kind, format=form)) for masker in ALL]
+    assert tuple(c.action for c in found) == TABLE[kind]
+    assert cell(None, Field(type_oid=kind, format=form)).action is Action.KEEP
+    for one in found:
+        if one.action in (Action.TOKEN_INTEGER, Action.TOKEN_NUMERIC, Action.TOKEN_UUID) or one.action >= N + 13:
+            assert one.binary is (form == 1)
 
 
-@pytest.mark.parametrize("kind", [INT4, UUID, DATE, BYTEA, TEXT_ARRAY, 16385, 18])
-@pytest.mark.parametrize("form", [0, 1])
-@pytest.mark.parametrize("masker", ["redact", "partial", "null"])
-def test_a_type_that_holds_no_text_becomes_null(kind: int, form: int, masker: str) -> None:
-    assert action(masker, Field(type_oid=kind, format=form)) is Action.NULL
+def test_jsonb_is_json_behind_a_version_in_binary() -> None:
+    for form, actions in enumerate(((Action.REDACT_JSON, Action.HASH_JSON), (Action.REDACT_JSONB, Action.HASH_JSONB))):
+        field = Field(type_oid=JSONB, format=form)
+        assert (action("partial", field), action("hash", field)) == actions
 
 
-@pytest.mark.parametrize("masker", ["redact", "partial"])
-def test_json_stays_json(masker: str) -> None:
-    assert action(masker, Field(type_oid=JSON)) is Action.REDACT_JSON
-    assert action(masker, Field(type_oid=JSON, format=1)) is Action.REDACT_JSON
-    assert action(masker, Field(type_oid=JSONB)) is Action.REDACT_JSON
-    assert action(masker, Field(type_oid=JSONB, format=1)) is Action.REDACT_JSONB
-    assert action(masker, Field(type_oid=XML)) is Action.REDACT
+def test_what_a_cell_is_told() -> None:
+    assert cell("tokenise", Field(type_oid=INT4)).number == 4
+    assert cell("tokenise", Field(type_oid=INT8)).number == 8
+    assert cell("truncate:7", Field()).number == 7
+    assert cell("truncate:month", Field(type_oid=DATE)).number == 1
+    assert cell("truncate:year", Field(type_oid=DATE)).number == 2
+    assert cell("hash", Field()).key == KEYS.hash
+    assert cell("tokenise", Field()).key == KEYS.tokenise
+    days = cell("date_shift:30", Field(type_oid=DATE)).number
+    assert days == cell("date_shift:30", Field(type_oid=TIMESTAMPTZ, table_oid=9, column_number=3)).number
+    assert 1 <= abs(days) <= 30
 
 
-def test_a_declared_width_too_narrow_for_stars_becomes_null() -> None:
+def test_a_declared_width_too_narrow_for_what_is_shown_becomes_null() -> None:
     assert action("redact", Field(type_oid=VARCHAR, type_modifier=4 + 2)) is Action.NULL
-    assert action("redact", Field(type_oid=BPCHAR, type_modifier=4 + 1)) is Action.NULL
+    assert action("tokenise", Field(type_oid=BPCHAR, type_modifier=4 + 1)) is Action.NULL
     assert action("redact", Field(type_oid=VARCHAR, type_modifier=4 + 3)) is Action.REDACT
+    assert action("hash", Field(type_oid=VARCHAR, type_modifier=4 + 31)) is Action.NULL
+    assert action("hash", Field(type_oid=VARCHAR, type_modifier=4 + 32)) is Action.HASH
 
 
-def test_partial_reads_utf8_only() -> None:
-    for encoding in ("UTF8", "utf-8", "UNICODE", "SQL_ASCII"):
-        assert action("partial", Field(), encoding) is Action.PARTIAL
-    for encoding in ("LATIN1", "SJIS", "GB18030", ""):
-        assert action("partial", Field(), encoding) is Action.REDACT
+def test_text_in_another_encoding_is_redacted_whatever_the_masker() -> None:
+    for masker in ("hash", "tokenise", "partial", "truncate:4"):
+        assert action(masker, Field(), utf8=False) is Action.REDACT
+    assert action("tokenise", Field(type_oid=UUID), utf8=False) is Action.TOKEN_UUID
 
 
 def test_further_text_types() -> None:
@@ -78,24 +125,25 @@ def test_further_text_types() -> None:
 
 
 def test_what_makes_no_sense_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not a masker"):
-        build_plan([Field()], ["partail"], encoding="UTF8")
-    with pytest.raises(ValueError, match="shorter"):
-        build_plan([Field(), Field()], ["null"], encoding="UTF8")
-    with pytest.raises(ValueError, match="format 2"):
-        build_plan([Field(format=2)], [None], encoding="UTF8")
+    for maskers, fields, why in (
+        (["partail"], [Field()], "not a masker"),
+        (["null"], [Field(), Field()], "shorter"),
+        ([None], [Field(format=2)], "format 2"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            build_plan(fields, maskers, keys=KEYS)
 
 
 def test_a_plan_that_keeps_everything_says_so() -> None:
-    assert not build_plan([Field(), Field()], [None, None], encoding="UTF8").masks
-    assert build_plan([Field(), Field()], [None, "null"], encoding="UTF8").masks
-    assert not build_plan([], [], encoding="UTF8").masks
+    assert not build_plan([Field(), Field()], [None, None], keys=KEYS).masks
+    assert build_plan([Field(), Field()], [None, "null"], keys=KEYS).masks
+    assert not build_plan([], [], keys=KEYS).masks
 
 
 def test_a_plan_drives_the_kernel() -> None:
-    plan = build_plan([Field(), Field(type_oid=INT4)], ["partial", "redact"], encoding="UTF8")
+    plan = build_plan([Field(), Field(type_oid=INT4)], ["partial", "redact"], keys=KEYS)
     row = b"D\0\0\0\x1d\0\x02\0\0\0\x0fann@example.org\xff\xff\xff\xff"
-    assert mask_rows(row, 0, len(row), plan.actions)[0] == b"D\0\0\0\x1b\0\x02\0\0\0\x0da***@e***.org\xff\xff\xff\xff"
+    assert mask_rows(row, 0, len(row), plan)[0] == b"D\0\0\0\x1b\0\x02\0\0\0\x0da***@e***.org\xff\xff\xff\xff"
 
 
 CUSTOMERS, EU, LOOK, COPY, OTHER = 100, 101, 102, 103, 104

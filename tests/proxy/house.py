@@ -14,9 +14,6 @@ from typing import Any, TypeVar
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.support.model_server import ModelServer
-from tests.support.playbook import query
-from tests.support.postgres import free_port
 
 from lockgate.approval.client import ApprovalClient
 from lockgate.audit import record, segment
@@ -29,6 +26,7 @@ from lockgate.identity.keys import HostKey
 from lockgate.identity.principals import Directory
 from lockgate.identity.tokens import TokenIssuer
 from lockgate.identity.workload import read_start
+from lockgate.masking import RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import load
 from lockgate.policy.reload import Policies
@@ -42,6 +40,9 @@ from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.postgresql.frames import cancel_request, startup
+from tests.support.model_server import ModelServer
+from tests.support.playbook import query
+from tests.support.postgres import free_port
 
 T = TypeVar("T")
 
@@ -164,7 +165,8 @@ class House:
             catalog=CatalogSettings(user="lockgate"),
             **{"upstream_tls": "disable", **self.datastore},
         )
-        store = Store(settings, self.policies, self.limits, Catalogs(self.reader, ()))
+        keys = RootKey(bytes(32)).keys(settings.name)
+        store = Store(settings, self.policies, self.limits, Catalogs(self.reader, ()), keys=keys)
         store.reclassify(self.classification.get(name, {}))
         return store
 

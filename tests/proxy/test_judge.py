@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.config import Datastore
-from lockgate.masking import resolve
+from lockgate.masking import RootKey, resolve
 from lockgate.policy.bundle import load
 from lockgate.policy.reload import Policies
 from lockgate.proxy import judge as module
@@ -71,6 +71,9 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+KEYS = RootKey(bytes(32)).keys("orders")
+
+
 @pytest.fixture
 def shop() -> Snapshot:
     return snapshot()
@@ -81,8 +84,10 @@ def columns(*names: str) -> list[Field]:
 
 
 def plan(judgement: Judgement, of: Snapshot, *names: str, statement: int = 0) -> bytes | None:
-    assert judgement.lineage is not None
-    return ResultMasking(judgement.verdict.masks, judgement.lineage, of, lambda: None).plan(statement, columns(*names))
+    masking = ResultMasking.of(judgement.verdict, judgement.lineage, judgement.copied, of, lambda: None, KEYS)
+    assert masking is not None
+    found = masking.plan(statement, columns(*names), utf8=True)
+    return None if found is None else bytes(cell.action for cell in found.cells)
 
 
 # --- by which catalog
@@ -129,10 +134,10 @@ def test_what_stands_behind_a_change_in_one_text_is_read_with_the_changed_catalo
 def test_a_result_of_a_relation_that_is_new_says_that_the_catalog_is_stale(bench: Bench, shop: Snapshot) -> None:
     told: list[bool] = []
     found = bench("SELECT email FROM customers", of=shop)
-    assert found.lineage is not None
-    masking = ResultMasking(found.verdict.masks, found.lineage, shop, lambda: told.append(True))
+    masking = ResultMasking.of(found.verdict, found.lineage, found.copied, shop, lambda: told.append(True), KEYS)
+    assert masking is not None
     with pytest.raises(MaskingError, match="try again"):
-        masking.plan(0, [Field("email", 999, 1, TEXT, 0)])
+        masking.plan(0, [Field("email", 999, 1, TEXT, 0)], utf8=True)
     assert told
 
 
@@ -181,8 +186,9 @@ def test_execute_counts_as_what_it_executes(bench: Bench, shop: Snapshot) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        "COPY customers TO STDOUT",
-        "COPY (SELECT email FROM customers) TO STDOUT",
+        "COPY customers TO '/tmp/f'",
+        "COPY (SELECT email FROM customers) TO PROGRAM 'cat'",
+        "COPY customers TO STDOUT (ENCODING 'LATIN1')",
         "INSERT INTO scratch SELECT id, email FROM customers",
         "CREATE TABLE mine AS SELECT email FROM customers",
         "UPDATE customers SET note = email",
@@ -199,7 +205,90 @@ def test_nor_by_what_was_prepared_when_nobody_looked(bench: Bench, shop: Snapsho
     assert found.refusal is not None
 
 
+# --- what a masked column may be used for
+
+NO_INFERENCE = POLICIES + '@id("no-guessing") forbid (principal, action == Action::"infer", resource);\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT id FROM customers ORDER BY email",
+        "SELECT id FROM customers WHERE email < 'm'",
+        "SELECT id FROM customers WHERE email LIKE 'a%'",
+        "SELECT count(*) FROM customers GROUP BY email",
+        "SELECT c.id FROM customers c JOIN scratch s ON s.body = c.email",
+        "SELECT 1 FROM scratch WHERE EXISTS (SELECT FROM customers WHERE left(email, 1) = 'a')",
+        "UPDATE scratch SET body = 'x' WHERE id IN (SELECT id FROM customers WHERE length(email) = 7)",
+        "SELECT max(id) FILTER (WHERE email > 'm') FROM customers",
+    ],
+)
+def test_policy_may_forbid_to_learn_a_masked_column_without_seeing_it(
+    tmp_path: Path, shop: Snapshot, text: str
+) -> None:
+    assert Bench(tmp_path)(text, of=shop).refusal is None
+    found = Bench(tmp_path, NO_INFERENCE)(text, of=shop)
+    assert (found.verdict.decision, found.verdict.policy) == (Decision.DENY, "no-guessing")
+    assert found.refusal is not None
+    assert found.refusal.message.startswith(f"lockgate: {EMAIL} is masked for you, and you may not ")
+    assert (found.facts["verdict"], found.facts["policy"]) == ("allow", "no-guessing")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT email FROM customers",
+        "SELECT * FROM customers ORDER BY id LIMIT 5",
+        "SELECT id FROM customers WHERE email = 'a@b.example'",
+        "SELECT id, note FROM customers WHERE id > 5 ORDER BY note",
+        "BEGIN",
+        "SELECT body FROM scratch ORDER BY body",
+    ],
+)
+def test_and_forbids_nothing_else(tmp_path: Path, shop: Snapshot, text: str) -> None:
+    assert Bench(tmp_path, NO_INFERENCE)(text, of=shop).refusal is None
+
+
+def test_what_was_prepared_is_asked_about_with_what_executes_it(tmp_path: Path, shop: Snapshot) -> None:
+    found = Bench(tmp_path, NO_INFERENCE)("EXECUTE p", "PREPARE p AS SELECT id FROM customers ORDER BY email", of=shop)
+    assert found.verdict.policy == "no-guessing"
+
+
+def test_what_a_newer_catalog_could_tell_is_not_denied_for_good(tmp_path: Path, shop: Snapshot) -> None:
+    found = Bench(tmp_path, NO_INFERENCE)("SELECT c.id FROM customers c, newcomer ORDER BY c.email", of=shop)
+    assert found.verdict.decision is Decision.ALLOW
+    assert found.unknown
+    assert found.refusal is not None
+    assert "it can't be told that this does not" in found.refusal.message
+
+
+def test_in_a_transaction_that_changed_the_catalog_any_use_may_be_meant(tmp_path: Path, shop: Snapshot) -> None:
+    bench = Bench(tmp_path, NO_INFERENCE)
+    assert bench("SELECT id FROM customers", of=shop).refusal is None
+    assert bench("SELECT id FROM customers", of=shop, altered=True).refusal is not None
+    assert bench("ROLLBACK", of=shop, altered=True).refusal is None
+
+
 # --- what is kept
+
+
+def test_time_and_estimates_are_part_of_the_situation_where_policies_look_at_them(
+    tmp_path: Path, shop: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = 'forbid (principal, action, resource) when { context.now >= datetime("2100-01-01") };\n'
+    many = 'forbid (principal, action == Action::"execute", resource) when '
+    many += "{ context has estimated_rows && context.estimated_rows > 10 };"
+    bench = Bench(tmp_path, POLICIES + late + many)
+    request = understand("SELECT id FROM scratch")
+
+    def ask(rows: int | None) -> Judgement:
+        return bench.judge.judge(Asker(ANN, "orders", "shop", "app"), request, (), shop, altered=False, rows=rows)
+
+    assert ask(None) is ask(None)
+    assert ask(10).verdict.decision is Decision.ALLOW
+    assert ask(11).verdict.decision is Decision.DENY
+    monkeypatch.setattr(bench.policies.engine, "_clock", lambda: 4_102_444_800.0)
+    assert ask(None).verdict.decision is Decision.DENY
 
 
 def test_two_situations_never_share_a_judgement(bench: Bench, shop: Snapshot) -> None:

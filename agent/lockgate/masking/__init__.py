@@ -5,28 +5,41 @@ an agent that quietly ran it would look broken under load rather than badly inst
 """
 
 try:
-    from lockgate.masking._rows import mask_rows, skip_rows
+    from lockgate.masking._rows import Program, mask_value, skip_rows
 except ModuleNotFoundError as error:
     raise ImportError(
         "the compiled row kernel (lockgate.masking._rows) is missing: run `make setup`, or install the package"
     ) from error
 from lockgate.masking.classified import Classified, Held, Place, Source, resolve
-from lockgate.masking.maskers import MASKERS, stricter
+from lockgate.masking.copy_plan import copy_fields, layout_of
+from lockgate.masking.copy_stream import CopyStream
+from lockgate.masking.keys import Keys, MaskingKeyError, RootKey
 from lockgate.masking.plan import Field, Plan, StaleCatalog, Unmaskable, build_plan, choose_maskers
+from lockgate.masking.results import mask_rows
+from lockgate.masking.spec import MaskerError, parse_masker, stricter
 
 __all__ = [
-    "MASKERS",
     "Classified",
+    "CopyStream",
     "Field",
     "Held",
+    "Keys",
+    "MaskerError",
+    "MaskingKeyError",
     "Place",
     "Plan",
+    "Program",
+    "RootKey",
     "Source",
     "StaleCatalog",
     "Unmaskable",
     "build_plan",
     "choose_maskers",
+    "copy_fields",
+    "layout_of",
     "mask_rows",
+    "mask_value",
+    "parse_masker",
     "resolve",
     "skip_rows",
     "stricter",

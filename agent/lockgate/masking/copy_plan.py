@@ -12,7 +12,8 @@ from lockgate.values.copying import CopyFormat, CopyKind
 from lockgate.values.output import Output
 
 _TEXT: Final = 25
-_NO_TYPE: Final = 0
+_NO_TYPE: Final = 0xFFFFFFFF
+"""No type has it: taken for one of the database's own, of which nothing is known."""
 _FIRST_OWN_TYPE: Final = 16384
 """FirstNormalObjectId of PostgreSQL's src/include/access/transam.h: types from here on are the database's own."""
 
@@ -29,22 +30,22 @@ class CopyField:
     type_modifier: int = -1
 
 
-def copy_fields(outputs: Sequence[Output], kind: CopyKind, catalog: Catalog) -> tuple[CopyField, ...]:
+def copy_fields(outputs: Sequence[Output], kind: CopyKind, catalog: Catalog | None) -> tuple[CopyField, ...]:
     """The fields of what is copied out.
 
-    A plain column has the type that the catalog says. Where none is known, or only a name of the database's own, a
-    value in text or csv is a text, in which no type is wrong; in binary only NULL fits, as the type 0 asks for.
+    A plain column has the type that the catalog says. Where none is known, or only one of the database's own, a value
+    in text or csv is a text, in which nothing is of the wrong type; in binary only NULL fits.
     """
     binary = kind is CopyKind.BINARY
     return tuple(CopyField(output.name, _type(output, catalog, binary=binary), int(binary)) for output in outputs)
 
 
-def _type(output: Output, catalog: Catalog, *, binary: bool) -> int:
+def _type(output: Output, catalog: Catalog | None, *, binary: bool) -> int:
     oid = _NO_TYPE
-    if output.plain and output.sources is not None and len(output.sources) == 1:
+    if catalog is not None and output.plain and output.sources is not None and len(output.sources) == 1:
         oids = {column.type_oid for name in output.sources for column in _columns(name, catalog)}
         oid = oids.pop() if len(oids) == 1 else _NO_TYPE
-    return oid if binary or _NO_TYPE < oid < _FIRST_OWN_TYPE else _TEXT
+    return oid if binary or oid < _FIRST_OWN_TYPE else _TEXT
 
 
 def _columns(name: str, catalog: Catalog) -> list[Column]:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from types import MappingProxyType
 from typing import Final, Protocol
 
+from lockgate.masking._rows import Program
+from lockgate.masking.cells import KEPT, NULLED, Action, Cell
 from lockgate.masking.classified import Classified, Held
-from lockgate.masking.maskers import MASKERS, Action, stricter
+from lockgate.masking.dates import MONTH, YEAR
+from lockgate.masking.keyed import HASH_BYTES, shift
+from lockgate.masking.keys import Keys
+from lockgate.masking.partial import REDACTED
+from lockgate.masking.scan import Scan, Watch, watch
+from lockgate.masking.spec import Masker, Name, parse_masker, stricter
+from lockgate.masking.types import (
+    BPCHAR,
+    DATE,
+    INT4,
+    INT8,
+    JSON,
+    JSONB,
+    NUMERIC,
+    TEXT_TYPES,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    UUID,
+    VARCHAR,
+    XML,
+)  # fmt: skip
 from lockgate.values.output import Output
 from lockgate.values.verdict import Mask
 
-_JSON, _JSONB, _XML = 114, 3802, 142
-_BPCHAR, _VARCHAR = 1042, 1043
-_TEXT: Final = frozenset({19, 25, 705, _BPCHAR, _VARCHAR})
-"""name, text, unknown, character(n), varchar: any characters are a valid value (pg_type.dat of PostgreSQL 18)."""
-_ENCODINGS: Final = frozenset({"UTF8", "UNICODE", "SQL_ASCII"})
-"""Values of `client_encoding` under which a value's bytes are the UTF-8 that the `partial` masker reads."""
-_NARROWEST: Final = 3
-"""Characters a declared width needs to hold `***`."""
+_INTEGERS: Final = {INT4: 4, INT8: 8}
+"""Bytes of the integers that get a token: int2 has too few values."""
+_TIMES: Final = {
+    DATE: Action.TRUNCATE_DATE,
+    TIMESTAMP: Action.TRUNCATE_TIME,
+    TIMESTAMPTZ: Action.TRUNCATE_TIME_WITH_ZONE,
+}
+_HASH_DIGITS: Final = 2 * HASH_BYTES
 
 
 class Field(Protocol):
@@ -53,56 +76,114 @@ class StaleCatalog(Unmaskable):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`actions` is one byte, an `Action`, a column: what `mask_rows` takes."""
+    """What happens to the columns of a result: `cells` has one each, and `program` is them as the kernel takes them.
 
-    actions: bytes
+    `scan` looks for what nobody classified in the columns that are kept; None when nothing is looked for.
+    """
+
+    cells: tuple[Cell, ...]
+    program: Program
+    scan: Scan | None = None
 
     @property
     def masks(self) -> bool:
-        """False when every column is kept: rows may then pass as they are (`skip_rows`)."""
-        return any(self.actions)
+        """False when every column is kept and none looked at: rows may then pass as they are (`skip_rows`)."""
+        return self.scan is not None or self.program.masks
+
+    @property
+    def touched(self) -> tuple[bool, ...]:
+        """Which columns are masked or looked at."""
+        watched = self.scan.columns if self.scan is not None else bytes(len(self.cells))
+        return tuple(
+            cell.action is not Action.KEEP or bool(seen) for cell, seen in zip(self.cells, watched, strict=True)
+        )
 
 
 def build_plan(
-    fields: Sequence[Field], maskers: Sequence[str | None], *, encoding: str, text_types: Collection[int] = ()
+    fields: Sequence[Field],
+    maskers: Sequence[str | None],
+    *,
+    keys: Keys,
+    utf8: bool = True,
+    text_types: Collection[int] = (),
+    detectors: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """One masker name, or None, a field -> the plan for its rows.
+    """One masker, or None, a field -> the plan for its rows.
 
-    The client never gets a value that its declared type can't have: a column of a type that doesn't hold text becomes
-    NULL under every masker, as does a `varchar(n)` too narrow for `***`; json and jsonb become the JSON string
-    "***". `partial` is `redact` for xml and JSON, whose first character is markup, and for every field when
-    `encoding`, the session's `client_encoding`, is none that UTF-8 can be read from. `text_types` are further type
-    OIDs that hold any text (citext: its OID differs from database to database).
+    The client never gets a value that its declared type can't have: where a masker has nothing that the type can hold,
+    the value becomes NULL. `utf8` says that text comes in that encoding: in another, of which bytes are characters
+    can't be told, text is redacted whatever the masker. `text_types` are further type OIDs that hold any text (citext:
+    its OID differs from database to database). `detectors`: kind (of `detectors.KINDS`) -> masker of what is found.
 
-    Raises ValueError when there are not as many maskers as fields, a masker is not known or a format is not 0 or 1.
+    Raises ValueError when there are not as many maskers as fields, a masker is none or a format is not 0 or 1.
     """
-    readable = encoding.upper().replace("-", "") in _ENCODINGS
-    return Plan(
-        bytes(_action(f, masker, readable, text_types) for f, masker in zip(fields, maskers, strict=True)),
-    )
+    cells = tuple(_cell(f, masker, keys, utf8, text_types) for f, masker in zip(fields, maskers, strict=True))
+    scan = None
+    if detectors:
+        watched = (
+            Watch.NOT if masker is not None else watch(f.type_oid, f.format, text_types)
+            for f, masker in zip(fields, maskers, strict=True)
+        )
+        scan = Scan.of(detectors, bytes(watched), keys, utf8=utf8)
+    return Plan(cells, Program(cells), scan)
 
 
-def _action(field: Field, masker: str | None, readable: bool, text_types: Collection[int]) -> Action:
+def _cell(field: Field, text: str | None, keys: Keys, utf8: bool, text_types: Collection[int]) -> Cell:
     if field.format not in (0, 1):
         raise ValueError(f"format {field.format} is neither text nor binary")
-    if masker is None:
-        return Action.KEEP
-    if masker not in MASKERS:
-        raise ValueError(f"{masker!r} is not a masker")
-    if masker == "null":
-        return Action.NULL
-    if field.type_oid == _JSONB and field.format == 1:
-        return Action.REDACT_JSONB
-    if field.type_oid in (_JSON, _JSONB):
-        return Action.REDACT_JSON
-    if field.type_oid == _XML:
-        return Action.REDACT
-    if field.type_oid not in _TEXT and field.type_oid not in text_types:
-        return Action.NULL
+    if text is None:
+        return KEPT
+    masker = parse_masker(text)
+    binary = field.format == 1
+    if masker.name is Name.NULL:
+        return NULLED
+    if field.type_oid in (JSON, JSONB):
+        jsonb = binary and field.type_oid == JSONB
+        if masker.name is Name.HASH:
+            return Cell(Action.HASH_JSONB if jsonb else Action.HASH_JSON, key=keys.hash)
+        return Cell(Action.REDACT_JSONB if jsonb else Action.REDACT_JSON)
+    if field.type_oid == XML:
+        return Cell(Action.REDACT)
+    if field.type_oid in TEXT_TYPES or field.type_oid in text_types:
+        return _text(field, masker, keys, utf8)
+    return _typed(field.type_oid, masker, keys, binary)
+
+
+def _text(field: Field, masker: Masker, keys: Keys, utf8: bool) -> Cell:
     # atttypmod of these two is the declared width and the 4 bytes of a varlena header
-    if field.type_oid in (_BPCHAR, _VARCHAR) and 0 <= field.type_modifier - 4 < _NARROWEST:
-        return Action.NULL
-    return Action.PARTIAL if masker == "partial" and readable else Action.REDACT
+    narrow = field.type_modifier - 4 if field.type_oid in (BPCHAR, VARCHAR) and field.type_modifier >= 4 else None
+    if narrow is not None and narrow < len(REDACTED):
+        return NULLED
+    if not utf8:
+        return Cell(Action.REDACT)
+    match masker.name:
+        case Name.PARTIAL:
+            return Cell(Action.PARTIAL)
+        case Name.HASH:
+            return NULLED if narrow is not None and narrow < _HASH_DIGITS else Cell(Action.HASH, key=keys.hash)
+        case Name.TOKENISE:
+            return Cell(Action.TOKEN_TEXT, key=keys.tokenise)
+        case Name.TRUNCATE if masker.number:
+            return Cell(Action.TRUNCATE, number=masker.number)
+        case _:
+            return Cell(Action.REDACT)
+
+
+def _typed(type_oid: int, masker: Masker, keys: Keys, binary: bool) -> Cell:
+    """Of a type that doesn't hold any text."""
+    if masker.name is Name.TOKENISE:
+        if type_oid in _INTEGERS:
+            return Cell(Action.TOKEN_INTEGER, binary, _INTEGERS[type_oid], keys.tokenise)
+        if type_oid == NUMERIC:
+            return Cell(Action.TOKEN_NUMERIC, binary, key=keys.tokenise)
+        if type_oid == UUID:
+            return Cell(Action.TOKEN_UUID, binary, key=keys.tokenise)
+    if masker.name is Name.DATE_SHIFT and type_oid in _TIMES:
+        action = Action.SHIFT_DATE if type_oid == DATE else Action.SHIFT_TIME
+        return Cell(action, binary, shift(keys.date_shift, masker.number))
+    if masker.unit and type_oid in _TIMES:
+        return Cell(_TIMES[type_oid], binary, MONTH if masker.unit == "month" else YEAR)
+    return NULLED
 
 
 def choose_maskers(

@@ -8,9 +8,10 @@ functions of the same names; this module is read and tested, not run in the agen
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
-from lockgate.masking.maskers import REDACTED, REDACTED_JSON, REDACTED_JSONB, Action, partial
+from lockgate.masking.cells import Action, Cell, mask_value
 
 LONGEST_ROW: Final = 1024 * 1024 * 1024
 """The largest length a DataRow may claim, in bytes: the server builds one in a StringInfo, which ends below 1 GiB."""
@@ -20,11 +21,6 @@ _LEAST: Final = 6  # the length itself and the number of columns
 _HEADER = struct.Struct("!BI")
 _COUNT = struct.Struct("!H")
 _LENGTH = struct.Struct("!i")
-_REPLACEMENTS: Final = {
-    Action.REDACT: REDACTED,
-    Action.REDACT_JSON: REDACTED_JSON,
-    Action.REDACT_JSONB: REDACTED_JSONB,
-}
 
 
 def skip_rows(buffer: bytes | bytearray | memoryview, start: int, end: int) -> tuple[int, int]:
@@ -43,25 +39,25 @@ def skip_rows(buffer: bytes | bytearray | memoryview, start: int, end: int) -> t
 
 
 def mask_rows(
-    buffer: bytes | bytearray | memoryview, start: int, end: int, actions: bytes
+    buffer: bytes | bytearray | memoryview, start: int, end: int, cells: Sequence[Cell]
 ) -> tuple[bytes, int, int, int]:
-    """The same walk, with each row rewritten by `actions` (`Plan.actions`): one byte, an `Action`, a column.
+    """The same walk, with each row rewritten by `cells`, one a column; the compiled function takes a `Program` of them.
 
     Returns (the rewritten messages, the offset reached, rows, masked cells). A NULL stays NULL and is not counted.
-    Raises ValueError as `skip_rows` does, and when a row has not as many columns as `actions`, a column's length is
-    below -1 or leaves the row, bytes follow the last column, or an action is not known. Nothing is returned then:
+    Raises ValueError as `skip_rows` does, and when a row has not as many columns as `cells`, a column's length is
+    below -1 or leaves the row, or bytes follow the last column. Nothing is returned then:
     the caller closes the connection.
     """
     data = _view(buffer, start, end)
     result = bytearray()
-    offset, rows, cells = start, 0, 0
+    offset, rows, count = start, 0, 0
     while (length := _row_length(data, offset, end)) is not None:
-        body, masked = _mask_row(data[offset + 5 : offset + 1 + length], actions)
+        body, masked = _mask_row(data[offset + 5 : offset + 1 + length], cells)
         result += _HEADER.pack(_DATA_ROW, 4 + len(body)) + body
         offset += 1 + length
         rows += 1
-        cells += masked
-    return bytes(result), offset, rows, cells
+        count += masked
+    return bytes(result), offset, rows, count
 
 
 def _view(buffer: bytes | bytearray | memoryview, start: int, end: int) -> memoryview:
@@ -81,14 +77,14 @@ def _row_length(data: memoryview, offset: int, end: int) -> int | None:
     return length if end - offset > length else None
 
 
-def _mask_row(row: memoryview, actions: bytes) -> tuple[bytes, int]:
+def _mask_row(row: memoryview, cells: Sequence[Cell]) -> tuple[bytes, int]:
     """`row` from its number of columns on -> the same, rewritten, and the number of cells masked."""
     (count,) = _COUNT.unpack_from(row)
-    if count != len(actions):
+    if count != len(cells):
         raise ValueError("DataRow with another number of columns than announced")
     result = bytearray(row[:2])
     place, masked = 2, 0
-    for action in actions:
+    for cell in cells:
         if len(row) - place < 4:
             raise ValueError("DataRow ends inside a column")
         (length,) = _LENGTH.unpack_from(row, place)
@@ -100,22 +96,9 @@ def _mask_row(row: memoryview, actions: bytes) -> tuple[bytes, int]:
             continue
         value = bytes(row[place : place + length])
         place += length
-        shown = _shown(value, action)
+        shown = mask_value(cell, value)
         result += _LENGTH.pack(-1) if shown is None else _LENGTH.pack(len(shown)) + shown
-        masked += action != Action.KEEP
+        masked += cell.action is not Action.KEEP
     if place != len(row):
         raise ValueError("DataRow goes on behind its last column")
     return bytes(result), masked
-
-
-def _shown(value: bytes, action: int) -> bytes | None:
-    if action == Action.KEEP:
-        return value
-    if action == Action.NULL:
-        return None
-    if action == Action.PARTIAL:
-        return partial(value)
-    try:
-        return _REPLACEMENTS[Action(action)]
-    except ValueError:
-        raise ValueError("unknown masking action") from None

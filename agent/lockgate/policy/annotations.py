@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lockgate.masking import MaskerError, parse_masker
 from lockgate.policy.source import BundleError, Piece
-
-STRICTEST_FIRST = ("null", "redact", "partial")
-"""Maskers by how little they leave: when several forbids hide a column, the first of these that any of them names."""
 
 MASK_DEFAULT = "redact"
 """The masker of a forbid without @mask, and of a column that no policy lets this principal see."""
@@ -100,8 +98,11 @@ def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Ma
         if key in annotations and "approvers" not in annotations:
             raise fail(f"@{key} without @approvers: nobody is asked, so there is nothing to wait for")
     mask = annotations.get("mask")
-    if mask is not None and mask not in STRICTEST_FIRST:
-        raise fail(f"@mask({mask!r}) is not a masker (there are {', '.join(STRICTEST_FIRST)})")
+    if mask is not None:
+        try:
+            parse_masker(mask)
+        except MaskerError as error:
+            raise fail(f"@mask: {error}") from None
     reason = annotations.get("reason")
     if reason is not None and not (0 < len(reason) <= REASON_LENGTH and reason.isprintable() and reason.strip()):
         raise fail(f"@reason is one line of 1 to {REASON_LENGTH} characters")

@@ -37,6 +37,7 @@ from lockgate.kernel.addresses import AddressBook, Declared
 from lockgate.kernel.cgroups import Hierarchy
 from lockgate.kernel.interceptor import Interceptor, detach
 from lockgate.kernel.libbpf import KernelError
+from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
 from lockgate.policy.reload import Policies
@@ -66,6 +67,11 @@ PUBLISH_SECONDS: Final = 2.0
 
 Classification = Mapping[str, tuple[str, ...]]
 """`schema.table.column` -> tags."""
+
+
+_UNSTARTABLE: Final = (
+    SpoolError, HostKeyError, MaskingKeyError, AuthorityError, KernelError, OSError, ValueError,
+)  # fmt: skip
 
 
 class StartError(Exception):
@@ -140,6 +146,16 @@ def _folders(settings: AgentFile) -> tuple[Path, Path]:
     return state, run_dir
 
 
+def masking_key(settings: AgentFile) -> RootKey:
+    """The root key of the keyed maskers: that of the configuration, or one of this host's own, made when there is none.
+
+    Raises MaskingKeyError.
+    """
+    if settings.masking.key_file is not None:
+        return RootKey.load(settings.masking.key_file)
+    return RootKey.load_or_create(Path(settings.agent.state_dir) / "masking.key")
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A process that calls the control socket."""
@@ -170,7 +186,7 @@ class _Agent:
         async with AsyncExitStack() as stack:
             try:
                 await self._start(stack)
-            except (SpoolError, HostKeyError, AuthorityError, KernelError, OSError, ValueError) as error:
+            except _UNSTARTABLE as error:
                 raise StartError(str(error)) from None
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stopping.set)
@@ -228,6 +244,7 @@ class _Agent:
             cgroup=settings.intercept.cgroup, agent_cgroup=settings.intercept.own_cgroup, pin_dir=_pins(settings)
         )
         stack.callback(interceptor.close)
+        self._masking = masking_key(settings)
         self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
         self._classify()
         for store in self._stores:
@@ -268,7 +285,7 @@ class _Agent:
             )
             catalogs = Catalogs(reader, ())
             stack.push_async_callback(catalogs.close)
-        return Store(settings, self._policies, limits, catalogs, tls)
+        return Store(settings, self._policies, limits, catalogs, tls, keys=self._masking.keys(settings.name))
 
     def _classify(self) -> None:
         """What policies were validated with is what columns are told by."""

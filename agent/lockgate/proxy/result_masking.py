@@ -2,42 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lockgate.masking import StaleCatalog, Unmaskable, build_plan, choose_maskers
+from lockgate.masking import (
+    CopyStream,
+    Keys,
+    Plan,
+    StaleCatalog,
+    Unmaskable,
+    build_plan,
+    choose_maskers,
+    copy_fields,
+    layout_of,
+    mask_rows,
+    stricter,
+)
 from lockgate.proxy.catalog import Snapshot
-from lockgate.understand.postgresql import outputs
+from lockgate.understand.postgresql import CopyOut, outputs
+from lockgate.values.copying import CopyKind
 from lockgate.values.output import Output
 from lockgate.values.statement import Request
-from lockgate.values.verdict import Mask
+from lockgate.values.verdict import Mask, Verdict
 from lockgate.wire.gate import MaskingError
 
 
 @dataclass(frozen=True, slots=True)
 class ResultMasking:
-    """Masks the results of one request: `outputs` has the lineage of each statement, None where it couldn't be told.
+    """Masks the results of one request: `outputs` has the lineage of each statement, None where it couldn't be told,
+    and `copied` what each copies out.
 
-    `stale` is called when a result shows that the catalog has changed since it was read.
+    `snapshot` is None where nothing is classified: then there are no `masks`, and only `detectors` (kind -> masker)
+    look at values. `stale` is called when a result shows that the catalog has changed since it was read.
     """
 
     masks: tuple[Mask, ...]
     outputs: tuple[tuple[Output, ...] | None, ...]
-    snapshot: Snapshot
+    copied: tuple[CopyOut | None, ...]
+    snapshot: Snapshot | None
     stale: Callable[[], None]
+    keys: Keys
+    detectors: Mapping[str, str]
 
-    def plan(self, statement: int, fields: Sequence[Any]) -> bytes | None:
+    @classmethod
+    def of(
+        cls,
+        verdict: Verdict,
+        outputs: tuple[tuple[Output, ...] | None, ...] | None,
+        copied: tuple[CopyOut | None, ...],
+        snapshot: Snapshot | None,
+        stale: Callable[[], None],
+        keys: Keys,
+    ) -> ResultMasking | None:
+        """What a verdict that lets a request pass means for its results; None when nothing. `outputs` is None then."""
+        masked = outputs is not None and snapshot is not None
+        if not masked and not verdict.detects:
+            return None
+        detectors: dict[str, str] = {}
+        for detect in verdict.detects:
+            detectors[detect.kind] = stricter(detectors.get(detect.kind), detect.masker) or detect.masker
+        return cls(verdict.masks if masked else (), outputs or (), copied, snapshot, stale, keys, detectors)
+
+    def plan(self, statement: int, fields: Sequence[Any], *, utf8: bool) -> Plan | None:
         """See `lockgate.wire.gate.Masking`."""
         known = self.outputs[statement] if statement < len(self.outputs) else None
+        return self._plan(fields, known, utf8=utf8)
+
+    def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyStream | None:
+        """See `lockgate.wire.gate.Masking`."""
+        copied = self.copied[statement] if statement < len(self.copied) else None
+        if copied is None or copied.format is None or (self.masks and copied.outputs is None):
+            raise MaskingError("lockgate: it can't be told what this COPY sends")
+        known = copied.outputs if copied.outputs is not None and len(copied.outputs) == columns else None
+        if binary is not (copied.format.kind is CopyKind.BINARY) or (self.masks and known is None):
+            self.stale()
+            raise MaskingError("lockgate: the server copies other columns than its catalog had: try again")
+        # of values that nobody classified only the looks count
+        sent = known or tuple(Output(f"column {n}", None) for n in range(1, columns + 1))
+        catalog = None if self.snapshot is None else self.snapshot.catalog
+        plan = self._plan(copy_fields(sent, copied.format.kind, catalog), known, utf8=True)
+        if plan is None:
+            return None
+
+        def mask(rows: bytes) -> tuple[bytes, int]:
+            masked, _, _, cells, seen = mask_rows(rows, 0, len(rows), plan)
+            for kind, count in seen.items():
+                found[kind] = found.get(kind, 0) + count
+            return masked, cells
+
+        layout = layout_of(copied.format, [output.name for output in sent], plan.touched)
+        return CopyStream(layout, mask, header=copied.format.header)
+
+    def _plan(self, fields: Sequence[Any], known: tuple[Output, ...] | None, *, utf8: bool) -> Plan | None:
+        snapshot = self.snapshot
         try:
-            maskers = choose_maskers(fields, self.masks, known, self.snapshot.columns)
-            plan = build_plan(fields, maskers, encoding="UTF8", text_types=self.snapshot.text_types)
+            if snapshot is None:
+                maskers: tuple[str | None, ...] = (None,) * len(fields)
+            else:
+                maskers = choose_maskers(fields, self.masks, known, snapshot.columns)
+            plan = build_plan(
+                fields,
+                maskers,
+                keys=self.keys,
+                utf8=utf8,
+                text_types=frozenset() if snapshot is None else snapshot.text_types,
+                detectors=self.detectors,
+            )
         except (Unmaskable, ValueError) as error:
             if isinstance(error, StaleCatalog):
                 self.stale()
             raise MaskingError(f"lockgate: {error}") from None
-        return plan.actions if plan.masks else None
+        return plan if plan.masks else None
 
 
 def result_lineage(

@@ -67,18 +67,27 @@ class MaskingError(Exception):
     """What a result column holds could not be told: the rows must not leave."""
 
 
+class Watch(Protocol):
+    """A look at each result: is it of the columns that the request was judged by?"""
+
+    def check(self, description: bytes) -> None:
+        """Raises MaskingError when a result with this RowDescription (its payload) has what wasn't judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """Go on, or don't.
 
-    `refusal` None lets the request pass, with `masking` on what comes back. `barrier` keeps every later text waiting
-    until this request has been answered, because it may change how a text is read. `handle` is the gate's own.
+    `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
+    `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
+    read. `handle` is the gate's own.
     """
 
     refusal: Refusal | None = None
     masking: Masking | None = None
     barrier: bool = False
     handle: Any = None
+    watch: Watch | None = None
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from lockgate.masking import Plan, RootKey, build_plan
 from lockgate.wire.gate import Asked, MaskingError, Ruling
 from lockgate.wire.postgresql.frames import Field
 from lockgate.wire.postgresql.session import Session
@@ -18,6 +19,7 @@ from tests.support.passing_proxy import passing_proxy
 from tests.support.playbook import DENIED, ScriptedGate
 from tests.support.postgres import BINARIES, Postgres
 
+KEYS = RootKey(bytes(32)).keys("people")
 TABLE = """
 CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, ssn text NOT NULL, CHECK (id < 1000));
 INSERT INTO people SELECT n, 'name ' || n, '123-45-' || 6000 + n FROM generate_series(1, 500) n;
@@ -37,11 +39,11 @@ class SsnGate(ScriptedGate):
 
 
 class _Ssn:
-    def plan(self, statement: int, fields: Sequence[Field]) -> bytes | None:
+    def plan(self, statement: int, fields: Sequence[Field], *, utf8: bool) -> Plan | None:
         if any(f.name == "secret" for f in fields):
             raise MaskingError("what secret holds can't be told")
-        plan = bytes(2 if f.name == "ssn" else 0 for f in fields)
-        return plan if any(plan) else None
+        plan = build_plan(fields, ["redact" if f.name == "ssn" else None for f in fields], keys=KEYS, utf8=utf8)
+        return plan if plan.masks else None
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from lockgate.wire.postgresql.conversation import (
 from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
 CANT_MASK: Final = "the result can't be masked"
+NOT_UTF8: Final = "lockgate: masked columns are copied in client_encoding UTF8 only, set before the statement"
 _NOTHING: Final = b""
 _SASL: Final = b"\0\0\0\x0a"
 _INVALID_AUTHORIZATION: Final = "28"
@@ -89,17 +90,25 @@ class Answers:
         if head.owed is DESCRIBE:
             conversation.answered()
         run = head.run
+        if run is not None and run.ruling.watch is not None:
+            try:
+                run.ruling.watch.check(payload)
+            except MaskingError as error:
+                run.plan, run.planned, run.error = UNREADABLE, True, errors.INSUFFICIENT_PRIVILEGE
+                return self.withhold(head, str(error))
         if run is not None and run.ruling.masking is not None:
             # a portal has one statement, also when it is described again after it has run
             run.planned = True
+            number = run.statement if head.owed is QUERY else 0
+            utf8 = conversation.utf8 and not conversation.encoding_moved
             try:
-                run.plan = run.ruling.masking.plan(run.statement if head.owed is QUERY else 0, parse_fields(payload))
+                run.plan = run.ruling.masking.plan(number, parse_fields(payload), utf8=utf8)
             except MaskingError as error:
                 run.plan, run.error = UNREADABLE, errors.INSUFFICIENT_PRIVILEGE
                 return self.withhold(head, str(error))
         return _NOTHING if head.ours else None
 
-    def withhold(self, head: Awaited, why: str) -> bytes:
+    def withhold(self, head: Awaited, why: str, code: str = errors.INSUFFICIENT_PRIVILEGE) -> bytes:
         """The result that answers `head` can't be shown: an error in its place, and nothing more until it has ended."""
         conversation = self._conversation
         if head.owed is not QUERY:
@@ -108,7 +117,7 @@ class Answers:
         if conversation.muted:
             return _NOTHING
         conversation.muted = True
-        return errors.error_response(Refusal(errors.INSUFFICIENT_PRIVILEGE, why))
+        return errors.error_response(Refusal(code, why))
 
     def no_data(self, _: bytes) -> bytes | None:
         awaited = self._expect(DESCRIBE)
@@ -311,18 +320,41 @@ class Answers:
             conversation.copying_in = True
         return None
 
-    def copy_out(self, _: bytes) -> bytes | None:
+    def copy_out(self, payload: bytes) -> bytes | None:
         head = self._expect(QUERY, EXECUTE)
-        if head.run is None or head.run.ruling.masking is not None:
-            raise ProtocolError("COPY of masked columns")
-        self._conversation.copying_out = True
+        conversation = self._conversation
+        run = head.run
+        if run is None or len(payload) < 3:
+            raise ProtocolError("the server began to copy what nobody asked for")
+        conversation.copying_out = True
+        run.copy = None
+        if run.ruling.masking is not None:
+            columns = int.from_bytes(payload[1:3], "big")
+            try:
+                if conversation.wary or (run.ruling.barrier and run.statement):
+                    # also what ran before it in one text may have changed that, and the server has not said so yet
+                    raise MaskingError(NOT_UTF8)
+                statement = run.statement if head.owed is QUERY else 0
+                run.copy = run.ruling.masking.copy(statement, columns, run.detected, binary=payload[0] != 0)
+            except MaskingError as error:
+                run.error = errors.INSUFFICIENT_PRIVILEGE
+                return self.withhold(head, str(error))
         return None
 
     def copy_done(self, _: bytes) -> bytes | None:
-        if not self._conversation.copying_out:
+        conversation = self._conversation
+        if not conversation.copying_out:
             raise ProtocolError("the server ended a copy that it had not begun")
-        self._conversation.copying_out = False
-        return None
+        conversation.copying_out = False
+        run = conversation.pending[0].run
+        if run is None or run.copy is None or conversation.muted:
+            return None
+        try:
+            rest, cells = run.copy.finish()
+        except ValueError as error:
+            raise ProtocolError(f"the server sent what can't be masked: {error}") from None
+        run.masked_cells += cells
+        return rest + frames.frame(b"c")
 
 
 def _without_channel_binding(payload: bytes) -> bytes:

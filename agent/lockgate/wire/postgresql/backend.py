@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from lockgate.wire.gate import ProtocolError, RowKernel, Run
+from lockgate.wire.gate import CopyMask, ProtocolError, RowKernel, Run
+from lockgate.wire.postgresql import errors
 from lockgate.wire.postgresql.answers import CANT_MASK, HANDLERS, Answers
 from lockgate.wire.postgresql.conversation import EXECUTE, QUERY, UNREADABLE, Conversation
 
@@ -84,26 +85,25 @@ class Backend:
                         break
                     kept = pos = reached
                     continue
+                if kind == COPY_DATA:
+                    run = self._copied()
+                    if run.copy is None or conversation.muted:
+                        reached = self._pass_copied(run, buf, pos, end)
+                        if conversation.muted:
+                            self._emit(buf, kept, pos)
+                            kept = reached
+                        pos = reached
+                        continue
+                    reached = self._mask_copied(run, run.copy, buf, kept, pos, end)
+                    if reached == pos and not conversation.muted:
+                        break
+                    kept = pos = reached
+                    continue
                 length: int = _LENGTH.unpack_from(buf, pos + 1)[0]
                 total = length + 1
                 if end - pos < total:
-                    if kind == COPY_DATA:
-                        self._copied(total)
-                        self._remainder = total - (end - pos)
-                        if conversation.muted:
-                            self._emit(buf, kept, pos)
-                            kept = end
-                        pos = end
-                    else:
-                        self._bounded(length, kind)
+                    self._bounded(length, kind)
                     break
-                if kind == COPY_DATA:
-                    self._copied(total)
-                    if conversation.muted:
-                        self._emit(buf, kept, pos)
-                        kept = pos + total
-                    pos += total
-                    continue
                 handler = HANDLERS.get(kind)
                 if handler is None or length < 4:
                     raise ProtocolError(f"the server sent a message of unknown type {chr(kind)!r}")
@@ -164,7 +164,7 @@ class Backend:
         if not run.planned or run.plan is UNREADABLE:
             raise ProtocolError("rows came that were not described")
         try:
-            out, reached, rows, cells = self._rows.mask_rows(buf, pos, end, run.plan)
+            out, reached, rows, cells, found = self._rows.mask_rows(buf, pos, end, run.plan)
         except ValueError as error:
             raise ProtocolError(f"a row does not match its description: {error}") from None
         if not rows:
@@ -175,11 +175,52 @@ class Backend:
         run.rows += rows
         run.bytes += reached - pos
         run.masked_cells += cells
+        for kind, count in found.items():
+            run.detected[kind] = run.detected.get(kind, 0) + count
         return reached
 
-    def _copied(self, size: int) -> None:
+    # copied data
+
+    def _copied(self) -> Run:
+        """The run that copied data now belongs to."""
         conversation = self._conversation
         run = conversation.pending[0].run if conversation.pending else None
-        if run is None or not conversation.copying_out or not 5 <= size <= _LONGEST:
+        if run is None or not conversation.copying_out:
             raise ProtocolError("the server sent copied data nobody asked for")
-        run.bytes += size
+        return run
+
+    def _pass_copied(self, run: Run, buf: bytes, pos: int, end: int) -> int:
+        """Leave messages of copied data as they are; one cut by the end of the buffer is passed on as it comes."""
+        reached = pos
+        while end - reached >= 5 and buf[reached] == COPY_DATA:
+            total: int = _LENGTH.unpack_from(buf, reached + 1)[0] + 1
+            if not 5 <= total <= _LONGEST:
+                raise ProtocolError("the server sent copied data of an impossible length")
+            reached += total
+        self._remainder = max(0, reached - end)
+        run.bytes += reached - pos
+        return min(reached, end)
+
+    def _mask_copied(self, run: Run, mask: CopyMask, buf: bytes, kept: int, pos: int, end: int) -> int:
+        """Rewrite the complete messages of copied data at `pos`, behind what goes as it is from `kept` on."""
+        try:
+            out, reached, cells = mask.feed(buf, pos, end)
+        except ValueError as error:
+            raise ProtocolError(f"the server sent what can't be masked: {error}") from None
+        if reached > pos:
+            self._emit(buf, kept, pos)
+            kept = reached
+            if out:
+                self._out.append(out)
+        run.bytes += reached - pos
+        run.masked_cells += cells
+        waiting = mask.held
+        if end - reached >= 5 and buf[reached] == COPY_DATA:
+            waiting += _LENGTH.unpack_from(buf, reached + 1)[0]
+        if waiting > self._limit:
+            # the rest is dropped as it comes, up to the end of the copy: the connection stays in sync
+            self._emit(buf, kept, reached)
+            run.error = errors.PROGRAM_LIMIT_EXCEEDED
+            why = f"lockgate: a row to be masked is larger than {self._limit} bytes"
+            self._out.append(self._answers.withhold(self._conversation.pending[0], why, run.error))
+        return reached

@@ -1,38 +1,14 @@
-"""What a mask does to one value: the names policies use and the rules the compiled row kernel is held against.
+"""The `partial` masker: keep the shape of a value and little else. `_partial.pxd` is this, compiled.
 
-All rules work on the bytes of a value as PostgreSQL sends a text-like type, which are the same in text and binary
-format. `partial` assumes UTF-8 and shows nothing of a value that isn't.
+It works on the bytes of a value as PostgreSQL sends a text-like type, which are the same in text and binary format, and
+takes them for UTF-8: of a value that isn't it shows nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import IntEnum
-from types import MappingProxyType
 from typing import Final
 
-MASKERS: Final[Mapping[str, int]] = MappingProxyType({"partial": 1, "redact": 2, "null": 3})
-"""Masker name -> how much it hides: of two that apply to one column, the greater one is taken."""
-
-
-class Action(IntEnum):
-    """What happens to one column of a row. The numbers are shared with `_rows.pyx`.
-
-    `REDACT_JSON` and `REDACT_JSONB` write the JSON string "***": the latter as jsonb's binary format has it, behind
-    a version byte (PostgreSQL's `jsonb_send`).
-    """
-
-    KEEP = 0
-    NULL = 1
-    REDACT = 2
-    PARTIAL = 3
-    REDACT_JSON = 4
-    REDACT_JSONB = 5
-
-
 REDACTED: Final = b"***"
-REDACTED_JSON: Final = b'"***"'
-REDACTED_JSONB: Final = b'\x01"***"'
 
 SHORTEST_TEXT: Final = 4
 """Characters a text needs before its first one is shown: below that it would be a third of the value or more."""
@@ -55,13 +31,6 @@ _SEPARATORS: Final = b" -+()"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 
-def stricter(one: str | None, other: str | None) -> str | None:
-    """Of two masker names the one that hides more; None is no masker. Raises KeyError for an unknown name."""
-    if one is None or other is None:
-        return one or other
-    return one if MASKERS[one] >= MASKERS[other] else other
-
-
 def partial(value: bytes) -> bytes:
     """Keep the shape of a value and little else.
 
@@ -79,13 +48,20 @@ def partial(value: bytes) -> bytes:
     return _email(value) or _number(value) or _text(value)
 
 
-def _email(value: bytes) -> bytes | None:
+def is_email(value: bytes) -> bool:
+    """Whether a value reads as an e-mail address, with a top-level domain that may be shown."""
     if len(value) > LONGEST_EMAIL or value.count(b"@") != 1 or any(byte <= 0x20 or byte == 0x7F for byte in value):
+        return False
+    local, _, host = value.partition(b"@")
+    domain, _, tld = host.rpartition(b".")
+    return bool(local and domain) and 2 <= len(tld) <= LONGEST_TLD and tld.isalpha()
+
+
+def _email(value: bytes) -> bytes | None:
+    if not is_email(value):
         return None
     local, _, host = value.partition(b"@")
     domain, _, tld = host.rpartition(b".")
-    if not local or not domain or not 2 <= len(tld) <= LONGEST_TLD or not tld.isalpha():
-        return None
     try:
         return b"%b***@%b***.%b" % (_initial(local), _initial(domain), tld)
     except UnicodeDecodeError:

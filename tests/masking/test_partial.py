@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.masking.maskers import LONGEST_EMAIL, LONGEST_NUMBER, MASKERS, MOST_STARS, partial, stricter
+from lockgate.masking.partial import LONGEST_EMAIL, LONGEST_NUMBER, MOST_STARS, partial
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,3 @@ def test_whatever_the_bytes_the_mask_is_text(value: bytes) -> None:
 @given(st.text(alphabet="abcdefgh", min_size=3, max_size=40), st.text(alphabet="ijklmnop", min_size=3, max_size=40))
 def test_an_address_shows_one_character_of_either_side(local: str, host: str) -> None:
     assert partial(f"{local}@{host}.com".encode()).decode() == f"{local[0]}***@{host[0]}***.com"
-
-
-def test_the_stricter_masker() -> None:
-    assert stricter("partial", "redact") == stricter("redact", "partial") == "redact"
-    assert stricter("null", "redact") == "null"
-    assert stricter(None, "partial") == stricter("partial", None) == "partial"
-    assert stricter(None, None) is None
-    with pytest.raises(KeyError):
-        stricter("partial", "misspelt")
-    assert set(MASKERS) == {"partial", "redact", "null"}
