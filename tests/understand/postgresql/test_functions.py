@@ -115,6 +115,10 @@ def test_binary_upgrade_functions_are_for_administrators() -> None:
     assert effects_of_call(call("binary_upgrade_set_next_pg_type_oid(1)")) == {Effect.ADMIN}
 
 
+def test_between_is_made_of_other_operators() -> None:
+    assert unknown_operator(("BETWEEN",), frozenset({"<="})) == "operator(<=)"
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -123,6 +127,8 @@ def test_binary_upgrade_functions_are_for_administrators() -> None:
         (("public", "+"), "operator(public.+)"),
         (("<?>",), "operator(<?>)"),
         (("<=>",), None),
+        (("BETWEEN",), None),
+        (("NOT BETWEEN SYMMETRIC",), None),
     ],
 )
 def test_operators(names: tuple[str, ...], expected: str | None) -> None:

@@ -21,6 +21,11 @@ FROM = [
     "string_to_table('a', 'b') s",
     "unnest(array[1], array[2])",
     "unnest(array[1], array[2]) u (a)",
+    "unnest(array['a', 'b'])",
+    "unnest(array[1])",
+    "unnest(array[1]) with ordinality as u (a)",
+    "unnest(null::int[]) u",
+    "rows from (unnest('{}'::text[]), generate_series(1, 2)) u (a)",
     "rows from (generate_series(1, 2), json_each('{}')) with ordinality",
     "json_to_record('{}') as r (a int, b text)",
     "rows from (json_to_record('{}') as (a int), generate_series(1, 2)) r",
@@ -56,6 +61,16 @@ def test_json_table_has_the_columns_of_nested_paths_in_place() -> None:
     assert [output.name for output in found] == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("source", ["unnest(array[1])", "evil()", "now()", "json_populate_record(null::t, '{}')"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "unnest(array[x])",
+        "unnest(array['(1,2)', lower('x')])",
+        "unnest(null::t[])",
+        "evil()",
+        "now()",
+        "json_populate_record(null::t, '{}')",
+    ],
+)
 def test_what_may_have_any_columns_is_not_counted(source: str) -> None:
     assert outputs(Understanding().request(f"select * from {source}"), catalog(), statement=0) is None

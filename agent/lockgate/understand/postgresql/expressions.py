@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 
 from lockgate.understand.postgresql.functions import (
     HARMLESS,
+    built_in,
     effects_of_call,
     function_name,
     tells_only_arguments,
@@ -48,12 +49,13 @@ _BOOLEAN_SUBLINKS = frozenset({"EXISTS_SUBLINK", "ANY_SUBLINK", "ALL_SUBLINK"})
 class Expressions(ABC):
     """Reads expressions against one catalog. `touched` collects every column that was referred to on the way; `uses`
     what columns were used for, apart from being shown; `lost` says what could not be found, None while everything was.
-    `open_views` are the views being read now.
+    `open_views` are the views being read now: what those look at is their owner's choice, and only counts as touched.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.touched: set[str] = set()
+        self._asked: set[str] = set()
         self.uses: dict[str, set[Use]] = {}
         self.lost: str | None = None
         self.open_views: set[int] = set()
@@ -81,8 +83,12 @@ class Expressions(ABC):
             origin = self._reference(node, scope)
             self._touch(origin)
             return origin
-        field = self._field(node, scope) if node.kind == "A_Indirection" else None
-        return field if field is not None else union([NOWHERE, *self._parts(node, scope)])
+        column = None
+        if node.kind == "A_Indirection":
+            column = self._field(node, scope)
+        elif node.kind == "FuncCall":
+            column = self._projected(node, scope)
+        return column if column is not None else union([NOWHERE, *self._parts(node, scope)])
 
     def refer(self, node: Node | tuple[Node, ...] | None, scope: Scope, *uses: Use) -> Origin:
         """The origin of all expressions in a clause together, which are used so."""
@@ -128,11 +134,16 @@ class Expressions(ABC):
                 case "CaseExpr":
                     found += self._case(node, scope)
                     continue
+                case "FuncCall":
+                    projected = self._projected(node, scope)
+                    if projected is not None:
+                        found.append(projected)
+                        continue
             why = self.other_data(node)
             if why is not None:
                 found.append(unknown(why))
                 if node.kind != "FuncCall" or function_name(node) != "current_setting":
-                    self.touched.add(ANYTHING)
+                    self._touch_anything()
             if node.kind == "FuncCall":
                 found += self._call(node, scope)
             else:
@@ -203,7 +214,7 @@ class Expressions(ABC):
         if pairs:
             why = self.other_data(node)
             if why is not None:
-                self.touched.add(ANYTHING)
+                self._touch_anything()
             return union([unknown(why) if why else NOWHERE, *(self._compared(pair, scope) for pair in pairs)])
         origin = self.value(node, scope)
         if node.kind == "ColumnRef" and origin.plain is not None:
@@ -248,12 +259,12 @@ class Expressions(ABC):
         own = union([NOWHERE, *compared])
         operator = unknown_operator(strings(node.operName), self.catalog.functions) if node.operName else None
         if operator is not None:
-            self.touched.add(ANYTHING)
+            self._touch_anything()
             own = unknown(f"{operator} is not known to be free of other data")
         if node.subLinkType not in _BOOLEAN_SUBLINKS:
             return union([own, self.query(node.subselect, scope).whole])
         # true or false: whatever the sub-query looks at is in the answer
-        before, lost, self.touched, self.lost = self.touched, self.lost, set(), None
+        before, lost, self._asked, self.lost = self._asked, self.lost, set(), None
         select = node.subselect
         if node.subLinkType == "EXISTS_SUBLINK" and select.larg is None and not _returns_sets(select):
             # what it selects is never looked at
@@ -266,8 +277,8 @@ class Expressions(ABC):
                     self._sides(use, [side, origin])
             else:
                 self._sides(use, [rows.whole, *compared])
-        inside, missing = frozenset(self.touched), self.lost
-        self.touched |= before
+        inside, missing = frozenset(self._asked), self.lost
+        self._asked |= before
         self.lost = lost or missing
         if ANYTHING in inside:
             missing = missing or "a function inside is not known to be free of other data"
@@ -277,7 +288,7 @@ class Expressions(ABC):
         """`(t).column`: a column of a row; None for other indirections (then all of it counts)."""
         part, arg = node.indirection[0], node.arg
         if part.kind == "String" and part.sval in self.catalog.functions:
-            self.touched.add(ANYTHING)
+            self._touch_anything()
             return unknown(f"function {part.sval}() is not known to be free of other data")
         if part.kind == "String" and len(node.indirection) == 1 and arg.kind == "ColumnRef":
             names = strings(arg.fields)
@@ -288,6 +299,22 @@ class Expressions(ABC):
                     self._touch(column)
                     return column
         return None
+
+    def _projected(self, call: Node, scope: Scope) -> Origin | None:
+        """`column(t)`, where there is no function of that name (ParseFuncOrColumn): a column of a row; else None."""
+        arguments: tuple[Node, ...] = call.args or ()
+        if len(call.funcname) != 1 or len(arguments) != 1 or arguments[0].kind != "ColumnRef":
+            return None
+        name, names = function_name(call), strings(arguments[0].fields)
+        if built_in(name) or name in self.catalog.functions or name in self.catalog.routines:
+            return None
+        if len(names) != len(arguments[0].fields) or self._column(names, scope)[0] is not None:
+            return None
+        rows = self._named(names, scope)
+        column = rows.column(name) if rows is not None else None
+        if column is not None:
+            self._touch(column)
+        return column
 
     # names
 
@@ -349,8 +376,14 @@ class Expressions(ABC):
         return None
 
     def _touch(self, origin: Origin) -> None:
-        self.touched |= origin.sources
-        self.touched |= origin.views
+        self.touched |= origin.all
+        if not self.open_views:
+            self._asked |= origin.all
+
+    def _touch_anything(self) -> None:
+        self.touched.add(ANYTHING)
+        if not self.open_views:
+            self._asked.add(ANYTHING)
 
     def _step(self) -> None:
         self._steps += 1

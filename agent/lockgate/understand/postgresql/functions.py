@@ -113,6 +113,11 @@ _OPERATORS = _words("""
 """pg_operator of pg_catalog, and those of PostgreSQL's contrib modules, pgvector and PostGIS."""
 
 
+_BETWEEN = frozenset({"BETWEEN", "NOT BETWEEN", "BETWEEN SYMMETRIC", "NOT BETWEEN SYMMETRIC"})
+"""What the grammar calls the operator of a BETWEEN, which is made of those below."""
+_ORDERED = frozenset({"<", "<=", ">", ">="})
+
+
 def ambiguous(names: frozenset[str]) -> bool:
     """Whether one of these names of functions and operators outside pg_catalog is a known one as well."""
     return not (names.isdisjoint(_BUILT_IN) and names.isdisjoint(_OPERATORS))
@@ -162,6 +167,9 @@ def tells_only_arguments(call: Node, shadowed: frozenset[str] = frozenset()) -> 
 
 def unknown_operator(names: tuple[str, ...], shadowed: frozenset[str] = frozenset()) -> str | None:
     """The spelling of an operator that isn't known to be harmless, None for one that is. `shadowed` as in `known`."""
+    if len(names) == 1 and names[0] in _BETWEEN:
+        made = min(_ORDERED & shadowed, default=None)
+        return None if made is None else f"operator({made})"
     if (
         names
         and names[-1] in _OPERATORS

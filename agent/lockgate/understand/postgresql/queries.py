@@ -90,8 +90,7 @@ class Queries(Sources):
             self._output_used(part, columns, Use.GROUP)
             if name not in labels or self._column((name,), scope)[0] is not None:
                 self.refer(part, scope, Use.GROUP)
-        for window in node.windowClause or ():
-            self.window(window, scope)
+        self.refer(node.windowClause, scope)  # what is over one of them uses it
         self._limits(node, scope)
         self.bounds(node)
         return columns

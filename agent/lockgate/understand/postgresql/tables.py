@@ -12,6 +12,11 @@ _ONE_COLUMN = frozenset(
     {"generate_series", "generate_subscripts", "regexp_split_to_table", "regexp_matches", "string_to_table",
      "json_object_keys", "jsonb_object_keys", "jsonb_path_query"}
 )  # fmt: skip
+_NAMED_BY_ALIAS = _ONE_COLUMN | {"unnest"}
+_SCALARS = frozenset(
+    {"bool", "bpchar", "bytea", "date", "float4", "float8", "inet", "int2", "int4", "int8", "interval", "json", "jsonb",
+     "name", "numeric", "oid", "text", "time", "timestamp", "timestamptz", "uuid", "varchar", "xml"}
+)  # fmt: skip
 SETS = _ONE_COLUMN | frozenset(
     {"unnest", "json_each", "jsonb_each", "json_each_text", "jsonb_each_text", "json_array_elements",
      "jsonb_array_elements", "json_array_elements_text", "jsonb_array_elements_text", "jsonb_path_query_tz",
@@ -40,7 +45,7 @@ def function_columns(item: Node, value: Callable[[Node], Origin]) -> Rows:
         origin = value(parts[0])
         definitions = [d for d in (*parts[1:], *(item.coldeflist or ())) for d in items(d) if d.kind == "ColumnDef"]
         names = tuple(definition.colname for definition in definitions) or _names(parts[0])
-        if len(names) == 1 and item.alias and not item.is_rowsfrom and function_name(parts[0]) in _ONE_COLUMN:
+        if len(names) == 1 and item.alias and not item.is_rowsfrom and function_name(parts[0]) in _NAMED_BY_ALIAS:
             names = (item.alias.aliasname,)
         columns += [(name, origin) for name in names]
         if not names:
@@ -84,6 +89,21 @@ def _names(call: Node) -> tuple[str, ...]:
     name = function_name(call)
     if name in _COLUMNS:
         return _COLUMNS[name]
-    if name == "unnest" and len(call.args or ()) > 1:
+    if name == "unnest" and (len(call.args or ()) > 1 or _of_scalars(call.args[0])):
         return ("unnest",) * len(call.args)
     return strings(call.funcname)[-1:] if name in _ONE_COLUMN else ()
+
+
+def _of_scalars(array: Node) -> bool:
+    """Whether the elements of an array are plainly no rows, each of which would be several columns."""
+    if array.kind == "A_ArrayExpr":
+        elements = array.elements or ()
+        # a string could be a row in text, next to a row
+        return any(_scalar(element) for element in elements) or all(element.kind == "A_Const" for element in elements)
+    return array.kind == "TypeCast" and _scalar(array) and bool(array.typeName.arrayBounds)
+
+
+def _scalar(node: Node) -> bool:
+    if node.kind == "A_Const":
+        return node.ival is not None or node.fval is not None
+    return node.kind == "TypeCast" and strings(node.typeName.names)[-1] in _SCALARS
