@@ -152,7 +152,7 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 
 def gone(folder: Path) -> Callable[[], bool]:
     def check() -> bool:
-        pid = (folder / "pid").read_text().strip()
+        pid = int((folder / "pid").read_text())
         return not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
     return check
@@ -175,10 +175,10 @@ def test_one_whose_connection_has_gone_is_ended_too(tmp_path: Path) -> None:
     async def use() -> None:
         passwords = Passwords()
         waiting = asyncio.create_task(passwords.of(credential))
-        await until((tmp_path / "pid").exists)
+        await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert gone(tmp_path)()
+        await until(gone(tmp_path))
 
     play(use())

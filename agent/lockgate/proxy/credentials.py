@@ -7,8 +7,10 @@ for a moment. Nothing here writes a secret anywhere: it is handed on as a `Secre
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -88,44 +90,58 @@ class Passwords:
             return printed.outcome
 
 
+class _Capture(asyncio.SubprocessProtocol):
+    """Keeps what a program prints; `done` is True once it has ended, False once it has printed too much."""
+
+    def __init__(self) -> None:
+        self.printed = bytearray()
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.printed += data
+        if len(self.printed) > PASSWORD_BYTES:
+            self._end(False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(True)
+
+    def _end(self, whole: bool) -> None:
+        if not self.done.done():
+            self.done.set_result(whole)
+
+
 async def _run(argv: tuple[str, ...]) -> Secret | SecretError:
     """What the program prints. It may take COMMAND_SECONDS and print PASSWORD_BYTES; what it says else is dropped."""
     name = f"the command {argv[0]}"  # its arguments may hold a token
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL, env=ENVIRONMENT, cwd="/", start_new_session=True,
+        transport, capture = await asyncio.get_running_loop().subprocess_exec(
+            _Capture, *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT, cwd="/", start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         return SecretError(f"{name} can't be run: {error.strerror or error}")
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
-            content = await _output(process)
-            status = await process.wait()
+            whole = await capture.done
+        status = transport.get_returncode()
     except TimeoutError:
         return SecretError(f"{name} took more than {COMMAND_SECONDS:g} s")
     finally:
-        if process.returncode is None:
-            # with whatever it has started: the session is its own
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if content is None:
+        if transport.get_returncode() is None:
+            # with whatever it has started, since the session is its own; it may have ended this moment
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+            await capture.exited.wait()
+        transport.close()
+    if not whole:
         return SecretError(f"{name} printed more than {PASSWORD_BYTES} bytes: it is not a password")
-    if status:
+    if status != 0:
         return SecretError(f"{name} failed with status {status}")
     try:
-        return password(content, f"the output of {argv[0]}")
+        return password(bytes(capture.printed), f"the output of {argv[0]}")
     except SecretError as error:
         return error
-
-
-async def _output(process: asyncio.subprocess.Process) -> bytes | None:
-    """All it prints; None when that is more than a password has, which ends it."""
-    if process.stdout is None:
-        raise RuntimeError("the output goes elsewhere")
-    try:
-        await process.stdout.readexactly(PASSWORD_BYTES + 1)
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    os.killpg(process.pid, signal.SIGKILL)
-    return None
