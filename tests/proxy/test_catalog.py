@@ -87,7 +87,8 @@ def test_relations_of_every_kind_with_their_columns(server: Postgres, database: 
     assert found.database == database
     kinds = {name: named(found, name).kind for name in ("customers", "look", "copy", "parts", "far", "bare")}
     assert kinds == {"customers": "r", "look": "v", "copy": "m", "parts": "p", "far": "f", "bare": "r"}
-    assert not found.by_name.keys() & {"numbers", "pair", "customers_pkey"}
+    assert not found.by_name.keys() & {"pair", "customers_pkey"}
+    assert [c.name for c in named(found, "numbers").columns] == ["last_value", "log_cnt", "is_called"]
     customers = named(found, "customers")
     assert [(c.name, c.number, c.type_oid) for c in customers.columns] == [("id", 1, 23), ("email", 3, 1043)]
     assert customers.definition is None
@@ -145,6 +146,87 @@ def test_functions_and_operators_that_are_not_postgresqls_own(
     functions = read(endpoint, database).catalog.functions
     assert {"peek", "glue", "<+>", "gather", "smuggled"} <= functions
     assert not functions & {"lower", "count", "||", "pg_get_viewdef"}
+
+
+def test_what_is_known_of_functions(server: Postgres, database: str, endpoint: Endpoint) -> None:
+    server.psql(
+        r"""
+        CREATE EXTENSION citext; CREATE EXTENSION pg_trgm;
+        CREATE TABLE t (a int, b text);
+        CREATE FUNCTION reads(int, text DEFAULT 'a') RETURNS int LANGUAGE sql STABLE AS 'SELECT a FROM t';
+        CREATE FUNCTION owner(t) RETURNS int LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN 1; END';
+        CREATE FUNCTION pathed() RETURNS int LANGUAGE sql SET search_path = public AS 'SELECT 1';
+        CREATE FUNCTION set_up() RETURNS int LANGUAGE sql SET search_path = public SET escape_string_warning = off
+          AS 'SELECT 1';
+        CREATE FUNCTION kept(a int) RETURNS int LANGUAGE sql RETURN a + 1;
+        CREATE FUNCTION step(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE AGGREGATE mean(int) (SFUNC = step, STYPE = int, FINALFUNC = abs);
+        CREATE OPERATOR <+> (LEFTARG = int, RIGHTARG = int, FUNCTION = step);
+        CREATE FUNCTION long() RETURNS int LANGUAGE sql AS $$SELECT 1 --"""
+        + "x" * module.BODY_CHARACTERS
+        + "$$",
+        database,
+    )
+    found = read(endpoint, database).catalog.routines
+    (reads,), (owner,), (mean,), (operator,) = found["reads"], found["owner"], found["mean"], found["<+>"]
+    assert (reads.schema, reads.volatility, reads.language, reads.extension) == ("public", "s", "sql", False)
+    assert (reads.body, reads.defaults, reads.unary, reads.of_row) == ("SELECT a FROM t", "'a'::text", True, False)
+    assert (owner.definer, owner.unary, owner.of_row) == (True, True, True)
+    assert set(mean.calls) == {"public.step", "pg_catalog.abs"}
+    assert operator.calls == ("public.step",)
+    assert {name: found[name][0].body for name in ("pathed", "set_up", "kept", "long")} == {
+        "pathed": "SELECT 1",
+        "set_up": None,
+        "kept": None,
+        "long": None,
+    }
+    assert all(one.extension and one.language == "c" for one in found["similarity"])
+    assert not found.keys() & {"lower", "abs", "||", "_pg_expandarray"}
+
+
+def test_more_functions_than_are_kept_are_none_known(
+    server: Postgres, database: str, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read(endpoint, database).catalog.routines
+    monkeypatch.setattr(module, "ROUTINES", 1)
+    assert read(endpoint, database).catalog.routines == {}
+
+
+def test_which_tables_run_code_of_the_database_when_written_to(
+    server: Postgres, database: str, endpoint: Endpoint
+) -> None:
+    server.psql(
+        """
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE FUNCTION g(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+        CREATE TABLE quiet (id serial PRIMARY KEY, at timestamptz DEFAULT now(), a int CHECK (a > 0));
+        CREATE TABLE below (id int REFERENCES quiet);
+        CREATE TABLE triggered (id int REFERENCES quiet);
+        CREATE TRIGGER x BEFORE INSERT ON triggered EXECUTE FUNCTION f();
+        CREATE TABLE off (id int); CREATE TRIGGER x BEFORE INSERT ON off EXECUTE FUNCTION f();
+        ALTER TABLE off DISABLE TRIGGER x;
+        CREATE TABLE ruled (id int); CREATE RULE r AS ON INSERT TO ruled DO ALSO SELECT 1;
+        CREATE TABLE defaults (id int DEFAULT g(1));
+        CREATE TABLE checks (id int CHECK (g(id) > 0));
+        CREATE TABLE indexed (id int); CREATE INDEX ON indexed (g(id));
+        CREATE TABLE guarded (id int); CREATE POLICY p ON guarded USING (g(id) = 1);
+        CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent);
+        CREATE TRIGGER x BEFORE INSERT ON child EXECUTE FUNCTION f();
+        CREATE VIEW over_it AS SELECT * FROM triggered; CREATE VIEW over_quiet AS SELECT * FROM quiet;
+        CREATE TABLE cascades (id int PRIMARY KEY);
+        CREATE TABLE last (id int REFERENCES cascades ON DELETE CASCADE);
+        CREATE TRIGGER x AFTER DELETE ON last EXECUTE FUNCTION f();
+        """,
+        database,
+    )
+    found = read(endpoint, database).catalog
+    fires = {r.name for r in found.by_oid.values() if r.schema == "public" and r.fires}
+    assert fires == {
+        "triggered", "ruled", "defaults", "checks", "indexed", "guarded", "parent", "child", "over_it", "cascades",
+        "last",
+    }  # fmt: skip
+    # pg_settings has a rule that calls set_config
+    assert {r.name for r in found.by_oid.values() if r.schema == "pg_catalog" and r.fires} == {"pg_settings"}
 
 
 def test_functions_of_an_extension_are_no_rivals_of_postgresqls_own(

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
 _SIZE = """
-SELECT coalesce(sum(relnatts), 0)::int8 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f')
+SELECT coalesce(sum(relnatts), 0)::int8 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f', 'S')
 """
 _VIEWS = "SELECT oid FROM pg_catalog.pg_class WHERE relkind IN ('v', 'm') ORDER BY oid"
 _DEFINITIONS = """
@@ -79,7 +79,7 @@ SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::tex
               coalesce(array_agg(atttypid ORDER BY attnum), '{}') AS types,
               coalesce(array_agg(attgenerated <> '' ORDER BY attnum), '{}') AS computed
          FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
- WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f')
+ WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S')
 """
 # Also what somebody put into pg_catalog after initdb, whose objects have lower OIDs (FirstNormalObjectId). Not what
 # belongs to an extension: citext has a max() and an = of its own, and whoever calls what PostgreSQL does not have is
@@ -131,6 +131,33 @@ SELECT n.nspname::text, o.oprname::text, 'i', false, 'operator',
   JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
  WHERE o.oid >= 16384
  LIMIT $2
+"""
+# Relations whose writes run code of the database's own, and, below, which relation's writes go on to which. Functions
+# that are part of PostgreSQL are pinned, which leaves no trace in pg_depend.
+_FIRING = """
+SELECT tgrelid AS oid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'
+UNION
+SELECT ev_class FROM pg_catalog.pg_rewrite WHERE ev_type <> '1' AND ev_enabled <> 'D'
+UNION
+SELECT coalesce(e.adrelid, k.conrelid, i.indrelid, p.polrelid)
+  FROM pg_catalog.pg_depend d
+  LEFT JOIN pg_catalog.pg_attrdef e ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND e.oid = d.objid
+  LEFT JOIN pg_catalog.pg_constraint k
+    ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = d.objid
+  LEFT JOIN pg_catalog.pg_index i
+    ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = d.objid
+  LEFT JOIN pg_catalog.pg_policy p ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = d.objid
+ WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+"""
+_GOES_ON = """
+SELECT inhparent AS oid, inhrelid AS other FROM pg_catalog.pg_inherits
+UNION
+SELECT confrelid, conrelid FROM pg_catalog.pg_constraint
+ WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+UNION
+SELECT r.ev_class, d.refobjid FROM pg_catalog.pg_rewrite r
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class
 """
 _TEXT_TYPES = "SELECT oid FROM pg_catalog.pg_type WHERE typname = 'citext' AND typtype = 'b' AND typcategory = 'S'"
 
@@ -256,6 +283,7 @@ async def _read(connection: Any, database: str) -> Reading:
         rows = await connection.fetch(_RELATIONS)
         functions = await connection.fetch(_FUNCTIONS)
         routines = await connection.fetch(_ROUTINES, BODY_CHARACTERS, ROUTINES + 1)
+        fires = _firing(await connection.fetch(_FIRING), await connection.fetch(_GOES_ON))
         text_types = await connection.fetch(_TEXT_TYPES)
     by_oid: dict[int, Relation] = {}
     by_name: dict[str, list[Relation]] = {}
@@ -268,6 +296,7 @@ async def _read(connection: Any, database: str) -> Reading:
             kind=row["kind"],
             columns=tuple(Column(*column) for column in columns),
             definition=definitions.get(row["oid"]),
+            fires=row["oid"] in fires,
         )
         by_oid[relation.oid] = relation
         by_name.setdefault(relation.name, []).append(relation)
@@ -285,6 +314,21 @@ async def _read(connection: Any, database: str) -> Reading:
         },
         text_types=frozenset(row[0] for row in text_types),
     )
+
+
+def _firing(rows: Sequence[Any], goes_on: Sequence[Any]) -> set[int]:
+    """The relations of `rows`, and those whose writes go on to one of them."""
+    before: dict[int, list[int]] = {}
+    for edge in goes_on:
+        before.setdefault(edge["other"], []).append(edge["oid"])
+    waiting = [row["oid"] for row in rows if row["oid"] is not None]
+    found: set[int] = set()
+    while waiting:
+        oid = waiting.pop()
+        if oid not in found:
+            found.add(oid)
+            waiting += before.get(oid, ())
+    return found
 
 
 def _routines(rows: Sequence[Any]) -> dict[str, tuple[Routine, ...]]:

@@ -1,0 +1,47 @@
+"""A second look at results: are their columns those that the statement was judged by?
+
+Lineage goes by names, as the catalog had them up to a minute ago. The server names a table's own column by numbers
+that no rename changes: what was judged as one column and comes back as another shows that the catalog is old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from lockgate.proxy.catalog import Snapshot
+from lockgate.wire.gate import MaskingError
+from lockgate.wire.postgresql.frames import parse_fields
+
+DESCRIPTIONS: Final = 8
+"""Results of one judgement that are remembered to be as they should: a statement has one, a text of several a few."""
+
+CHANGED: Final = "lockgate: the result has a column of a relation that has changed: try again"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Implements `lockgate.wire.gate.Watch`.
+
+    `judged` are the classified columns that policy was asked about, `seen` the descriptions found in order before by
+    the same judgement, `stale` is called when the catalog turns out to be old.
+    """
+
+    judged: frozenset[str]
+    seen: set[bytes]
+    snapshot: Snapshot
+    stale: Callable[[], None]
+
+    def check(self, description: bytes) -> None:
+        """See `lockgate.wire.gate.Watch`."""
+        if description in self.seen:
+            return
+        for field in parse_fields(description):
+            if field.table_oid:
+                source = self.snapshot.columns.source(field.table_oid, field.column_number)
+                if source is None or not source.held.all <= self.judged:
+                    self.stale()
+                    raise MaskingError(CHANGED)
+        if len(self.seen) < DESCRIPTIONS:
+            self.seen.add(bytes(description))
