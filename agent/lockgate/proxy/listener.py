@@ -15,6 +15,8 @@ from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy.connection import Connection
 from lockgate.proxy.gate import NOT_INTERCEPTED, StatementGate
+from lockgate.proxy.login import UpstreamLogin
+from lockgate.proxy.roles import RoleError
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream import Unreachable, dial, send_cancel
 from lockgate.proxy.upstream_tls import UpstreamTlsError
@@ -174,8 +176,9 @@ class Listener:
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
         try:
+            login = await self.connections[connection].gate.role.login()
             side = await dial(connection, endpoint, self._store.tls, self._services.limits.connect_seconds)
-        except Unreachable as error:
+        except (RoleError, Unreachable) as error:
             if connection in self.connections:
                 connection.session.failed(error.refusal)
                 connection.flush()
@@ -184,8 +187,17 @@ class Listener:
             side.close()
             return
         connection.upstream = side
-        connection.session.connected(side.channel_binding)
+        if login is not None:
+            login.derive_with(lambda salt, iterations: self._spawn(self._derive(connection, login, salt, iterations)))
+        connection.session.connected(side.channel_binding, login)
         connection.flush()
+
+    async def _derive(self, connection: Connection, login: UpstreamLogin, salt: bytes, iterations: int) -> None:
+        """Authenticate further once the salted password is there."""
+        salted = await login.derived(salt, iterations)
+        if connection in self.connections:
+            connection.session.salted(salted)
+            connection.flush()
 
     def _cancel(self, process: int, secret: bytes) -> None:
         """Pass a CancelRequest on to where the connection with that key really is."""
