@@ -6,8 +6,8 @@ taken once and kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from lockgate import config
@@ -15,9 +15,9 @@ from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.leaks import leak, named, refused, unexplained
+from lockgate.proxy.leaks import leak, named, refused, unexplained, used
 from lockgate.proxy.result_masking import result_lineage
-from lockgate.understand.postgresql import ANYTHING, checked, influences, reread
+from lockgate.understand.postgresql import ANYTHING, CopyOut, checked, copied_out, influences, reread
 from lockgate.values.identity import Asker
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request, Statement
@@ -45,20 +45,24 @@ CACHED_CHARACTERS: Final = 8192
 class Judgement:
     """`refusal` is what the client is told when the request must not go forward, however the verdict reads.
 
-    `lineage` is that of each statement's result, None when there is nothing to mask. `facts` are the fields of the
-    record that don't depend on literals, as they are when it goes forward. `secrets` are classified columns whose
-    literals must not be recorded, None when the text may be recorded as it is. `alters` says that it may change the
-    catalog, `unknown` that a newer catalog could change the judgement.
+    `lineage` is that of each statement's result, None when there is nothing to mask; `copied` has what each statement
+    copies out. `facts` are the fields of the record that don't depend on literals, as they are when it goes forward.
+    `secrets` are classified columns whose literals must not be recorded, None when the text may be recorded as it is.
+    `alters` says that it may change the catalog, `unknown` that a newer catalog could change the judgement.
+    `watched` are the classified columns it was judged by, None when those are all; `described` is for `Watch.seen`.
     """
 
     verdict: Verdict
     refusal: Refusal | None
     lineage: tuple[tuple[Output, ...] | None, ...] | None
+    copied: tuple[CopyOut | None, ...]
     barrier: bool
     facts: Mapping[str, Any]
     secrets: frozenset[str] | None
     alters: bool
     unknown: bool
+    watched: frozenset[str] | None = None
+    described: set[bytes] = field(default_factory=set, compare=False)
 
 
 class Judge:
@@ -85,19 +89,22 @@ class Judge:
         snapshot: Snapshot | None,
         *,
         altered: bool,
+        rows: int | None = None,
     ) -> Judgement:
         """What becomes of `request`, which may go on with one of `candidates`. Never raises for what a client sent.
 
         `snapshot` is the catalog of the client's database, None when the datastore has nothing classified or it can't
         be read. `altered`: the client's own open transaction has changed the catalog in ways that no snapshot shows,
-        so that names tell nothing; a table's own columns are still known by number.
+        so that names tell nothing; a table's own columns are still known by number. `rows` is the datastore's estimate
+        of those that the request reads or changes, None when there is none.
         """
         shapes = (request.shape, *[c.shape for c in candidates]) if candidates else (request.shape,)
         engine = self._policies.engine
-        key = (asker.key, engine.epoch, altered, 0 if snapshot is None else snapshot.number, shapes)
+        key = (asker.key, engine.epoch, engine.minute if engine.timed else 0, rows, altered,
+               0 if snapshot is None else snapshot.number, shapes)  # fmt: skip
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._judge(engine, asker, request, candidates, snapshot, altered)
+            kept = self._judge(engine, asker, request, candidates, snapshot, altered, rows)
             if len(asker.database) + len(asker.user) + sum(map(len, shapes)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
         return kept
@@ -110,6 +117,7 @@ class Judge:
         candidates: tuple[Request, ...],
         snapshot: Snapshot | None,
         altered: bool,
+        rows: int | None,
     ) -> Judgement:
         # of a text that changes the catalog, what stands behind is read with the changed one
         altered = altered or any(
@@ -122,10 +130,21 @@ class Judge:
         alters = any(_alters(statement) for statement in whole.statements)
         altered = altered or (alters and len(whole.statements) > 1)
         columns, known = self._columns((request, *candidates), None if altered else snapshot)
-        verdict = engine.decide(asker, whole, columns)
+        verdict = engine.decide(asker, whole, columns, rows=rows)
+        if verdict.decision is Decision.HOLD and not candidates:
+            verdict = _only_prepared(whole, verdict, lambda rest: engine.decide(asker, rest, columns, rows=rows))
         refusal, lineage, unknown = None, None, False
+        inferring = None
+        if engine.infers and verdict.masks and snapshot is not None and not whole.effects <= ROWLESS_EFFECTS:
+            told = None if altered else used((request, *candidates), snapshot)
+            inferring = engine.inferred(asker, verdict.masks, told)
+            if inferring is not None and told is not None:
+                verdict, inferring = inferring, None
         if verdict.decision is Decision.DENY:
-            refusal = Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
+            refusal = _denied(verdict)
+        elif inferring is not None:
+            # by this catalog: the verdict stays what it is, since with a newer one it may be told
+            refusal = _denied(inferring)
         elif verdict.masks and snapshot is None:
             if not whole.effects <= ROWLESS_EFFECTS:
                 refusal = refused(f"{named({m.column for m in verdict.masks})} can't be masked without the catalog")
@@ -138,15 +157,18 @@ class Judge:
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
                 refusal = unexplained(request, verdict, lineage)
         effects = whole.effects
+        known_columns = None if snapshot is None or altered else snapshot.catalog
         return Judgement(
             verdict,
             refusal,
             lineage,
+            tuple(copied_out(request, known_columns, index) for index in range(len(request.statements))),
             barrier=bool(effects & BARRIER_EFFECTS),
             facts=self._facts(whole, verdict, refusal),
             secrets=self._secrets(snapshot) if columns or not effects <= PLAIN_EFFECTS else None,
             alters=alters,
             unknown=unknown or not known,
+            watched=None if self._classification.keys() <= set(columns) else frozenset(columns),
         )
 
     def _secrets(self, snapshot: Snapshot | None) -> frozenset[str]:
@@ -200,6 +222,26 @@ def _with_prepared(request: Request, candidates: tuple[Request, ...]) -> Request
     others = (s for c in dict.fromkeys((*executed, *refused)) for s in c.statements)
     shape = "\0".join((request.shape, *(c.shape for c in candidates)))
     return Request(request.language, request.text, shape, (*own, *others))
+
+
+def _denied(verdict: Verdict) -> Refusal:
+    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {verdict.reason}", f"policy {verdict.policy}")
+
+
+def _only_prepared(request: Request, held: Verdict, decide: Callable[[Request], Verdict]) -> Verdict:
+    """PREPARE runs nothing: what it prepares waits when it is executed, and needn't wait twice.
+
+    `held` is the verdict on all of `request`, none of whose statements executes what it prepares.
+    """
+    rest = tuple(s for s in request.statements if s.makes is None or s.makes[0] != "prepared")
+    if len(rest) == len(request.statements):
+        return held
+    if rest and decide(replace(request, shape=f"{request.shape}\0run", statements=rest)).decision is Decision.HOLD:
+        return held
+    return replace(
+        held, decision=Decision.ALLOW, reason="it is prepared, not run: it waits when it is executed",
+        approvers=(), timeout=0.0, timeout_in_transaction=0.0, grant=0.0,
+    )  # fmt: skip
 
 
 def _alters(statement: Statement) -> bool:

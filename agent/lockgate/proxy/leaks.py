@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lockgate.proxy.catalog import Snapshot
-from lockgate.understand.postgresql import copies
+from lockgate.understand.postgresql import ANYTHING, CopyOut, copied_out, copies, uses
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request
+from lockgate.values.use import Use
 from lockgate.values.verdict import Verdict
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
@@ -21,18 +22,40 @@ def leak(verdict: Verdict, requests: Sequence[Request], snapshot: Snapshot, alte
     """
     masked = {mask.column for mask in verdict.masks}
     for request in requests:
-        for index, statement in enumerate(request.statements):
-            if statement.kind.startswith("COPY") and Effect.READ in statement.effects:
-                return refused(f"COPY of {named(masked)}, masked for you, is refused: select it instead")
+        for index in range(len(request.statements)):
+            copied = copied_out(request, snapshot.catalog, index)
+            refusal = None if copied is None else _copied_leak(copied, masked, snapshot, altered)
+            if refusal is not None:
+                return refusal
             flows = copies(request, snapshot.catalog, index)
             for flow in flows or ():
                 if flow.sources is None or (altered and flow.sources):
                     return refused(
                         f"it can't be told whether {flow.target} would receive {named(masked)}, masked for you"
                     )
-                copied = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
-                if copied and not copied <= snapshot.columns.held(flow.target).all:
-                    return refused(f"copying {named(copied)}, masked for you, into {flow.target} is refused")
+                moved = {name for source in flow.sources for name in snapshot.columns.held(source).all} & masked
+                if moved and not moved <= snapshot.columns.held(flow.target).all:
+                    return refused(f"copying {named(moved)}, masked for you, into {flow.target} is refused")
+    return None
+
+
+def _copied_leak(copied: CopyOut, masked: set[str], snapshot: Snapshot, altered: bool) -> Refusal | None:
+    """A refusal of a COPY TO that could not be masked on its way, or doesn't come by here."""
+    why = "the transaction has changed the catalog" if altered else None
+    if copied.outputs is None:
+        why = why or copied.why
+    sent: set[str] = set()
+    for output in copied.outputs or ():
+        if output.sources is None:
+            why = why or f"{output.name}: {output.why}"
+        for source in output.sources or ():
+            sent |= snapshot.columns.held(source).all & masked
+    if why is None and sent and copied.to_client and copied.format is None:
+        return refused(f"COPY of {named(sent)}, masked for you, is refused: {copied.why}")
+    if why is not None:
+        return refused(f"it can't be told whether COPY would send {named(masked)}, masked for you: {why}")
+    if sent and not copied.to_client:
+        return refused(f"COPY of {named(sent)}, masked for you, to a file or a program is refused")
     return None
 
 
@@ -46,6 +69,23 @@ def unexplained(request: Request, verdict: Verdict, lineage: Sequence[tuple[Outp
                 masked = named({mask.column for mask in verdict.masks})
                 return refused(f"it can't be told whether {output.name} returns {masked}, masked for you: {output.why}")
     return None
+
+
+def used(requests: Sequence[Request], snapshot: Snapshot) -> Mapping[str, frozenset[Use]] | None:
+    """How `requests` use classified columns without showing them; None when that can't be told of all of them.
+
+    What a view's own conditions use is its owner's choice and doesn't count.
+    """
+    found: dict[str, frozenset[Use]] = {}
+    for request in requests:
+        for index in range(len(request.statements)):
+            told = uses(request, snapshot.catalog, index)
+            if told is None or ANYTHING in told:
+                return None
+            for name, how in told.items():
+                for column in snapshot.columns.held(name).all:
+                    found[column] = found.get(column, frozenset()) | how
+    return found
 
 
 def refused(message: str) -> Refusal:

@@ -52,12 +52,15 @@ def test_the_columns_it_sends(text: str, expected: list[str]) -> None:
     found = copied(text)
     assert found is not None
     assert found.to_client
+    assert found.outputs is not None
+    assert found.why is None
     assert ["+" * output.plain + output.name for output in found.outputs] == expected
 
 
 def test_where_a_column_of_one_of_several_tables_comes_from() -> None:
     found = copied("COPY same (y) TO STDOUT")
     assert found is not None
+    assert found.outputs is not None
     assert found.outputs[0].sources == frozenset({"a.same.y", "b.same.y"})
 
 
@@ -88,8 +91,25 @@ def test_what_stays_on_the_server(text: str) -> None:
     ],
 )
 def test_columns_that_can_not_be_told(text: str, why: str) -> None:
-    with pytest.raises(Uncopyable, match=why):
-        copied(text)
+    found = copied(text)
+    assert found is not None
+    assert found.outputs is None
+    assert found.format is not None
+    assert why in (found.why or "")
+
+
+def test_without_a_catalog_the_format_is_still_known() -> None:
+    found = copied_out(Understanding().request("COPY customers TO STDOUT CSV"), None, 0)
+    assert found is not None
+    assert (found.outputs, found.format) == (None, CSV)
+
+
+def test_a_format_that_can_not_be_told() -> None:
+    found = copied("COPY customers TO STDOUT (ENCODING 'SJIS')")
+    assert found is not None
+    assert found.format is None
+    assert found.outputs is not None
+    assert "encoding" in (found.why or "")
 
 
 def written(options: str) -> CopyFormat:

@@ -23,9 +23,11 @@ from tests.support.playbook import (
     ScriptedGate,
     Split,
     bind,
+    bytewise,
     complete,
     copy_data,
     describe,
+    error,
     execute,
     fields,
     parse,
@@ -212,11 +214,126 @@ def test_copy_out_passes_and_is_counted(play: Playbook) -> None:
     assert play.gate.runs[0].bytes == len(copy_data(b"1\n") + copy_data(b"x" * 9000))
 
 
-def test_copy_out_of_masked_columns_ends_the_connection(split: Split) -> None:
+def test_copy_out_of_masked_columns(split: Split) -> None:
+    """However the lines are cut, they come a message each, and nothing but masked."""
+    play, mask = masking(split)
+    play.client(query("SECRET")).server(COPY_OUT, copy_data(SSN + b"\n"), copy_data(SSN[:4]), copy_data(SSN + b"\n"))
+    play.server(copy_data(SSN), frame(b"c"), complete("COPY 3"), ready())
+    line = copy_data(MASK + b"\n")
+    play.to_client(COPY_OUT, line, line, line, frame(b"c"), complete("COPY 3"), ready())
+    (run,) = play.gate.runs
+    assert (run.rows, run.masked_cells, run.outcome) == (3, 3, "completed")
+    assert mask.planned == [(0, ["copy"])]
+
+
+def test_copy_out_of_masked_columns_by_the_extended_protocol(split: Split) -> None:
     play, _ = masking(split)
-    play.client(query("SECRET")).server(COPY_OUT, copy_data(SSN))
-    assert play.session.closing
+    play.client(parse("", "SECRET"), bind("", ""), describe("P", ""), execute(""), SYNC)
+    play.server(PARSED, BOUND, NO_DATA, COPY_OUT, copy_data(SSN + b"\n"), frame(b"c"), complete("COPY 1"), ready())
+    play.to_client(
+        PARSED, BOUND, NO_DATA, COPY_OUT, copy_data(MASK + b"\n"), frame(b"c"), complete("COPY 1"), ready()
+    )  # fmt: skip
+
+
+def test_copy_out_where_nothing_is_masked_passes(split: Split) -> None:
+    play, _ = masking(split, Masked(nothing=True))
+    answer = COPY_OUT, copy_data(b"1\n"), copy_data(b"2"), frame(b"c"), complete("COPY 2"), ready()
+    play.client(query("SECRET")).server(*answer).to_client(*answer)
+
+
+def test_copies_of_one_query_are_masked_each_by_its_own_mask(split: Split) -> None:
+    mask = Masked()
+    play = Playbook(ScriptedGate({"SECRET; SECRET": Ruling(masking=mask)}), split=split).begun()
+    copied = COPY_OUT, copy_data(SSN + b"\n"), frame(b"c"), complete("COPY 1")
+    play.client(query("SECRET; SECRET")).server(*copied, *copied, ready())
+    shown = COPY_OUT, copy_data(MASK + b"\n"), frame(b"c"), complete("COPY 1")
+    play.to_client(*shown, *shown, ready())
+    assert [statement for statement, _ in mask.planned] == [0, 1]
+
+
+def test_a_copy_that_can_not_be_told_is_an_error_in_its_place(split: Split) -> None:
+    play, _ = masking(split, Masked(fails=True))
+    play.client(query("SECRET"), query("SELECT 1"))
+    play.server(COPY_OUT, copy_data(SSN + b"\n"), copy_data(SSN), frame(b"c"), complete("COPY 2"), ready())
+    assert SSN not in (sent := play.session.drain_client())
+    assert sent.endswith(ready())
+    assert b"what the column holds can't be told" in sent
+    assert [(run.outcome, run.error) for run in play.gate.runs] == [("error", "42501")]
+    play.server(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+    play.to_client(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+
+
+def test_a_copy_is_masked_in_utf8_only(split: Split) -> None:
+    gate = ScriptedGate({"SECRET": Ruling(masking=Masked())})
+    play = Playbook(gate, split=split).begun("SJIS")
+    play.session.drain_client()
+    play.client(query("SECRET")).server(COPY_OUT, copy_data(SSN + b"\n"), frame(b"c"), complete("COPY 1"), ready())
+    assert play.client_errors() == ["42501 lockgate: masked columns are copied in client_encoding UTF8 only, "
+                                    "set before the statement"]  # fmt: skip
+
+
+def hundreds(data: bytes) -> list[bytes]:
+    return [data[i : i + 100] for i in range(0, len(data), 100)]
+
+
+def test_a_copy_is_not_masked_behind_what_may_have_changed_the_encoding_in_the_same_text(split: Split) -> None:
+    gate = ScriptedGate({"SET; SECRET": Ruling(masking=Masked(), barrier=True)})
+    play = Playbook(gate, split=split).begun()
+    copied = COPY_OUT, copy_data(SSN + b"\n"), frame(b"c"), complete("COPY 1")
+    play.client(query("SET; SECRET")).server(complete("SET"), *copied, ready())
+    assert len(play.client_errors()) == 1
+    gate.rulings["SECRET; SET"] = gate.rulings["SET; SECRET"]
+    play.client(query("SECRET; SET")).server(*copied, complete("SET"), ready())
+    play.to_client(COPY_OUT, copy_data(MASK + b"\n"), frame(b"c"), complete("COPY 1"), complete("SET"), ready())
+
+
+@pytest.mark.parametrize("split", [bytewise, hundreds])
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_a_row_too_large_to_be_masked_ends_the_copy_and_not_the_connection(split: Split, pieces: int) -> None:
+    play, _ = masking(split, row_bytes=512)
+    play.client(query("SECRET"), query("SELECT 1"))
+    piece = copy_data(b"y" * (800 // pieces))
+    play.server(COPY_OUT, copy_data(SSN + b"\n"), *[piece] * pieces, copy_data(b"\n"), copy_data(SSN + b"\n"))
+    play.server(frame(b"c"), complete("COPY 3"), ready())
+    sent = play.session.drain_client()
+    assert sent.startswith(COPY_OUT + copy_data(MASK + b"\n") + b"E")
+    assert b"larger than 512 bytes" in sent
+    assert sent.endswith(ready())
+    assert b"yy" not in sent
+    assert (play.gate.runs[0].outcome, play.gate.runs[0].error) == ("error", "54000")
+    play.server(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+    play.to_client(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+
+
+def test_a_row_too_large_in_the_extended_protocol() -> None:
+    play, _ = masking(hundreds, row_bytes=512)
+    play.client(parse("", "SECRET"), bind("", ""), execute(""), SYNC)
+    play.server(PARSED, BOUND, NO_DATA, COPY_OUT, copy_data(b"y" * 800), frame(b"c"), complete("COPY 1"), ready())
+    assert play.client_errors() == ["54000 lockgate: a row to be masked is larger than 512 bytes"]
+    play.client(query("SELECT 1")).server(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+    play.to_client(fields("?"), row(b"1"), complete("SELECT 1"), ready())
+
+
+def test_an_error_in_the_middle_of_a_masked_copy(split: Split) -> None:
+    play, _ = masking(split)
+    play.client(query("SECRET")).server(COPY_OUT, copy_data(SSN + b"\n"), copy_data(SSN), error("57014"), ready())
+    play.to_client(COPY_OUT, copy_data(MASK + b"\n"), error("57014"), ready())
+    play.client(query("SECRET")).server(COPY_OUT, copy_data(SSN + b"\n"), frame(b"c"), complete("COPY 1"), ready())
+    play.to_client(COPY_OUT, copy_data(MASK + b"\n"), frame(b"c"), complete("COPY 1"), ready())
+
+
+@pytest.mark.parametrize("hostile", [copy_data(b"?\n"), copy_data(b"?") + frame(b"c"), b"d\0\0\0\3"])
+def test_copied_data_that_no_server_sends(split: Split, hostile: bytes) -> None:
+    play, _ = masking(split)
+    play.client(query("SECRET")).server(COPY_OUT, hostile, copy_data(SSN), ready())
     assert SSN not in play.session.drain_client()
+
+
+@pytest.mark.parametrize("beginning", [frame(b"H"), frame(b"H", b"\0\0")])
+def test_a_copy_that_begins_with_less_than_it_must(split: Split, beginning: bytes) -> None:
+    play, _ = masking(split)
+    play.client(query("SECRET")).server(beginning, copy_data(SSN))
+    assert play.session.closing
 
 
 @pytest.mark.parametrize(

@@ -38,23 +38,41 @@ class Uncopyable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CopyOut:
-    """A COPY TO: `outputs` are its columns in order. `to_client` is False where it writes a file or feeds a program."""
+    """A COPY TO: `outputs` are its columns in order. `to_client` is False where it writes a file or feeds a program.
 
-    outputs: tuple[Output, ...]
-    format: CopyFormat
+    What can't be told of it is None, and `why` then says why.
+    """
+
     to_client: bool
+    outputs: tuple[Output, ...] | None
+    format: CopyFormat | None
+    why: str | None = None
 
 
-def copied_out(request: Request, catalog: Catalog, statement: int) -> CopyOut | None:
-    """What a statement copies out, None when it is no COPY TO. Raises Uncopyable."""
+def copied_out(request: Request, catalog: Catalog | None, statement: int) -> CopyOut | None:
+    """What a statement copies out, None when it is no COPY TO. Without a catalog its `outputs` are None."""
+    if not request.statements[statement].kind.startswith("COPY"):
+        return None
     tree = tree_of(request, statement)
     if tree is None or tree.kind != "CopyStmt" or tree.is_from:
         return None
-    to_client = tree.filename is None and not tree.is_program
-    rows = _query(tree.query, catalog) if tree.query is not None else _table(tree, catalog)
+    outputs, written, why = None, None, None if catalog is not None else "there is no catalog"
+    try:
+        written = format_of(tree)
+    except Uncopyable as error:
+        why = str(error)
+    try:
+        outputs = None if catalog is None else _outputs(tree, catalog)
+    except Uncopyable as error:
+        why = str(error)
+    return CopyOut(tree.filename is None and not tree.is_program, outputs, written, why)
+
+
+def _outputs(statement: Node, catalog: Catalog) -> tuple[Output, ...]:
+    rows = _query(statement.query, catalog) if statement.query is not None else _table(statement, catalog)
     if not rows.counted:
         raise Uncopyable(rows.why or "its columns are not known")
-    return CopyOut(tuple(output_of(name, origin) for name, origin in rows.columns), format_of(tree), to_client)
+    return tuple(output_of(name, origin) for name, origin in rows.columns)
 
 
 def _query(query: Node, catalog: Catalog) -> Rows:

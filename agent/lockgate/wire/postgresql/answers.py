@@ -291,6 +291,7 @@ class Answers:
         conversation.authenticated = payload == b"\0\0\0\0"
         if payload.startswith(_SASL) and b"-PLUS\0" in payload:
             passed = _without_channel_binding(payload)
+            conversation.binding_withheld = True
         return opening + passed
 
     def negotiated(self, payload: bytes) -> bytes | None:

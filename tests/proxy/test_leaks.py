@@ -1,0 +1,59 @@
+"""Ways out that no mask stands in: what is refused before it is sent, and what may go on to be masked."""
+
+from __future__ import annotations
+
+import pytest
+
+from lockgate.masking import resolve
+from lockgate.proxy.catalog import Snapshot
+from lockgate.proxy.leaks import leak
+from lockgate.understand.postgresql import Understanding
+from lockgate.values.verdict import Decision, Mask, Verdict
+from tests.proxy.house import EMAIL, SHOP
+
+SNAPSHOT = Snapshot(SHOP, resolve((EMAIL,), SHOP, {}, {}, {}), frozenset())
+VERDICT = Verdict(Decision.ALLOW, "p", "", 1, (Mask(EMAIL, "redact", "pii"),))
+
+
+def why(text: str, *, altered: bool = False) -> str | None:
+    refusal = leak(VERDICT, [Understanding().request(text)], SNAPSHOT, altered)
+    return None if refusal is None else refusal.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY customers TO STDOUT",
+        "COPY (SELECT upper(email) FROM customers) TO STDOUT CSV",
+        "COPY customers (id, note) TO STDOUT (ENCODING 'LATIN1')",
+        "COPY customers (id, note) TO '/tmp/f'",
+        "COPY customers FROM STDIN",
+        "COPY (UPDATE customers SET note = '' RETURNING email) TO STDOUT",
+    ],
+)
+def test_a_copy_that_can_be_masked_on_its_way_or_shows_nothing(text: str) -> None:
+    assert why(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("COPY customers TO '/tmp/f'", "to a file or a program is refused"),
+        ("COPY (SELECT id, upper(email) FROM customers) TO PROGRAM 'cat'", "to a file or a program is refused"),
+        ("COPY customers TO STDOUT (ENCODING 'LATIN1')", "is refused: its encoding is latin1"),
+        ("COPY customers TO STDOUT (FORMAT 'newer')", "is refused: its format is neither"),
+        ("COPY nowhere TO STDOUT", "it can't be told whether COPY would send"),
+        ("COPY (SELECT f(email) FROM nowhere) TO STDOUT", "it can't be told whether COPY would send"),
+        ("COPY (INSERT INTO scratch SELECT id, email FROM customers RETURNING 1) TO STDOUT", "copying"),
+        ("SELECT 1; COPY customers TO PROGRAM 'cat'", "to a file or a program is refused"),
+    ],
+)
+def test_a_copy_that_can_not(text: str, expected: str) -> None:
+    message = why(text)
+    assert message is not None
+    assert expected in message
+    assert EMAIL in message
+
+
+def test_behind_a_change_of_the_catalog_no_copy_can_be_told() -> None:
+    assert "has changed the catalog" in (why("COPY customers (id) TO STDOUT", altered=True) or "")

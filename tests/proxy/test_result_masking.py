@@ -1,0 +1,70 @@
+"""What a COPY that was let through is masked by."""
+
+from __future__ import annotations
+
+import pytest
+
+from lockgate.masking import RootKey, resolve
+from lockgate.proxy.catalog import Snapshot
+from lockgate.proxy.result_masking import ResultMasking
+from lockgate.understand.postgresql import Understanding, copied_out
+from lockgate.values.verdict import Decision, Detect, Mask, Verdict
+from lockgate.wire.gate import MaskingError
+from tests.proxy.house import EMAIL, SHOP
+from tests.support.playbook import copy_data
+
+SNAPSHOT = Snapshot(SHOP, resolve((EMAIL,), SHOP, {}, {}, {}), frozenset())
+KEYS = RootKey(bytes(32)).keys("orders")
+MASKED = Verdict(Decision.ALLOW, "p", "", 1, (Mask(EMAIL, "partial", "pii"),))
+LOOKED_AT = Verdict(Decision.ALLOW, "p", "", 1, detects=(Detect("email", "partial", "p"),))
+
+
+class Bench:
+    def __init__(self, text: str, verdict: Verdict = MASKED, snapshot: Snapshot | None = SNAPSHOT) -> None:
+        self.stale = 0
+        request = Understanding().request(text)
+        catalog = None if snapshot is None else snapshot.catalog
+        copied = tuple(copied_out(request, catalog, index) for index in range(len(request.statements)))
+        found = ResultMasking.of(verdict, (None,) * len(copied), copied, snapshot, self.expire, KEYS)
+        assert found is not None
+        self.masking = found
+        self.found: dict[str, int] = {}
+
+    def expire(self) -> None:
+        self.stale += 1
+
+    def shown(self, *lines: bytes, columns: int = 3, statement: int = 0) -> bytes:
+        mask = self.masking.copy(statement, columns, self.found, binary=False)
+        assert mask is not None
+        data = b"".join(map(copy_data, lines))
+        out, _, _ = mask.feed(data, 0, len(data))
+        return out + mask.finish()[0]
+
+
+def test_each_copy_is_masked_as_its_columns_and_format_ask() -> None:
+    bench = Bench("COPY customers TO STDOUT CSV HEADER; SELECT 1; COPY customers (email) TO STDOUT")
+    line = b"id,email,note\n"
+    assert bench.shown(line, b"1,ann@example.org,n\n") == copy_data(line) + copy_data(b"1,a***@e***.org,n\n")
+    assert bench.shown(b"ann@example.org\n", columns=1, statement=2) == copy_data(b"a***@e***.org\n")
+    for statement in (1, 3):
+        with pytest.raises(MaskingError, match="can't be told"):
+            bench.masking.copy(statement, 1, {}, binary=False)
+
+
+def test_what_only_depends_on_a_masked_column_is_redacted() -> None:
+    bench = Bench("COPY (SELECT id, lower(email), note FROM customers) TO STDOUT")
+    assert bench.shown(b"1\tann@example.org\tn\n", b"\\N\t\\N\t\\N\n") == (
+        copy_data(b"1\t***\tn\n") + copy_data(b"\\N\t\\N\t\\N\n")
+    )
+
+
+def test_where_no_column_is_masked_it_passes() -> None:
+    assert Bench("COPY customers (id, note) TO STDOUT").masking.copy(0, 2, {}, binary=False) is None
+
+
+@pytest.mark.parametrize(("columns", "binary"), [(2, False), (4, False), (3, True)])
+def test_what_the_server_says_otherwise_is_not_shown(columns: int, binary: bool) -> None:
+    bench = Bench("COPY customers TO STDOUT")
+    with pytest.raises(MaskingError, match="try again"):
+        bench.masking.copy(0, columns, {}, binary=binary)
+    assert bench.stale == 1
