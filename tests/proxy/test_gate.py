@@ -19,9 +19,11 @@ from lockgate.config import Collector, CollectorFile, Limits, SpoolSettings
 from lockgate.identity.tokens import Approval
 from lockgate.identity.workload import ProcessGone
 from lockgate.policy.decide import Engine
+from lockgate.proxy.catalog import CatalogReader
 from lockgate.proxy.connection import Connection
+from lockgate.proxy.estimates import Estimates
 from lockgate.proxy.gate import _affected
-from lockgate.values.identity import Principal
+from lockgate.values.identity import Endpoint, Principal
 from lockgate.wire.gate import Ruling
 from lockgate.wire.postgresql.frames import cancel_request, startup
 from tests.collector.chains import workload
@@ -565,5 +567,71 @@ def test_a_hold_that_fails_has_its_end_recorded(tmp_path: Path, monkeypatch: pyt
             monkeypatch.setattr(house.holds, "withdraw", lambda _: None)
             assert errors_of(await client.ask(DELETE))[0].startswith("XX000")
             assert (ends(house), house.server.ran) == (["broken"], [])
+
+    play(use())
+
+
+# --- estimates
+
+
+class _Planner(Estimates):
+    """Answers with `rows` what a server would be asked."""
+
+    def __init__(self, reader: CatalogReader) -> None:
+        super().__init__(reader)
+        self.rows: int | None = None
+        self.asked: list[str] = []
+
+    async def _explain(self, endpoint: Endpoint, database: str, text: str, schemas: tuple[str, ...]) -> int | None:
+        self.asked.append(text)
+        return self.rows
+
+
+BY_ROWS = """
+@id("many") @approvers("dba") @timeout("1s")
+forbid (principal, action == Action::"execute_alone", resource) when { context.kinds.contains("UPDATE") }
+unless { context has estimated_rows && context.estimated_rows < 100 };
+@id("too-many")
+forbid (principal, action == Action::"execute", resource)
+when { context has estimated_rows && context.estimated_rows > 5000 };
+"""
+
+
+def test_how_many_rows_are_estimated_decides_where_a_policy_asks_for_it(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, policies=POLICIES + BY_ROWS) as house:
+            planner = _Planner(house.reader)
+            house.listener._store.estimates = planner
+            client = await house.begun()
+            for rows, told in (
+                (7, []),
+                (5001, ["42501 lockgate: a policy forbids ann to write in orders (UPDATE scratch)"]),
+                (99, []),
+            ):
+                planner.rows = rows
+                # another text each time: an estimate counts for a while
+                assert errors_of(await client.ask(f"UPDATE scratch SET id = {rows}")) == told
+            assert planner.asked == [f"UPDATE scratch SET id = {rows}" for rows in (7, 5001, 99)]
+            # nobody plans these, and nobody waits for it
+            assert errors_of(await client.ask("BEGIN")) == []
+            assert len(planner.asked) == 3
+
+    play(use())
+
+
+def test_what_is_parsed_is_not_refused_for_rows_that_nobody_has_counted_yet(tmp_path: Path) -> None:
+    few = '@id("few") forbid (principal, action == Action::"execute", resource) when { context.kinds == ["SELECT"] }'
+    few += " unless { context has estimated_rows && context.estimated_rows < 100 };"
+
+    async def use() -> None:
+        async with House(tmp_path, policies=POLICIES + few) as house:
+            planner = _Planner(house.reader)
+            house.listener._store.estimates = planner
+            client = await house.begun()
+            for rows, told in ((5, 0), (500, 1)):
+                planner.rows = rows
+                client.send(parse("", f"SELECT id FROM scratch WHERE id > {rows}"), bind("", ""), execute(""), SYNC)
+                assert len(errors_of(await client.until("Z"))) == told
+            assert len(house.server.ran) == 1
 
     play(use())

@@ -58,7 +58,7 @@ class Engine:
         self.epoch = bundle.epoch
         self.infers = bundle.forbids("infer", "infer_equal")
         self.estimates = bundle.mentions("estimated_rows")
-        self._timed = bundle.mentions("now", "hour", "weekday")
+        self.timed = bundle.mentions("now", "hour", "weekday")
         self._clock = clock
         self._sight = Sight(bundle, cache)
         self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
@@ -67,7 +67,7 @@ class Engine:
     @property
     def minute(self) -> int:
         """Minutes since the epoch, 0 where no policy looks at the time: a part of what a verdict is taken on."""
-        return int(self._clock() // 60) if self._timed else 0
+        return int(self._clock() // 60) if self.timed else 0
 
     def decide(self, asker: Asker, request: Request, columns: Sequence[str], *, rows: int | None = None) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.

@@ -21,6 +21,7 @@ from lockgate.proxy.recorder import Begun, Recorder
 from lockgate.proxy.result_masking import ResultMasking
 from lockgate.proxy.roles import UpstreamRole
 from lockgate.proxy.services import Services, Store
+from lockgate.proxy.watching import Watch
 from lockgate.understand.postgresql import redacted
 from lockgate.values.identity import Asker, Claims, Endpoint
 from lockgate.values.statement import Request
@@ -31,6 +32,8 @@ from lockgate.wire.postgresql import errors
 NOT_INTERCEPTED: Final = "lockgate: this connection was not intercepted: connect to the datastore itself"
 FAILED: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: judging this statement failed; it was not sent")
 STOPPED: Final = Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the wait was ended; the statement was not sent")
+ESTIMATED: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
+"""Kinds of statements that have a plan, so that their rows can be estimated."""
 TAG_DIGITS: Final = 18
 """Digits of a count in a command tag that fit into 64 bits, whatever the server says."""
 
@@ -79,6 +82,8 @@ class StatementGate:
         """When a statement was last asked about outside a transaction: a transaction that is open began there."""
         self._asked: Asked | None = None
         """The request that waits."""
+        self._estimated: tuple[Asked, int | None] | None = None
+        """It and the rows that it is estimated to read or change."""
 
     # what the session asks (lockgate.wire.gate.Gate)
 
@@ -129,8 +134,8 @@ class StatementGate:
         judgement = self.judge(asked, snapshot)
         # without a catalog that knows what it names only policy's own no counts: it is read before the statement runs
         decided = judgement.verdict.decision is Decision.DENY or (snapshot is not None and not judgement.unknown)
-        # and what EXECUTE runs is known when it is bound
-        decided = decided and all(s.uses is None for s in request.statements)
+        # and what EXECUTE runs, and how many rows it may be about, is known when it is bound
+        decided = decided and all(s.uses is None for s in request.statements) and not self._estimable(request)
         refusal = gone or (judgement.refusal if decided else None)
         if refusal is not None and self.store.enforced:
             return self.refuse(asked, judgement, refusal, snapshot, "prepare")
@@ -152,6 +157,9 @@ class StatementGate:
             if snapshot is None:
                 self._wait(asked, renew=False)
                 return None
+        if self._estimable(asked.request) and gone is None:
+            self._wait(asked, renew=False)
+            return None
         judgement = self.judge(asked, snapshot)
         if store.enforced and gone is None:
             renew = judgement.unknown and store.first_try(self.database, asked.request.shape)
@@ -287,7 +295,33 @@ class StatementGate:
             asked.candidates,
             snapshot,
             altered=self._altered or self._altering > 0,
+            rows=None if self._estimated is None or self._estimated[0] is not asked else self._estimated[1],
         )
+
+    def _estimable(self, request: Request) -> bool:
+        """Whether the rows of `request` are to be estimated before it is judged."""
+        return (
+            self.services.policies.engine.estimates
+            and self.store.estimates is not None
+            and len(request.statements) == 1
+            and request.statements[0].kind in ESTIMATED
+        )
+
+    async def _estimate(self, asked: Asked) -> None:
+        """Have its rows estimated, once. What can't be estimated is judged without."""
+        store, already = self.store, self._estimated
+        if store.reader is None or store.estimates is None or (already is not None and already[0] is asked):
+            return
+        rows = None
+        # in a transaction that changed the catalog names mean what only its own connection knows
+        if not self._altered and not self._altering:
+            try:
+                catalog = (await store.reader.get(self.endpoint, self.database)).catalog
+            except CatalogError:
+                pass  # where rows are masked that is told on its own; here nobody knows how many
+            else:
+                rows = await store.estimates.estimate(self.endpoint, self.database, asked.request, catalog)
+        self._estimated = asked, rows
 
     def refresh(self) -> Refusal | None:
         """Make sure the token is good, before anything is judged by its claims.
@@ -330,7 +364,10 @@ class StatementGate:
         if self.store.enforced:
             verdict, keys = judgement.verdict, self.store.keys
             masking = ResultMasking.of(verdict, judgement.lineage, judgement.copied, snapshot, self._expire, keys)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+        watch = None
+        if judgement.watched is not None and snapshot is not None and self.store.enforced:
+            watch = Watch(judgement.watched, judgement.described, snapshot, self._expire)
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch)
 
     def refuse(
         self,
@@ -360,6 +397,7 @@ class StatementGate:
     def _answer(self, task: asyncio.Task[Ruling]) -> None:
         """However the wait ended, the client gets an answer; without a ruling the statement doesn't go forward."""
         cancelled, self._cancelled, self._waiting, self._asked = self._cancelled, None, None, None
+        self._estimated = None
         if task.cancelled():
             ruling = Ruling(cancelled or STOPPED)
         elif task.exception() is not None:
@@ -376,6 +414,8 @@ class StatementGate:
             snapshot = await self.read_catalog(renew=renew)
         except CatalogError as error:
             unread = error
+        if self._estimable(asked.request):
+            await self._estimate(asked)
         gone = self.refresh()
         judgement = self.judge(asked, snapshot)
         if unread is not None:

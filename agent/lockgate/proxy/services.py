@@ -14,6 +14,7 @@ from lockgate.metrics import Metrics
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Catalogs
+from lockgate.proxy.estimates import Estimates
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.judge import Judge
 from lockgate.proxy.leaves import Leaves
@@ -35,8 +36,8 @@ class Store:
     `catalogs` is None when nothing in it is classified, or nobody may read its catalog; `reader` only in that case.
     """
 
-    __slots__ = ("_policies", "_tried", "_verdicts", "catalogs", "classification", "enforced", "judge", "keys",
-                 "name", "protocol", "reader", "roles", "settings", "tls")  # fmt: skip
+    __slots__ = ("_policies", "_tried", "_verdicts", "catalogs", "classification", "enforced", "estimates", "judge",
+                 "keys", "name", "protocol", "reader", "roles", "settings", "tls")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Store:
         self._policies = policies
         self._verdicts = limits.verdict_cache
         self.reader = reader
+        self.estimates = None if reader is None else Estimates(reader.reader)
         self._tried: Generations[bytes, bool] = Generations(RETRIES)
         self.reclassify({})
 
