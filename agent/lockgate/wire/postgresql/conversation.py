@@ -96,10 +96,10 @@ class Awaited:
 class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
-    __slots__ = ("authenticated", "authentication", "barrier", "copying_in", "copying_out", "cursors", "discarding",
-                 "encoding_moved", "gate", "held", "muted", "muted_to_sync", "open_runs", "pending", "portals", "ready",
-                 "segment", "segment_open", "segment_ran", "statements", "status", "to_server", "unreported", "utf8",
-                 "veiled", "version", "wary")  # fmt: skip
+    __slots__ = ("authenticated", "authentication", "barrier", "binding_withheld", "copying_in", "copying_out",
+                 "cursors", "discarding", "encoding_moved", "gate", "held", "muted", "muted_to_sync", "open_runs",
+                 "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements", "status",
+                 "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -113,6 +113,8 @@ class Conversation:
         self.version = Version()
         self.authentication: Authentication | None = None
         """With a credential of the agent's own; None where the client authenticates itself."""
+        self.binding_withheld = False
+        """Whether the server offered SCRAM bound to its TLS, and the client wasn't told."""
         self.authenticated = False
         """Whether the server said AuthenticationOk: what the client sends from here on is read as statements."""
         self.ready = False

@@ -33,6 +33,15 @@ TLS_HANDSHAKE = b"\x16"
 Bytes = bytes | memoryview
 
 
+BOUND = Refusal(
+    errors.INVALID_AUTHORIZATION,
+    "lockgate: the server binds authentication to its TLS, and the client's TLS ends at the agent",
+    hint="Set channel_binding=disable (PGCHANNELBINDING) in the client, or give the datastore a credential.",
+)
+"""What the server would say in its own words (auth-scram.c, read_client_first_message): it takes the client's `y` for
+the trace of somebody in between, which the agent is. libpq with sslmode=prefer then connects without TLS."""
+
+
 class WantsTls(Enum):
     """How the client began TLS: `DIRECT` when the bytes that were just fed, and not looked at, are TLS's already."""
 
@@ -285,6 +294,9 @@ class Session:
                 raise ProtocolError(f"message {chr(kind)!r} before authentication was over")
             if len(self._early) <= length:
                 return
+            if self._conversation.binding_withheld and _sees_no_binding(self._early[5 : length + 1]):
+                self.failed(BOUND)
+                return
             self._to_server.append(bytes(self._early[: length + 1]))
             del self._early[: length + 1]
             if kind == ord("X"):
@@ -321,6 +333,12 @@ class Session:
         if not self.closing:
             self.closing = True
             self._conversation.settle_all(outcome)
+
+
+def _sees_no_binding(payload: bytearray) -> bool:
+    """Whether a SASLInitialResponse says that the client could bind to its TLS and the server can't (RFC 5802)."""
+    mechanism, _, response = payload.partition(b"\0")
+    return mechanism == b"SCRAM-SHA-256" and response[4:5] == b"y"
 
 
 def _take(parts: list[bytes]) -> bytes:
