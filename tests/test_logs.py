@@ -57,8 +57,9 @@ def test_what_json_does_not_know_is_said_in_words() -> None:
 @pytest.fixture
 def _restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -71,3 +72,15 @@ def test_everything_goes_to_stderr_but_the_chatter_of_libraries(capsys: pytest.C
     logging.getLogger("httpx").info("GET http://...")
     out, err = capsys.readouterr()
     assert (out, [json.loads(text)["message"] for text in err.splitlines()]) == ("", ["ready"])
+
+
+@pytest.mark.usefixtures("_restored")
+def test_what_is_raised_to_nobody_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ArithmeticError("a\nb")
+
+    logs.to_stderr()
+    Broken()
+    (told,) = capsys.readouterr().err.splitlines()
+    assert json.loads(told)["message"] == "raised to nobody: ArithmeticError: a\nb"

@@ -6,6 +6,10 @@ import json
 import logging
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
@@ -32,5 +36,12 @@ def to_stderr(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    sys.unraisablehook = _unraisable
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _unraisable(told: UnraisableHookArgs) -> None:
+    """What Python could raise to nobody, as a line like any other. A client can bring it about: a server name in its
+    TLS handshake that is no text (CPython's _servername_callback)."""
+    logging.getLogger("lockgate").warning("raised to nobody: %s: %s", told.exc_type.__name__, told.exc_value)
