@@ -91,7 +91,7 @@ def test_json_is_a_line_each(desk: Desk) -> None:
 def test_an_id_that_is_not_unique_is_said(desk: Desk) -> None:
     post(desk, hold(), hold(identifier="hold-0002"), hold(identifier="hold-00022"))
     many = desk.run("approvals", "approve", "hold-")
-    assert (many.exit_code, "fits 3 that wait: hold-0001" in many.output) == (1, True)
+    assert (many.exit_code, "fits 3 of what waits: hold-0001" in many.output) == (1, True)
     # an exact id is that one, though another begins with it
     assert desk.run("approvals", "approve", "hold-0002").exit_code == 0
 

@@ -43,13 +43,22 @@ class Api:
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._ask("GET", path, self._token("token"), timeout, params=given)
 
-    def decide(self, hold: str, digest: str, decision: str, comment: str) -> Any:
-        """Signs and sends a decision on what was seen."""
-        token = self._token("approval-token", hold=hold, digest=digest, decision=decision)
+    def decide(self, hold: dict[str, Any], decision: str, comment: str, grant: int | None = None) -> Any:
+        """Signs and sends a decision on the hold that was seen; `grant` is for how many seconds more of its kind may
+        run."""
+        identifier, digest = hold["id"], hold["digest"]
         body = {"digest": digest, "comment": comment}
-        return self._ask("POST", f"/v1/holds/{hold}/{decision}", token, ANSWER_SECONDS, json=body)
+        if grant is not None:
+            body["grant"] = self._token("grant-token", hold=identifier, fingerprint=hold["fingerprint"], seconds=grant)
+        token = self._token("approval-token", hold=identifier, digest=digest, decision=decision)
+        return self._ask("POST", f"/v1/holds/{identifier}/{decision}", token, ANSWER_SECONDS, json=body)
 
-    def _token(self, op: str, **fields: str) -> str:
+    def revoke(self, grant: str, comment: str) -> Any:
+        """Signs, which this host's agent records, and sends the end of a grant."""
+        token = self._token("revocation-token", grant=grant, comment=comment)
+        return self._ask("POST", f"/v1/grants/{grant}/revoke", token, ANSWER_SECONDS, json={"comment": comment})
+
+    def _token(self, op: str, **fields: str | int) -> str:
         from lockgate.approval.ask import AgentAway, AgentRefused, ask
 
         try:

@@ -23,9 +23,9 @@ LOOKS: Final = 4
 NAME_CHARACTERS: Final = 256
 """Of a relation's name: two of PostgreSQL's 63 bytes fit, quoted."""
 
+# the rest of a row, as where the client connects from, is shown to the same role and to pg_read_all_stats only
 _OURS: Final = """
-SELECT count(*) FROM pg_catalog.pg_stat_activity
- WHERE pid = $1 AND datname = $2 AND usename = $3 AND backend_type = 'client backend'
+SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND datname = $2 AND usename = $3
 """
 _HELD: Final = """
 SELECT l.mode, n.nspname || '.' || c.relname AS relation, count(*) AS count
