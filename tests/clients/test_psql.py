@@ -20,7 +20,7 @@ DESCRIBING = ["d", "d customers", "d+ customers", "d contacts", "d+ contacts", "
               "dd", "dD", "ddp", "des", "det", "deu", "dew", "df", "df+ upper", "dF", "dFd", "dFp", "dFt", "dg", "di",
               "dl", "dL", "dm", "dn", "dn+", "do", "dO", "dp", "dP", "drds", "dRp", "dRs", "ds", "dt", "dt+", "dT",
               "du", "dv", "dx", "dX", "dy", "l", "sf+ pg_catalog.rpad(text, int)", "sv contacts", "z",
-              "encoding", "conninfo", "errverbose"]  # fmt: skip
+              "encoding", "errverbose"]  # fmt: skip
 
 
 def psql(stack: Stack, *options: str) -> list[str]:
