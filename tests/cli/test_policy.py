@@ -57,6 +57,8 @@ def test_check_lists_policies_and_warnings_a_line_each(config: Path) -> None:
         "line": 1,
         "approvers": ["nobody"],
         "timeout": 120.0,
+        "timeout_in_transaction": 60.0,
+        "grant": None,
         "mask": None,
         "reason": None,
     }
@@ -121,8 +123,8 @@ def test_explain_says_it_in_a_sentence_whatever_the_verdict() -> None:
     result = run("explain", "--config", EXAMPLE, *ANN, "DELETE FROM parcels WHERE id = 7")
     assert (result.exit_code, result.stdout) == (
         0,
-        "hold: ann has to wait for a second person on orders: someone in dba, within 15 minutes. "
-        f"Held by writes-take-two ({EXAMPLE.parent}/approvals.cedar:11).\n",
+        "hold: ann has to wait for a second person on orders: someone in dba, within 15 minutes "
+        f"(1 minute in an open transaction). Held by writes-take-two ({EXAMPLE.parent}/approvals.cedar:11).\n",
     )
     denied = run("explain", "--config", EXAMPLE, *ANN, 'SELECT * FROM "[red]x[/red]"; DROP TABLE t')
     assert denied.exit_code == 0
@@ -148,6 +150,23 @@ def test_explain_knows_people_and_the_datastores_users(config: Path) -> None:
     assert lines(run(*who, "--person", "p", "--user", "u", "--database", "d"))[0]["verdict"] == "allow"
     for missing in (("--person", "p", "--user", "u"), ("--person", "p", "--database", "d"), ("--user", "u")):
         assert lines(run(*who, *missing))[0]["verdict"] == "deny"
+
+
+def test_explain_as_of_another_time_and_for_so_many_rows(config: Path) -> None:
+    (config.parent / "z.cedar").write_text(
+        '@id("night") forbid (principal, action == Action::"execute", resource) when { context.hour < 6 };\n'
+        '@id("many") forbid (principal, action == Action::"execute", resource)\n'
+        "when { context has estimated_rows && context.estimated_rows > 9 };"
+    )
+    who = ("explain", "--config", config, *ANN, "--json", "SELECT 1")
+    for options, policy in (
+        (("--at", "2026-01-03T05:59"), "night"),
+        (("--at", "2026-01-03T06:00"), "engineers-use-orders"),
+        (("--at", "2026-01-03T06:00", "--estimated-rows", "10"), "many"),
+    ):
+        assert lines(run(*who, *options))[0]["policy"] == policy
+    result = run(*who, "--at", "noon")
+    assert (result.exit_code, "--at 'noon' is not a time" in result.stderr) == (2, True)
 
 
 def test_explain_for_a_datastore_that_is_not_configured() -> None:

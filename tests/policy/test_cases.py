@@ -7,7 +7,7 @@ import pytest
 from lockgate.config import ConfigError
 from lockgate.policy import cases
 from lockgate.understand.postgresql import Understanding
-from tests.policy.given import EMAIL, SSN, engine
+from tests.policy.given import EMAIL, FOUR_QUESTIONS, SSN, engine
 
 CASE = """\
 # a comment
@@ -76,6 +76,33 @@ def test_the_datastores_user_and_database_reach_policy(tmp_path: Path) -> None:
         assert cases.run(judge, Understanding(), placed).wrong == ()
 
 
+def test_times_and_grants_of_a_hold_are_compared_as_times(tmp_path: Path) -> None:
+    held = HELD.rstrip("\n") + "\n  timeout: 900s\n  timeout_in_transaction: 1m\n  grant: 8h\n"
+    (tmp_path / "x.test.yaml").write_text(held + held.replace("8h", "9h").replace("900s", "14m"))
+    judge = engine(tmp_path, FOUR_QUESTIONS.replace("@timeout", '@grant("8h") @timeout'))
+    right, wrong = (cases.run(judge, Understanding(), one).wrong for one in cases.load(cases.find([tmp_path])))
+    assert right == ()
+    assert wrong == ("expected timeout 14m, got 15m", "expected grant 9h, got 8h")
+
+
+def test_a_case_may_be_of_another_time_and_of_so_many_rows(tmp_path: Path) -> None:
+    (tmp_path / "x.test.yaml").write_text(
+        CASE
+        + "  at: 2026-01-03T12:00\n"
+        + CASE.replace("expect: allow", "expect: deny")
+        + "  at: 2026-01-03T05:00\n"
+        + CASE.replace("expect: allow", "expect: deny")
+        + "  at: 2026-01-03T12:00\n  estimated_rows: 10\n"
+    )
+    text = """permit (principal, action, resource);
+        forbid (principal, action == Action::"execute", resource) when { context.hour < 6 };
+        forbid (principal, action == Action::"execute", resource)
+        when { context has estimated_rows && context.estimated_rows >= 10 };"""
+    judge = engine(tmp_path, text)
+    for placed in cases.load(cases.find([tmp_path])):
+        assert cases.run(judge, Understanding(), placed).wrong == ()
+
+
 def test_a_case_knows_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.test.yaml").write_text(CASE + "\n" + HELD)
     assert [placed.where for placed in cases.load(cases.find([tmp_path]))] == [
@@ -91,6 +118,9 @@ def test_a_case_knows_its_line(tmp_path: Path) -> None:
         (CASE + "  mask: {}\n", "x.test.yaml:8: [0].mask: unknown key (did you mean `masks`?)"),
         (CASE + "  expect: deny\n", "x.test.yaml:8: [0].expect: given twice"),
         (CASE.replace("  principal: ann\n", ""), "x.test.yaml:2: [0]: `principal` is missing"),
+        (CASE + "  grant: 8\n", "x.test.yaml:8: [0].grant: "),
+        (CASE + "  timeout: 8d\n", "x.test.yaml:8: [0].timeout: '8d' is not a time"),
+        (CASE + "  at: noon\n", "x.test.yaml:8: [0].at: 'noon' is not a time"),
         ("a: b", "x.test.yaml:1: expected a list, got a mapping"),
         ("- [", "x.test.yaml:"),
         ("", "x.test.yaml:1: the file is empty"),

@@ -58,6 +58,8 @@ def check(config_file: Path, as_json: bool) -> None:
                     "line": one.line,
                     "approvers": one.approvers,
                     "timeout": one.timeout if one.approvers else None,
+                    "timeout_in_transaction": one.timeout_in_transaction if one.approvers else None,
+                    "grant": one.grant or None,
                     "mask": one.mask,
                     "reason": one.reason,
                 }
@@ -119,6 +121,10 @@ def test(config_file: Path, as_json: bool) -> None:
 @click.option("--datastore", required=True, help="A datastore of the configuration.")
 @click.option("--database", default="postgres", show_default=True)
 @click.option("--user", help="The datastore's user; the principal's name unless given.")
+@click.option(
+    "--at", "moment", metavar="TIME", help="Judge as of then (2026-01-03T22:30, local time); now unless given."
+)
+@click.option("--estimated-rows", type=int, help="What the datastore would estimate; not known unless given.")
 @click.argument("statement")
 def explain(
     config_file: Path,
@@ -129,6 +135,8 @@ def explain(
     datastore: str,
     database: str,
     user: str | None,
+    moment: str | None,
+    estimated_rows: int | None,
     statement: str,
 ) -> None:
     """Say what would happen to STATEMENT, and which policy says so."""
@@ -141,7 +149,11 @@ def explain(
         raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
     claims = trial.stand_in(principal, person, [g for name in groups.split(",") if (g := name.strip())])
     asker = Asker(claims, datastore, database, principal if user is None else user)
-    tried = trial.run(engine, _language(), asker, statement)
+    try:
+        engine = trial.at(engine, moment)
+    except ValueError:
+        raise _Unusable(f"--at {moment!r} is not a time, as in 2026-01-03T22:30") from None
+    tried = trial.run(engine, _language(), asker, statement, rows=estimated_rows)
     verdict = tried.verdict
     if not as_json:
         _say(verdict.decision, trial.sentence(engine.bundle, tried))
@@ -156,7 +168,10 @@ def explain(
             "reason": verdict.reason,
             "approvers": verdict.approvers,
             "timeout": verdict.timeout if verdict.approvers else None,
+            "timeout_in_transaction": verdict.timeout_in_transaction if verdict.approvers else None,
+            "grant": verdict.grant or None,
             "masks": [{"column": m.column, "masker": m.masker, "policy": m.policy} for m in verdict.masks],
+            "detects": [{"kind": d.kind, "masker": d.masker, "policy": d.policy} for d in verdict.detects],
             "statements": [
                 {"kind": s.kind, "effects": sorted(s.effects), "objects": s.objects, "functions": s.functions}
                 for s in tried.request.statements

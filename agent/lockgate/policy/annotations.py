@@ -117,10 +117,9 @@ def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Ma
     def seconds(key: str, default: float, most: float) -> float:
         if key not in annotations:
             return default
-        match = _TIMEOUT.fullmatch(annotations[key])
-        found = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+        found = parse_time(annotations[key])
         if not HOLD_SECONDS_MIN <= found <= most:
-            raise fail(f"@{key}({annotations[key]!r}) is not 1s to {_written(most)}, as in 90s, 15m or 2h")
+            raise fail(f"@{key}({annotations[key]!r}) is not 1s to {written(most)}, as in 90s, 15m or 2h")
         return found
 
     timeout = seconds("timeout", HOLD_SECONDS, HOLD_SECONDS_MAX)
@@ -139,7 +138,13 @@ def describe(piece: Piece, effect: str, actions: frozenset[str], annotations: Ma
     )
 
 
-def _written(seconds: float) -> str:
+def parse_time(text: str) -> float:
+    """Seconds of `90s`, `15m` or `2h`; 0 for what isn't written like that."""
+    match = _TIMEOUT.fullmatch(text)
+    return float(match[1]) * _SECONDS[match[2]] if match else 0.0
+
+
+def written(seconds: float) -> str:
     """The time as an annotation writes it: `24h`."""
     unit = next(unit for unit in "hms" if seconds % _SECONDS[unit] == 0)
     return f"{seconds / _SECONDS[unit]:g}{unit}"

@@ -9,6 +9,12 @@
   policy: engineers-use-orders                     # optional, as are the next two
   approvers: [dba]
   masks: {public.customers.email: partial}         # all of them, no more and no less
+  detects: {card: redact}                          # likewise
+  timeout: 15m                                     # of a hold, as are the next two
+  timeout_in_transaction: 1m
+  grant: 8h
+  at: "2026-01-03T22:30"                           # judged at this time, the host's own; now unless given
+  estimated_rows: 5000                             # what the datastore would estimate; not known unless given
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ import msgspec
 
 from lockgate import config
 from lockgate.policy import trial
+from lockgate.policy.annotations import parse_time, written
 from lockgate.policy.decide import Engine
 from lockgate.values.identity import Asker
 from lockgate.values.verdict import Verdict
@@ -46,6 +53,12 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     policy: str | None = None
     approvers: tuple[str, ...] | None = None
     masks: dict[str, str] | None = None
+    detects: dict[str, str] | None = None
+    timeout: str | None = None
+    timeout_in_transaction: str | None = None
+    grant: str | None = None
+    at: str | None = None
+    estimated_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,8 @@ def load(paths: Sequence[Path]) -> tuple[Placed, ...]:
     for path in paths:
         document = config.Document(path)
         cases = document.convert(list[Case])
+        for index, case in enumerate(cases):
+            _check_times(case, document, index)
         found += (Placed(case, path, document.line((index,))) for index, case in enumerate(cases))
     return tuple(found)
 
@@ -91,7 +106,8 @@ def run(engine: Engine, language: trial.Understanding, placed: Placed) -> Outcom
     case = placed.case
     claims = trial.stand_in(case.principal, case.person, case.groups)
     asker = Asker(claims, case.datastore, case.database, case.principal if case.user is None else case.user)
-    verdict = trial.run(engine, language, asker, case.statement).verdict
+    now = trial.at(engine, case.at)
+    verdict = trial.run(now, language, asker, case.statement, rows=case.estimated_rows).verdict
     masks = {mask.column: mask.masker for mask in verdict.masks}
     wrong: list[str] = []
     if verdict.decision != case.expect:
@@ -102,7 +118,29 @@ def run(engine: Engine, language: trial.Understanding, placed: Placed) -> Outcom
         wrong.append(f"expected approvers {_names(case.approvers)}, got {_names(verdict.approvers)}")
     if case.masks is not None and masks != case.masks:
         wrong.append(f"expected masks {_pairs(case.masks)}, got {_pairs(masks)}")
+    detects = {detect.kind: detect.masker for detect in verdict.detects}
+    if case.detects is not None and detects != case.detects:
+        wrong.append(f"expected detects {_pairs(case.detects)}, got {_pairs(detects)}")
+    for key, seconds in (
+        ("timeout", verdict.timeout),
+        ("timeout_in_transaction", verdict.timeout_in_transaction),
+        ("grant", verdict.grant),
+    ):
+        expected = getattr(case, key)
+        if expected is not None and written(seconds) != written(parse_time(expected)):
+            wrong.append(f"expected {key} {expected}, got {written(seconds)}")
     return Outcome(placed, verdict, tuple(wrong))
+
+
+def _check_times(case: Case, document: config.Document, index: int) -> None:
+    for key in ("timeout", "timeout_in_transaction", "grant"):
+        text = getattr(case, key)
+        if text is not None and not parse_time(text):
+            raise document.error((index, key), f"{text!r} is not a time, as in 90s, 15m or 2h")
+    try:
+        trial.moment(case.at or "2000-01-01")
+    except ValueError:
+        raise document.error((index, "at"), f"{case.at!r} is not a time, as in 2026-01-03T22:30") from None
 
 
 def _names(names: Sequence[str]) -> str:

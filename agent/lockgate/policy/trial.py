@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from lockgate.policy import wording
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.decide import Engine
+from lockgate.understand.postgresql import ANYTHING, uses
+from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
+from lockgate.values.use import Use
 from lockgate.values.verdict import Decision, Verdict
 
 
@@ -32,11 +36,75 @@ def stand_in(principal: str, person: str | None, groups: Iterable[str]) -> Claim
     return Claims("trial", principal, person, tuple(groups), "trial", 0, 0)
 
 
-def run(engine: Engine, language: Understanding, asker: Asker, text: str) -> Trial:
-    """Understand and judge `text`. Without a catalogue, the classified columns of every relation it names count."""
+def moment(text: str) -> float:
+    """Seconds since the epoch for `2026-01-03T22:30`, the host's local time unless it says otherwise.
+
+    Raises ValueError for what is no time.
+    """
+    return datetime.fromisoformat(text).timestamp()
+
+
+def at(engine: Engine, text: str | None) -> Engine:
+    """The same policies at another time, see `moment`. None is now. Raises ValueError."""
+    if text is None:
+        return engine
+    seconds = moment(text)
+    return Engine(engine.bundle, clock=lambda: seconds)
+
+
+def run(engine: Engine, language: Understanding, asker: Asker, text: str, *, rows: int | None = None) -> Trial:
+    """Understand and judge `text`, of which the datastore would estimate `rows`.
+
+    Without a catalogue, the classified columns of every relation it names count.
+    """
     request = language.request(text)
-    columns = named_columns(request, engine.bundle.classification.get(asker.datastore, {}))
-    return Trial(asker, request, engine.decide(asker, request, columns))
+    classified = engine.bundle.classification.get(asker.datastore, {})
+    columns = named_columns(request, classified)
+    verdict = engine.decide(asker, request, columns, rows=rows)
+    if engine.infers and verdict.masks:
+        verdict = engine.inferred(asker, verdict.masks, _used(request, classified)) or verdict
+    return Trial(asker, request, verdict)
+
+
+def _used(request: Request, classified: Iterable[str]) -> Mapping[str, frozenset[Use]] | None:
+    catalog = _stand_in(request, classified)
+    found: dict[str, frozenset[Use]] = {}
+    for index in range(len(request.statements)):
+        told = uses(request, catalog, index)
+        if told is None or ANYTHING in told:
+            return None
+        for name, how in told.items():
+            found[name] = found.get(name, frozenset()) | how
+    return found
+
+
+def _stand_in(request: Request, classified: Iterable[str]) -> Catalog:
+    """A catalogue of tables only: every relation that is named has every column that is referred to."""
+    tables: dict[tuple[str, str], dict[str, None]] = {}
+    for name in classified:
+        *_, schema, table, column = ["public", *name.rsplit(".", 2)]
+        tables.setdefault((schema, table), {})[column] = None
+    for statement in request.statements:
+        for schema, table in _relations(statement.objects, tables):
+            tables.setdefault((schema, table), {}).update(dict.fromkeys(statement.columns))
+    relations = [
+        Relation(oid, schema, table, "r", tuple(Column(name, n, 25) for n, name in enumerate(columns, 1)))
+        for oid, ((schema, table), columns) in enumerate(tables.items(), 1)
+    ]
+    by_name: dict[str, tuple[Relation, ...]] = {}
+    for relation in relations:
+        by_name[relation.name] = (*by_name.get(relation.name, ()), relation)
+    return Catalog("trial", {relation.oid: relation for relation in relations}, by_name)
+
+
+def _relations(objects: Iterable[str], known: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What the names of a statement's objects stand for: without a schema, the relations of that name anywhere."""
+    for name in objects:
+        if ":" in name:
+            continue  # a role, a setting
+        *before, table = name.rsplit(".", 2)
+        schemas = before[-1:] or [schema for schema, other in known if other == table] or ["public"]
+        yield from ((schema, table) for schema in schemas)
 
 
 def named_columns(request: Request, classified: Iterable[str]) -> tuple[str, ...]:
@@ -66,13 +134,27 @@ def sentence(bundle: Bundle, trial: Trial) -> str:
         case Decision.HOLD:
             said = (
                 f"{who} has to wait for a second person on {datastore}: someone in "
-                f"{' or '.join(verdict.approvers)}, within {wording.duration(verdict.timeout)}. Held by {by}."
+                f"{' or '.join(verdict.approvers)}, within {wording.duration(verdict.timeout)}"
+                + _shorter(verdict)
+                + f". Held by {by}."
             )
+            if verdict.grant:
+                said += f" They may let the like of it pass for up to {wording.duration(verdict.grant)}."
         case Decision.ALLOW:
             said = f"{who} may run this on {datastore}. Permitted by {by}."
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
+    for detect in verdict.detects:
+        said += (
+            f" What looks like {detect.kind} elsewhere is masked ({detect.masker}) by {place(bundle, detect.policy)}."
+        )
     return said
+
+
+def _shorter(verdict: Verdict) -> str:
+    if verdict.timeout_in_transaction >= verdict.timeout:
+        return ""
+    return f" ({wording.duration(verdict.timeout_in_transaction)} in an open transaction)"
 
 
 def place(bundle: Bundle, policy: str) -> str:
