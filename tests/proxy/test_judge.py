@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,13 @@ from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.judge import Judge, Judgement
 from lockgate.proxy.result_masking import ResultMasking
 from lockgate.understand.postgresql import Understanding
-from lockgate.values.catalog import Catalog, Relation
+from lockgate.values.catalog import Catalog, Relation, Routine
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import MaskingError
 from lockgate.wire.postgresql.frames import Field
-from tests.proxy.house import CLASSIFICATION, EMAIL, POLICIES, SHOP, TEXT
+from tests.proxy.house import CLASSIFICATION, EMAIL, POLICIES, SHOP, TEXT, catalog, relation
 
 ANN = Claims("t", "ann", "ann", ("engineers",), "host-1", 0, 300)
 understand = Understanding().request
@@ -198,6 +199,18 @@ def test_masked_columns_do_not_leave_by_another_way(bench: Bench, shop: Snapshot
     refusal = bench(text, of=shop).refusal
     assert refusal is not None
     assert EMAIL in refusal.message
+
+
+def test_what_a_trigger_may_say_is_masked_and_withheld(bench: Bench) -> None:
+    """It has masks: its errors and notices are then withheld, and rows that a rule returns are masked."""
+    firing = snapshot(catalog(*SHOP.by_oid.values(), replace(relation(103, "orders", "id"), fires=True)))
+    found = bench("INSERT INTO orders VALUES (1)", of=firing)
+    assert found.refusal is None
+    assert [mask.column for mask in found.verdict.masks] == [EMAIL]
+    assert found.lineage == (None,)
+    assert bench("SELECT id FROM orders", of=firing).lineage is None
+    silent = snapshot(catalog(*SHOP.by_oid.values(), relation(103, "orders", "id")))
+    assert bench("INSERT INTO orders VALUES (1)", of=silent).verdict.masks == ()
 
 
 def test_nor_by_what_was_prepared_when_nobody_looked(bench: Bench, shop: Snapshot) -> None:
@@ -385,3 +398,30 @@ def test_observing_it_says_what_would_have_been(bench: Bench, shop: Snapshot, te
 def test_what_may_hold_a_password_is_never_recorded_as_it_is(bench: Bench, shop: Snapshot) -> None:
     assert bench("SET application_name = 'x'", of=shop).secrets is not None
     assert bench("INSERT INTO scratch VALUES (1, 'x')", of=shop).secrets is None
+
+
+# --- what a result is watched for
+
+
+def test_a_result_is_watched_by_what_it_was_judged_by(bench: Bench, shop: Snapshot) -> None:
+    assert bench("SELECT body FROM scratch", of=shop).watched == frozenset()
+    assert bench("SELECT email FROM customers", of=shop).watched is None, "policy was asked about all there is"
+    assert bench("SELECT body FROM scratch", of=shop, altered=True).watched is None
+
+
+# --- what functions of the database's own count as
+
+
+def test_a_function_is_known_only_by_a_catalog_that_still_holds(bench: Bench) -> None:
+    reads = Routine("public", "reads", "s", False, "sql", body="SELECT id FROM scratch")
+    of = snapshot(Catalog("shop", SHOP.by_oid, SHOP.by_name, routines={"reads": (reads,)}))
+    assert bench("SELECT reads(1)", of=of).facts["effects"] == ["read"]
+    assert bench("SELECT reads(1)", of=of, altered=True).facts["effects"] == ["read", "unknown", "write"]
+    made = "CREATE OR REPLACE FUNCTION reads(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; SELECT reads(1)"
+    assert "unknown" in bench(made, of=of).facts["effects"]
+    assert bench("EXECUTE p", "PREPARE p AS SELECT reads(1)", of=of).facts["effects"] == ["read"]
+
+
+@pytest.mark.parametrize("text", ["CALL p()", "COMMIT PREPARED 'x'", "DO 'x'", "DROP TABLE scratch"])
+def test_what_may_change_the_catalog_is_told(bench: Bench, shop: Snapshot, text: str) -> None:
+    assert bench(text, of=shop).alters

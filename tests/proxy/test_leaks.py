@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lockgate.masking import resolve
 from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.leaks import leak
+from lockgate.proxy.leaks import fires, leak
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.verdict import Decision, Mask, Verdict
-from tests.proxy.house import EMAIL, SHOP
+from tests.proxy.house import EMAIL, SHOP, catalog, relation
 
 SNAPSHOT = Snapshot(SHOP, resolve((EMAIL,), SHOP, {}, {}, {}), frozenset())
 VERDICT = Verdict(Decision.ALLOW, "p", "", 1, (Mask(EMAIL, "redact", "pii"),))
@@ -57,3 +59,29 @@ def test_a_copy_that_can_not(text: str, expected: str) -> None:
 
 def test_behind_a_change_of_the_catalog_no_copy_can_be_told() -> None:
     assert "has changed the catalog" in (why("COPY customers (id) TO STDOUT", altered=True) or "")
+
+
+FIRING = catalog(
+    replace(relation(1, "orders", "id"), fires=True),
+    replace(relation(2, "a.b", "id"), fires=True),
+    relation(3, "scratch", "id"),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("INSERT INTO orders VALUES (1)", True),
+        ("UPDATE public.orders SET id = 2", True),
+        ("WITH d AS (DELETE FROM orders RETURNING 1) SELECT * FROM d", True),
+        ('TRUNCATE "a.b"', True),
+        ('DELETE FROM public."a.b"', True),
+        ("COPY orders FROM STDIN", True),
+        ("SELECT 1; INSERT INTO orders VALUES (1)", True),
+        ("SELECT * FROM orders", False),
+        ("INSERT INTO scratch VALUES (1)", False),
+        ("SELECT 1", False),
+    ],
+)
+def test_writes_that_set_off_code_of_the_databases_own(text: str, expected: bool) -> None:
+    assert fires([Understanding().request(text)], FIRING) is expected

@@ -15,7 +15,7 @@ from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.leaks import leak, named, refused, unexplained, used
+from lockgate.proxy.leaks import fires, leak, named, refused, unexplained, used
 from lockgate.proxy.result_masking import result_lineage
 from lockgate.understand.postgresql import ANYTHING, CopyOut, checked, copied_out, influences, reread
 from lockgate.values.identity import Asker
@@ -196,6 +196,8 @@ class Judge:
         if not self._classification:
             return (), True
         if snapshot is None:
+            return tuple(sorted(self._classification)), True
+        if fires(requests, snapshot.catalog):
             return tuple(sorted(self._classification)), True
         found: set[str] = set()
         for request in requests:

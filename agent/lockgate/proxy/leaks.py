@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lockgate.proxy.catalog import Snapshot
 from lockgate.understand.postgresql import ANYTHING, CopyOut, copied_out, copies, uses
+from lockgate.values.catalog import Catalog
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request
 from lockgate.values.use import Use
@@ -57,6 +58,23 @@ def _copied_leak(copied: CopyOut, masked: set[str], snapshot: Snapshot, altered:
     if sent and not copied.to_client:
         return refused(f"COPY of {named(sent)}, masked for you, to a file or a program is refused")
     return None
+
+
+def fires(requests: Sequence[Request], catalog: Catalog) -> bool:
+    """Whether a write of `requests` runs code of the database's own: triggers, rules, defaults that call functions.
+
+    What that code reads nobody told, and it can say it in an error, in a notice, or as rows of a result.
+    """
+    return any(
+        relation.fires
+        for request in requests
+        for statement in request.statements
+        if Effect.WRITE in statement.effects
+        for name in statement.objects
+        # a name may itself hold a dot, and which schema is meant needn't be known
+        for bare in (name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "."))
+        for relation in catalog.by_name.get(bare, ())
+    )
 
 
 def unexplained(request: Request, verdict: Verdict, lineage: Sequence[tuple[Output, ...] | None]) -> Refusal | None:
