@@ -19,7 +19,7 @@ from lockgate.approval.client import ApprovalClient
 from lockgate.audit import record, segment
 from lockgate.audit.spool import Spool
 from lockgate.config import CatalogReader as CatalogSettings
-from lockgate.config import Datastore, Identity, Limits, Selector, SpoolSettings
+from lockgate.config import Credential, Datastore, Identity, Limits, Selector, SpoolSettings
 from lockgate.identity.authority import Authority
 from lockgate.identity.cache import Identities
 from lockgate.identity.keys import HostKey
@@ -81,7 +81,7 @@ class ScriptedReader(CatalogReader):
     """Reads `catalog`, or fails with `error`, after `delay` seconds; counts its readings."""
 
     def __init__(self, catalog: Catalog = SHOP) -> None:
-        super().__init__("lockgate", None)
+        super().__init__(Credential(user="lockgate"))
         self.catalog = catalog
         self.error: str | None = None
         self.delay = 0.0

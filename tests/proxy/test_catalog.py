@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lockgate.config import Credential
 from lockgate.masking import Held
 from lockgate.proxy import catalog as module
+from lockgate.proxy import credentials
 from lockgate.proxy.catalog import CatalogError, CatalogReader, Catalogs, Reading, Snapshot
 from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.values.catalog import Catalog, Relation
@@ -57,7 +59,7 @@ def run(coroutine: Coroutine[object, object, T]) -> T:
 
 
 def read(endpoint: Endpoint, database: str) -> Reading:
-    return run(CatalogReader("open", None).read(endpoint, database))
+    return run(CatalogReader(Credential(user="open")).read(endpoint, database))
 
 
 def named(found: Catalog, name: str) -> Relation:
@@ -313,7 +315,7 @@ def password_file(folder: Path, content: bytes, mode: int = 0o600) -> str:
 
 @pytest.mark.parametrize("content", [b"s3cret", b"s3cret\n", b"s3cret\r\n"])
 def test_the_password_is_read_at_each_connect(endpoint: Endpoint, tmp_path: Path, content: bytes) -> None:
-    reader = CatalogReader("lockgate", password_file(tmp_path, b"wrong"))
+    reader = CatalogReader(Credential(user="lockgate", password_file=password_file(tmp_path, b"wrong")))
     with pytest.raises(CatalogError, match="password authentication failed") as refused:
         run(reader.read(endpoint, "postgres"))
     assert "wrong" not in str(refused.value)
@@ -323,7 +325,7 @@ def test_the_password_is_read_at_each_connect(endpoint: Endpoint, tmp_path: Path
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o666])
 def test_a_password_open_to_everyone_is_refused(endpoint: Endpoint, tmp_path: Path, mode: int) -> None:
-    reader = CatalogReader("lockgate", password_file(tmp_path, b"s3cret", mode))
+    reader = CatalogReader(Credential(user="lockgate", password_file=password_file(tmp_path, b"s3cret", mode)))
     with pytest.raises(CatalogError, match="open to everyone"):
         run(reader.read(endpoint, "postgres"))
 
@@ -339,7 +341,7 @@ def test_a_password_open_to_everyone_is_refused(endpoint: Endpoint, tmp_path: Pa
     ],
 )
 def test_a_file_that_is_no_password_is_refused(endpoint: Endpoint, tmp_path: Path, content: bytes, why: str) -> None:
-    reader = CatalogReader("lockgate", password_file(tmp_path, content))
+    reader = CatalogReader(Credential(user="lockgate", password_file=password_file(tmp_path, content)))
     with pytest.raises(CatalogError, match=why):
         run(reader.read(endpoint, "postgres"))
 
@@ -352,7 +354,24 @@ def test_a_password_file_that_is_none(endpoint: Endpoint, tmp_path: Path) -> Non
         (tmp_path / "pipe", "not a file"),
     ):
         with pytest.raises(CatalogError, match=why):
-            run(CatalogReader("lockgate", str(path)).read(endpoint, "postgres"))
+            run(CatalogReader(Credential(user="lockgate", password_file=str(path))).read(endpoint, "postgres"))
+
+
+def test_the_password_may_come_from_elsewhere(
+    endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_TEST_PW", "s3cret")
+    assert run(CatalogReader(Credential(user="lockgate", env="LOCKGATE_TEST_PW")).read(endpoint, "postgres"))
+    script = tmp_path / "fetch"
+    script.write_text(f"#!/bin/sh\necho . >> {tmp_path}/runs; cat {password_file(tmp_path, b'wrong')}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(credentials, "COMMAND_RETRY_SECONDS", 0.0)
+    reader = CatalogReader(Credential(user="lockgate", command=[str(script)]))
+    with pytest.raises(CatalogError, match="password authentication failed"):
+        run(reader.read(endpoint, "postgres"))
+    password_file(tmp_path, b"s3cret")
+    assert run(reader.read(endpoint, "postgres"))  # what was refused is not used for the rest of its time
+    assert len((tmp_path / "runs").read_text().split()) == 2
 
 
 def test_the_environment_is_not_asked_for_a_password(
@@ -361,7 +380,7 @@ def test_the_environment_is_not_asked_for_a_password(
     monkeypatch.setenv("PGPASSWORD", "s3cret")
     monkeypatch.setenv("PGPASSFILE", password_file(tmp_path, b"*:*:*:*:s3cret"))
     with pytest.raises(CatalogError):
-        run(CatalogReader("lockgate", None).read(endpoint, "postgres"))
+        run(CatalogReader(Credential(user="lockgate")).read(endpoint, "postgres"))
 
 
 # --- a server that doesn't answer, or not as one
@@ -391,7 +410,9 @@ def test_a_server_that_is_none(answer: bytes) -> None:
         async with other:
             port = other.sockets[0].getsockname()[1]
             with pytest.raises(CatalogError):
-                await CatalogReader("open", None, connect_seconds=1).read(Endpoint("127.0.0.1", port), "postgres")
+                await CatalogReader(Credential(user="open"), connect_seconds=1).read(
+                    Endpoint("127.0.0.1", port), "postgres"
+                )
 
     run(attempt())
 
@@ -400,7 +421,7 @@ def test_a_server_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = Endpoint("127.0.0.1", silent.getsockname()[1])
         with pytest.raises(CatalogError, match="took too long"):
-            run(CatalogReader("open", None, connect_seconds=0.2).read(endpoint, "postgres"))
+            run(CatalogReader(Credential(user="open"), connect_seconds=0.2).read(endpoint, "postgres"))
 
 
 def test_tls_is_used_where_the_server_offers_it(tmp_path: Path) -> None:
@@ -427,9 +448,9 @@ def test_tls_is_used_where_the_server_offers_it(tmp_path: Path) -> None:
         server.psql("ALTER SYSTEM SET ssl = on; ")
         server.psql("SELECT pg_reload_conf()")
         endpoint = Endpoint("127.0.0.1", server.port)
-        assert run(CatalogReader("postgres", None).read(endpoint, "postgres")).catalog.by_oid
+        assert run(CatalogReader(Credential(user="postgres")).read(endpoint, "postgres")).catalog.by_oid
         with pytest.raises(CatalogError, match="no encryption"):
-            run(CatalogReader("postgres", None, tls=UpstreamTls("disable")).read(endpoint, "postgres"))
+            run(CatalogReader(Credential(user="postgres"), tls=UpstreamTls("disable")).read(endpoint, "postgres"))
 
 
 # --- snapshots
@@ -439,7 +460,7 @@ class CountingReader(CatalogReader):
     """The real reader, counted; `pause` is waited for before it begins."""
 
     def __init__(self, user: str = "open") -> None:
-        super().__init__(user, None)
+        super().__init__(Credential(user=user))
         self.readings = 0
         self.pause = asyncio.Event()
         self.pause.set()
@@ -710,7 +731,7 @@ def test_names_that_no_column_has_are_told_once_and_again_when_they_change(caplo
 
     async def use() -> None:
         now = [0.0]
-        catalogs = Catalogs(Fixed("x", None), ["public.nowhere.email"], clock=lambda: now[0])
+        catalogs = Catalogs(Fixed(Credential(user="x")), ["public.nowhere.email"], clock=lambda: now[0])
         first = await catalogs.get(Endpoint("::1", 1), "shop")
         now[0] += 100
         second = await catalogs.get(Endpoint("::1", 1), "shop")
@@ -732,7 +753,7 @@ def test_the_same_classification_again_costs_no_reading() -> None:
             return Reading(Catalog(database, {}, {}), {}, {}, frozenset())
 
     async def use() -> None:
-        catalogs = Catalogs(Fixed("x", None), ["a.b.c"])
+        catalogs = Catalogs(Fixed(Credential(user="x")), ["a.b.c"])
         found = await catalogs.get(Endpoint("::1", 1), "shop")
         catalogs.reclassify(["a.b.c"])
         assert catalogs.cached(Endpoint("::1", 1), "shop") is found

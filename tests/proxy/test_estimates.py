@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lockgate.config import Credential
 from lockgate.proxy import estimates as module
 from lockgate.proxy.catalog import CatalogReader
 from lockgate.proxy.estimates import Estimates
@@ -32,7 +33,7 @@ class Asked:
 
     def __init__(self, server: Postgres) -> None:
         self.endpoint = Endpoint("127.0.0.1", server.port)
-        self.reader = CatalogReader("reader", None)
+        self.reader = CatalogReader(Credential(user="reader"))
         self.catalog: Catalog = asyncio.run(self.reader.read(self.endpoint, "postgres")).catalog
 
     def __call__(self, *texts: str) -> list[int | None]:

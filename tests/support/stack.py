@@ -78,7 +78,8 @@ class Stack:
     """`with Stack() as stack:` starts everything and waits until `lockgate status` says so.
 
     `agent` and `datastore` are merged into agent.yaml; `policies` replaces the policy text; `schema` the SQL the
-    database starts with. `people` run commands as who they are: `stack.psql("ann", "SELECT 1")`.
+    database starts with; `server` stands for the PostgreSQL of `postgres` settings. `people` run commands as who they
+    are: `stack.psql("ann", "SELECT 1")`.
     """
 
     def __init__(
@@ -90,12 +91,13 @@ class Stack:
         agent: dict[str, Any] | None = None,
         datastore: dict[str, Any] | None = None,
         postgres: dict[str, str] | None = None,
+        server: Postgres | None = None,
         addresses: Iterable[str] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lockgate-test-"))
         self.folder.chmod(0o755)
         self.tree = CgroupTree()
-        self.server = Postgres(postgres)
+        self.server = server or Postgres(postgres)
         self._policies = policies
         self._schema = schema
         self._classification = CLASSIFICATION if classification is None else classification

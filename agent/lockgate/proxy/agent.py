@@ -278,8 +278,7 @@ class _Agent:
         catalogs: Catalogs | None = None
         if settings.catalog is not None:
             reader = CatalogReader(
-                settings.catalog.user,
-                settings.catalog.password_file,
+                settings.catalog,
                 tls=tls,
                 connect_seconds=limits.connect_seconds,
             )

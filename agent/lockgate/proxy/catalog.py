@@ -18,8 +18,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lockgate.config.secrets import SecretError, read_password
+from lockgate.config import Credential
+from lockgate.config.secrets import SecretError
 from lockgate.masking import Classified, Held, Place, resolve
+from lockgate.proxy.credentials import Passwords
 from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError, told
 from lockgate.values.catalog import Catalog, Column, Relation, Routine
 from lockgate.values.identity import Endpoint
@@ -195,22 +197,20 @@ class Snapshot:
 
 
 class CatalogReader:
-    """Reads catalogs as `user`, with the password in `password_file` (None: the server asks for none).
+    """Reads catalogs with `credential`, whose password is had anew for each connection.
 
-    The file is read at each connect, so that a new password needs no restart; one that others may read or write is
-    refused. `tls` is as for the clients' own upstream connections (None: `prefer`).
+    `tls` is as for the clients' own upstream connections (None: `prefer`).
     """
 
     def __init__(
         self,
-        user: str,
-        password_file: str | None,
+        credential: Credential,
         *,
         tls: UpstreamTls | None = None,
         connect_seconds: float = 10.0,
     ) -> None:
-        self._user = user
-        self._password_file = password_file
+        self._credential = credential
+        self._passwords = Passwords()
         self._tls = tls or UpstreamTls()
         self._connect_seconds = connect_seconds
 
@@ -224,16 +224,25 @@ class CatalogReader:
         """An asyncpg connection of the agent's own, read-only, for at most READ_SECONDS. Raises CatalogError, also for
         what fails while it is used."""
         import asyncpg  # imported late: an agent whose datastores have nothing classified stays the smaller for it
-        from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
+        from asyncpg.exceptions import (
+            InterfaceError,
+            InternalClientError,
+            InvalidAuthorizationSpecificationError,
+            PostgresError,
+        )
 
+        try:
+            password = await self._passwords.of(self._credential)
+        except SecretError as error:
+            raise CatalogError(str(error)) from None
         connect: Any = asyncpg.connect  # untyped
         try:
             connection = await connect(
                 host=endpoint.host,
                 port=endpoint.port,
-                user=self._user,
+                user=self._credential.user,
                 # never None, which would send asyncpg to look in the environment and in ~/.pgpass
-                password=_password(self._password_file) if self._password_file is not None else "",
+                password="" if password is None else password.reveal(),
                 database=database,
                 ssl=self._tls.for_asyncpg(endpoint),
                 direct_tls=False,
@@ -262,15 +271,10 @@ class CatalogReader:
         except UnicodeDecodeError:
             raise CatalogError(f"the catalog of {database!r} at {endpoint} has names that are not UTF-8") from None
         except (PostgresError, InterfaceError, InternalClientError, OSError) as error:
+            if isinstance(error, InvalidAuthorizationSpecificationError):
+                self._passwords.refused(self._credential)
             why = " ".join(str(error).split()) or type(error).__name__
             raise CatalogError(f"the catalog of {database!r} at {endpoint} can't be read: {why}") from None
-
-
-def _password(file: str) -> str:
-    try:
-        return read_password(file).reveal()
-    except SecretError as error:
-        raise CatalogError(str(error)) from None
 
 
 async def _read(connection: Any, database: str) -> Reading:
