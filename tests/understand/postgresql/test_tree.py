@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lockgate.understand.postgresql.parsing import parse
-from lockgate.understand.postgresql.tree import constant, items, relation_name, strings, walk
+from lockgate.understand.postgresql.tree import constant, items, relation_name, strings, walk, walk_branches
 
 TEXTS = [
     "with a as (delete from x returning *) insert into t (b) select c[1:2], (d).e, row(1), array[1] from u join v"
@@ -37,3 +37,11 @@ def test_lists() -> None:
     assert [strings(items(name)) for name in statement.stmt.objects] == [("a", "b"), ("c",)]
     assert items(None) == ()
     assert strings(None) == ()
+
+
+def test_constants_are_leaves_and_branches_leave_them_out() -> None:
+    (statement,) = parse("select a from t where b in (1, 'x', null, $1, c)")
+    kinds = [node.kind for node in walk(statement.stmt)]
+    assert kinds.count("A_Const") == 3
+    assert "Integer" not in kinds
+    assert [node.kind for node in walk_branches(statement.stmt)] == [kind for kind in kinds if kind != "A_Const"]

@@ -18,7 +18,7 @@ from lockgate.understand.postgresql.functions import (
 from lockgate.understand.postgresql.names import named_objects, role_name
 from lockgate.understand.postgresql.predicates import limited
 from lockgate.understand.postgresql.settings import HOW_TEXT_IS_READ, SETTERS, UNNAMED, Change, changes, configured
-from lockgate.understand.postgresql.tree import Node, children, constant, relation_name, strings
+from lockgate.understand.postgresql.tree import Node, branches, constant, relation_name, strings
 from lockgate.values.statement import Effect, Statement
 
 REFUSED = "UNKNOWN"
@@ -165,13 +165,13 @@ class _Reader:
             return []
         if node.kind == "CreateStmt" and raw.get("partbound"):
             # the bounds of a partition are evaluated when it is made
-            return [(c, ctes, _When.RUN if c.kind == "PartitionBoundSpec" else when) for c in children(node)]
+            return [(c, ctes, _When.RUN if c.kind == "PartitionBoundSpec" else when) for c in branches(node)]
         with_clause = node.withClause if "withClause" in raw else None
         if with_clause is None:
             if node.kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
                 target = raw.get("relation")
-                return [(c, frozenset() if c.raw is target else ctes, when) for c in children(node)]
-            return [(c, ctes, when) for c in children(node)]
+                return [(c, frozenset() if c.raw is target else ctes, when) for c in branches(node)]
+            return [(c, ctes, when) for c in branches(node)]
         found = []
         names = frozenset(cte.ctename for cte in with_clause.ctes)
         visible = ctes | names if with_clause.recursive else ctes
@@ -179,7 +179,7 @@ class _Reader:
             found.append((cte, visible, when))
             visible = visible | {cte.ctename}
         target = raw.get("relation")
-        for child in children(node):
+        for child in branches(node):
             if child.raw is raw["withClause"]:
                 continue
             found.append((child, frozenset() if child.raw is target else ctes | names, when))

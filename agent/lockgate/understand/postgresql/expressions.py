@@ -77,7 +77,7 @@ class Expressions(ABC):
 
     def value(self, node: Node | None, scope: Scope) -> Origin:
         """The origin of an expression's value."""
-        if node is None:
+        if node is None or node.kind == "A_Const":
             return NOWHERE
         if node.kind == "ColumnRef":
             origin = self._reference(node, scope)
@@ -229,6 +229,8 @@ class Expressions(ABC):
     def _sides(self, use: Use, sides: list[Origin]) -> Origin:
         """The first side is compared with each of the others."""
         for place, origin in enumerate(sides):
+            if not origin.all:
+                continue  # a list may have 20,000 constants
             others = [other for other in (sides[1:] if place == 0 else sides[:1]) if other.all or other.why]
             uses = {use}
             if others:

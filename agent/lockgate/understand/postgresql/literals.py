@@ -16,7 +16,7 @@ from lockgate.understand.postgresql.lineage import Reading
 from lockgate.understand.postgresql.modifications import Modifications
 from lockgate.understand.postgresql.origins import Origin, Scope
 from lockgate.understand.postgresql.parsing import Unreadable, parse, slow_to_scan
-from lockgate.understand.postgresql.tree import Node, children, walk
+from lockgate.understand.postgresql.tree import Node, children, walk, walk_branches
 from lockgate.values.catalog import Catalog
 from lockgate.values.statement import Request
 
@@ -96,7 +96,7 @@ def _hidden(
 def _kept(statement: Node, secret_columns: frozenset[str], catalog: Catalog | None) -> set[int] | None:
     """Byte offsets of the constants that may stay; None when all may, since no secret column is involved."""
     names = frozenset(column.rpartition(".")[2] for column in secret_columns)
-    if catalog is None or any(node.kind in _OPAQUE for node in walk(statement)):
+    if catalog is None or any(node.kind in _OPAQUE for node in walk_branches(statement)):
         return set()
     if statement.kind in _WITH_BODIES:
         return set() if statement.sql_body is not None else None  # a body in quotes is dealt with as a whole
@@ -106,7 +106,7 @@ def _kept(statement: Node, secret_columns: frozenset[str], catalog: Catalog | No
     if reading.too_complex:
         return set()
     involved = reading.lost is not None or any(_column(name) in names for name in reading.touched)
-    for node in walk(statement):
+    for node in walk_branches(statement):
         if node.kind in ("AlterTableCmd", "ColumnDef") and (node.name or node.colname) in names:
             involved = True
         if node.kind == "PartitionBoundSpec":
@@ -165,7 +165,7 @@ class _Literals(Modifications):
 
 def _password_places(statement: Node, secrets: bool) -> Iterator[int]:
     """Byte offsets of constants that may be passwords or keys; with `secrets` also strings given to who knows what."""
-    for node in walk(statement):
+    for node in walk_branches(statement):
         if node.kind == "FuncCall":
             name = function_name(node)
             keyed = _KEYED_FUNCTION.fullmatch(name) is not None

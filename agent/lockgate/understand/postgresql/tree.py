@@ -83,15 +83,41 @@ def walk(root: Node | tuple[Node, ...] | None) -> Iterator[Node]:
         stack += below
 
 
+def walk_branches(root: Node) -> Iterator[Node]:
+    """`walk` without constants."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        below = branches(node)
+        below.reverse()
+        stack += below
+
+
 def children(node: Node) -> list[Node]:
-    """The nodes directly below `node`, those in lists included."""
+    """The nodes directly below `node`, those in lists included. A constant has none: its value is a field of it."""
     kind = node.kind
+    if kind == "A_Const":
+        return []
     found = []
     for field, value in node.raw.items():
         if type(value) is dict:
             found.append(_node(kind, field, value))
         elif type(value) is list:
             found.extend([_node(kind, field, item) for item in value])
+    return found
+
+
+def branches(node: Node) -> list[Node]:
+    """`children` without constants, which have nothing below: a list of 20,000 of them costs as good as nothing."""
+    kind = node.kind
+    found = []
+    for field, value in node.raw.items():
+        if type(value) is dict:
+            if "A_Const" not in value:
+                found.append(_node(kind, field, value))
+        elif type(value) is list:
+            found.extend([_node(kind, field, item) for item in value if "A_Const" not in item])
     return found
 
 
