@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from lockgate.proxy.tls import READ_BYTES, Tls, TlsError
+from lockgate.proxy.upstream_tls import told
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.postgresql import errors
 from lockgate.wire.postgresql.session import Session, WantsTls
@@ -176,6 +177,8 @@ class UpstreamSide(_Side):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ssl.SSLError):
+            self.connection.upstream_failed(exc)
         self.connection.upstream_lost()
 
     def pause_writing(self) -> None:
@@ -309,6 +312,13 @@ class Connection:
             except BaseException:
                 self.fail()
                 raise
+
+    def upstream_failed(self, error: ssl.SSLError) -> None:
+        """The datastore ended the TLS: in TLS 1.3 this is how it says that it doesn't take a client's certificate."""
+        if not self._ended:
+            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: the datastore ended the connection: {told(error)}")
+            self.session.failed(refusal)
+            self.flush()
 
     def resume(self, ruling: Ruling) -> None:
         """The ruling that the session waits for; also when the connection has ended meanwhile."""

@@ -136,9 +136,10 @@ class UpstreamTls:
         if self._ca is None:
             context.load_default_certs()
             return
+        content = _read(self._ca).decode("ascii", "ignore")
         try:
-            context.load_verify_locations(cadata=_read(self._ca).decode("ascii", "ignore"))
-        except ssl.SSLError:
+            context.load_verify_locations(cadata=content)
+        except (ssl.SSLError, ValueError):  # the latter for a file of no ASCII at all
             raise UpstreamTlsError(f"{self._ca} has no certificate in PEM") from None
 
 
