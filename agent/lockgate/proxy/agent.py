@@ -37,6 +37,7 @@ from lockgate.kernel.addresses import AddressBook, Declared
 from lockgate.kernel.cgroups import Hierarchy
 from lockgate.kernel.interceptor import Interceptor, detach
 from lockgate.kernel.libbpf import KernelError
+from lockgate.kernel.memory import keep_private
 from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
@@ -88,6 +89,7 @@ def run(settings: AgentFile, path: str) -> None:
 
     if os.geteuid() != 0:
         raise StartError("the agent loads programs into the kernel and must be root")
+    keep_private()  # before there is a secret in it
     try:
         directory = Directory(config.load_identities(settings.identities))
         policies = Policies(
