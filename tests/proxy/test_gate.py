@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
 
-from lockgate.approval.hold import Hold
-from lockgate.collector.server import Server
-from lockgate.config import Collector, CollectorFile, Limits, SpoolSettings
-from lockgate.identity.tokens import Approval
+from lockgate.config import SpoolSettings
 from lockgate.identity.workload import ProcessGone
 from lockgate.policy.decide import Engine
 from lockgate.proxy.catalog import CatalogReader
-from lockgate.proxy.connection import Connection
 from lockgate.proxy.estimates import Estimates
 from lockgate.proxy.gate import _affected
-from lockgate.values.identity import Endpoint, Principal
-from lockgate.wire.gate import Ruling
+from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import cancel_request, startup
-from tests.collector.chains import workload
 from tests.proxy.house import CLASSIFICATION, POLICIES, House, errors_of, play, until
 from tests.support.playbook import SYNC, bind, execute, parse, query
-from tests.support.postgres import free_port
 
 
 def begun(house: House, kind: str = "statement") -> list[tuple[str, str]]:
@@ -349,226 +338,6 @@ async def cancel(house: House, process: int, secret: bytes) -> None:
     client = await house.client()
     client.send(cancel_request(process, secret))
     await client.rest()
-
-
-# --- the second key
-
-
-class Desk:
-    """A real collector, and somebody who decides there."""
-
-    def __init__(self, house: House) -> None:
-        self.house = house
-
-    async def hold(self) -> Hold:
-        """The one that waits."""
-        while True:
-            listed = await self._call("GET", "/v1/holds")
-            found = listed.json().get("holds", []) if listed.is_success else []
-            if found:
-                return msgspec.convert(found[0].get("hold", found[0]), Hold)
-            await asyncio.sleep(0.02)
-
-    async def decide(self, hold: Hold, how: str = "approve") -> None:
-        who, token = Principal("bob", "bob", ("dba",)), Approval(hold.id, hold.digest, how)  # type: ignore[arg-type]
-        text = self.house.issuer.issue_approval(who, workload(), token).text
-        answer = await self._call("POST", f"/v1/holds/{hold.id}/{how}", text, {"digest": hold.digest, "comment": "c"})
-        assert answer.is_success, answer.text
-
-    async def _call(self, method: str, path: str, token: str = "", body: Any = None) -> httpx.Response:
-        token = token or self.house.issuer.issue(Principal("bob", "bob", ("dba",)), workload(1000)).text
-        async with httpx.AsyncClient(base_url=self.house.approvals._url, trust_env=False) as http:
-            return await http.request(method, path, headers={"Authorization": f"Bearer {token}"}, json=body)
-
-
-@asynccontextmanager
-async def held(tmp_path: Path, **options: Any) -> AsyncIterator[tuple[House, Desk]]:
-    listen, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    settings = CollectorFile(collector=Collector(listen=listen, http=http, state_dir=str(tmp_path / "collector")))
-    async with Server(settings), House(tmp_path, collector=f"http://{http}", **options) as house:
-        yield house, Desk(house)
-
-
-DELETE = "DELETE FROM scratch"
-
-
-def test_approved_it_goes_and_what_stood_behind_follows(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE), query("SELECT 1"))
-            hold = await desk.hold()
-            assert house.server.ran == []
-            await desk.decide(hold)
-            await client.until("Z")
-            await client.until("Z")
-            assert house.server.ran == [DELETE, "SELECT 1"]
-            assert begun(house) == [(DELETE, "hold"), ("SELECT 1", "allow")]
-            (approval,) = house.records(type="approval")
-            assert (approval["outcome"], approval["person"], approval["hold"]) == ("approved", "bob", hold.id)
-
-    play(use())
-
-
-def test_denied_it_is_refused_with_the_comment(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE))
-            await desk.decide(await desk.hold(), "deny")
-            assert await client.error() == "42501 lockgate: denied by bob: c"
-            assert (ends(house), house.server.ran) == (["denied"], [])
-
-    play(use())
-
-
-def test_policies_that_changed_meanwhile_count(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE))
-            hold = await desk.hold()
-            house.write_policies(POLICIES + '@id("freeze") @reason("frozen") forbid (principal, action, resource);')
-            house.policies.reload()
-            await desk.decide(hold)
-            assert await client.error() == "42501 lockgate: frozen"
-            assert house.server.ran == []
-
-    play(use())
-
-
-def test_what_came_to_be_masked_meanwhile_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rulings: list[Ruling] = []
-    resume = Connection.resume
-
-    def noted(connection: Connection, ruling: Ruling) -> None:
-        rulings.append(ruling)
-        resume(connection, ruling)
-
-    monkeypatch.setattr(Connection, "resume", noted)
-    text = "DELETE FROM customers RETURNING upper(email)"
-
-    async def use() -> None:
-        reveal = '(principal, action == Action::"reveal"'
-        open_policies = POLICIES.replace("forbid " + reveal, "permit " + reveal).replace('@mask("redact")', "")
-        async with held(tmp_path, policies=open_policies, classification=CLASSIFICATION) as (house, desk):
-            client = await house.begun()
-            client.send(query(text))
-            hold = await desk.hold()
-            house.write_policies(POLICIES)
-            house.policies.reload()
-            await desk.decide(hold)
-            await client.until("Z")
-            assert [ruling.refusal for ruling in rulings] == [None]
-            assert rulings[0].masking is not None
-
-    play(use())
-
-
-def test_who_becomes_somebody_else_meanwhile_gets_nothing(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE))
-            hold = await desk.hold()
-            house.identities.replace(house.directory("engineers", name="cyd"))
-            await desk.decide(hold)
-            assert "somebody else" in await client.error()
-            assert house.server.ran == []
-
-    play(use())
-
-
-def test_a_client_that_goes_withdraws_its_hold(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE))
-            hold = await desk.hold()
-            client.writer.close()
-            await until(lambda: ends(house) == ["disconnected"])
-            await house.holds.close()
-            answer = await desk._call("GET", f"/v1/holds/{hold.id}", house.issuer.issue_service().text)
-            assert answer.json()["state"] == "cancelled"
-            assert [r["outcome"] for r in house.records(type="approval")] == ["cancelled"]
-
-    play(use())
-
-
-def test_a_cancel_ends_the_wait_and_the_connection_goes_on(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            (served,) = house.listener.connections.values()
-            secret = served.gate.key(7, b"abcd")
-            client.send(query(DELETE))
-            await desk.hold()
-            await cancel(house, 7, secret)
-            assert (await client.error()).startswith("57014")
-            assert (ends(house), house.server.cancelled) == (["cancelled"], [])
-            assert errors_of(await client.ask("SELECT 1")) == []
-
-    play(use())
-
-
-def test_an_agent_that_stops_withdraws_what_is_held_and_records_it_before_it_is_gone(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            client.send(query(DELETE))
-            hold = await desk.hold()
-            await house.listener.close()
-            assert (ends(house), connection_ends(house)) == (["disconnected"], ["disconnected"])
-            assert (await client.error()).startswith("57P01")
-            await house.holds.close()
-            answer = await desk._call("GET", f"/v1/holds/{hold.id}", house.issuer.issue_service().text)
-            assert answer.json()["state"] == "cancelled"
-
-    play(use())
-
-
-def test_no_more_than_so_many_wait(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path, limits=Limits(held_statements=1)) as (house, desk):
-            first, second = await house.begun(), await house.begun()
-            first.send(query(DELETE))
-            await desk.hold()
-            second.send(query(DELETE))
-            assert await second.error() == "54000 lockgate: 1 statements wait for approval already"
-
-    play(use())
-
-
-def test_parameters_are_bound_to_the_approval(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            digests = set()
-            for value in (b"1", b"2"):
-                client.send(parse("", DELETE), bind("", "", value), execute(""), SYNC)
-                hold = await desk.hold()
-                digests.add(hold.digest)
-                await desk.decide(hold, "deny")
-                await client.until("Z")
-            assert len(digests) == 2
-
-    play(use())
-
-
-def test_a_hold_that_fails_has_its_end_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def use() -> None:
-        async with House(tmp_path) as house:
-            client = await house.begun()
-
-            async def broken(_: object) -> Any:
-                raise ArithmeticError("a bug")
-
-            monkeypatch.setattr(house.holds, "wait", broken)
-            monkeypatch.setattr(house.holds, "withdraw", lambda _: None)
-            assert errors_of(await client.ask(DELETE))[0].startswith("XX000")
-            assert (ends(house), house.server.ran) == (["broken"], [])
-
-    play(use())
 
 
 # --- estimates

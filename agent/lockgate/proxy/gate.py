@@ -63,6 +63,8 @@ class StatementGate:
         self.resume: Callable[[Ruling], None] = _nobody
         self.notice: Callable[[str, str | None], None] = _nobody
         self.on_cancel: Callable[[int, bytes], None] = _nobody
+        self.busy: Callable[[], bool] = bool
+        """Whether the datastore runs something of this connection."""
         self._identified = identified
         self._known: Asker | None = None
         self._refusal = refusal

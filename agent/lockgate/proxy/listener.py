@@ -136,6 +136,7 @@ class Listener:
             connection.flush()
 
         gate.spawn, gate.resume, gate.notice, gate.on_cancel = self._spawn, connection.resume, notice, self._cancel
+        gate.busy = lambda: session.awaits_run
         seconds = limits.startup_seconds if refusal is None else min(REFUSED_SECONDS, limits.startup_seconds)
         deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
         self.connections[connection] = _Served(gate, refusal is not None, deadline)
@@ -204,7 +205,8 @@ class Listener:
         gate = self._services.keys.get((process, secret))
         if gate is None or gate.store is not self._store:
             return  # a key nobody has been given: PostgreSQL says nothing either
-        if not gate.cancel_wait(CANCELLED):
+        if not gate.cancel_wait(CANCELLED) or gate.busy():
+            # what was sent before the one that waits may still run
             self._spawn(self._send_cancel(gate.endpoint, *gate.upstream_key))
 
     async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:

@@ -164,6 +164,11 @@ class Conversation:
         """Whether the server is in a transaction that has failed, and nothing is on its way that could end it."""
         return self.status == FAILED and not self.open_runs
 
+    @property
+    def awaits_run(self) -> bool:
+        """Whether the server owes the outcome of something that runs."""
+        return any(awaited.owed in (QUERY, EXECUTE) for awaited in self.pending)
+
     def begin(self, run: Run) -> None:
         """`run` is on its way to the server."""
         self.open_runs[id(run)] = run

@@ -196,6 +196,11 @@ class Session:
         return self._frontend.parked
 
     @property
+    def awaits_run(self) -> bool:
+        """Whether the server owes the outcome of something that runs."""
+        return self._conversation.awaits_run
+
+    @property
     def ready(self) -> bool:
         """Whether the server has taken the client in."""
         return self._conversation.ready
