@@ -53,6 +53,22 @@ INSERT INTO parted SELECT id, email FROM customers;
 ALTER TABLE customers ALTER name SET NOT NULL;
 ALTER TABLE customers ADD CONSTRAINT named CHECK (name <> '');
 ALTER TABLE customers ADD COLUMN folded text GENERATED ALWAYS AS (lower(email)) STORED;
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE NOTICE 'it is %', (SELECT email FROM customers WHERE id = 1); RETURN NEW; END $$;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'it is %', (SELECT email FROM customers WHERE id = 1); END $$;
+CREATE TABLE telling (id int);
+CREATE TRIGGER t AFTER INSERT ON telling FOR EACH ROW EXECUTE FUNCTION tell();
+CREATE TABLE refusing (id int PRIMARY KEY);
+CREATE TRIGGER t BEFORE INSERT OR DELETE ON refusing FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE VIEW refusing_too AS SELECT id FROM refusing;
+CREATE TABLE ruled (id int);
+CREATE RULE r AS ON INSERT TO ruled DO INSTEAD SELECT email, upper(ssn) FROM customers WHERE id = new.id;
+CREATE RULE u AS ON UPDATE TO ruled DO INSTEAD SELECT email FROM customers WHERE id = new.id;
+INSERT INTO ruled VALUES (1);
+CREATE TABLE unique_emails (email text UNIQUE, CHECK (length(email) > 3), EXCLUDE USING btree (email WITH =));
+CREATE TABLE known_emails (email text REFERENCES unique_emails (email));
+INSERT INTO unique_emails SELECT email FROM customers;
 INSERT INTO scratch VALUES (1, 'one'), (2, 'two');
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 ANALYZE;
@@ -77,6 +93,8 @@ def stack() -> Iterator[Stack]:
             "public.customers.ssn": ["pii"],
             "public.customers.born": ["pii"],
             "public.parted.email": ["email"],
+            "public.unique_emails.email": ["email"],
+            "public.known_emails.email": ["email"],
         }
     }
     with Stack(policies=POLICIES.replace('"30s"', '"1s"') + SLOW, classification=classification) as running:
@@ -192,6 +210,19 @@ SEEING = [
      ["INSERT INTO customers (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = ''"],
      r"violates check"),
     ("a failing row behind a view", ["UPDATE contacts SET id = 2 WHERE id = 1"], r"duplicate key value"),
+    ("a key that is there", ["INSERT INTO unique_emails SELECT email FROM unique_emails"], "duplicate key value"),
+    ("a key that is there, changed", ["UPDATE unique_emails SET email = (SELECT min(email) FROM unique_emails)"],
+     "duplicate key value"),
+    ("a key that is missing", ["INSERT INTO known_emails VALUES ('nobody')"], "violates foreign key constraint"),
+    ("a key that is needed", ["UPDATE unique_emails SET email = left(email, 2)"], "violates check constraint"),
+    ("a notice of a trigger", ["INSERT INTO telling VALUES (1)"], WITHHELD),
+    ("an error of a trigger", ["INSERT INTO refusing VALUES (1)"], WITHHELD),
+    ("an error of a trigger behind a view", ["INSERT INTO refusing_too VALUES (1)"], WITHHELD),
+    ("an error of a trigger by COPY", [r"\copy refusing FROM PROGRAM 'echo 1'"], WITHHELD),
+    ("an error of a trigger by PREPARE", ["PREPARE p AS INSERT INTO refusing VALUES (1)", "EXECUTE p"], WITHHELD),
+    ("an error of a trigger in a plan", ["EXPLAIN ANALYZE INSERT INTO refusing VALUES (1)"], WITHHELD),
+    ("rows of a rule", ["UPDATE ruled SET id = 1"], "lockgate: .*may depend on a masked"),
+    ("rows of a rule, computed", ["INSERT INTO ruled VALUES (1)"], "lockgate: .*may depend on a masked"),
     ("RETURNING", ["UPDATE customers SET note = 'n' WHERE id = 1 RETURNING email"], r"^u\*\*\*@"),
     ("RETURNING all", ["UPDATE customers SET note = 'n' WHERE id = 1 RETURNING customers.*"], r"^1\|name1\|u\*\*\*@"),
     ("a copy into a plain column", ["UPDATE customers SET note = email"], "lockgate: copying public.customers.email"),
@@ -250,6 +281,28 @@ SEEING = [
     ("a setting as carrier", ["SELECT set_config('a.b', email, false) FROM customers"], "lockgate: copying"),
     ("a large object", ["SELECT lo_from_bytea(0, email::bytea) FROM customers"], "lockgate: copying"),
     ("an advisory lock", ["SELECT pg_advisory_lock(ascii(email)) FROM customers"], "lockgate: copying"),
+    ("a large object read", ["SELECT lo_get(1)"], r"lockgate: .*may depend on a masked|does not exist"),
+    ("a large object's pages", ["SELECT * FROM pg_largeobject"], "permission denied|^still here"),
+    ("a large object to a file", ["SELECT lo_export(1, '/tmp/lockgate-attack')"], "no policy permits"),
+    ("the log of changes", ["SELECT * FROM pg_logical_slot_get_changes('s', NULL, NULL)"], "no policy permits"),
+    ("a file of the server", ["SELECT pg_read_file('postgresql.conf')"], "no policy permits"),
+    ("schema_to_xml", ["SELECT schema_to_xml('public', true, true, '')"], "no policy permits"),
+    ("the running statement", ["SELECT current_query() || email FROM customers"], "lockgate: .*may depend on a masked"),
+    ("what a backend runs", ["SELECT pg_stat_get_backend_activity(1)"], "lockgate: .*may depend on a masked"),
+    ("what was prepared", ["PREPARE p AS SELECT 'somebody'::text",
+                           "SELECT statement FROM pg_prepared_statements"], r"^\*\*\*$"),
+    ("open cursors", ["BEGIN", "DECLARE c CURSOR FOR SELECT 'somebody'::text",
+                      "SELECT statement FROM pg_cursors", "ROLLBACK"], r"^\*\*\*$"),
+    ("extended statistics", ["SELECT most_common_vals FROM pg_stats_ext"], "^still here"),
+    ("a cursor in binary, held", ["BEGIN", "DECLARE c BINARY CURSOR WITH HOLD FOR SELECT email, born FROM customers",
+                                  "COMMIT", "FETCH 1 FROM c"], r"^u\*\*\*@e\*\*\*\.org\|$"),
+    ("where rows are", ["SELECT ctid, xmin, email FROM customers LIMIT 1"], r"^\(0,1\)\|\d+\|u\*\*\*@"),
+    ("a format of a value", ["SELECT format(email || '%z') FROM customers"], WITHHELD),
+    ("a pattern of a value", ["SELECT regexp_replace('a', email || '(', '') FROM customers"], WITHHELD),
+    ("an encoding called as a value", ["SELECT convert_from('a'::bytea, email) FROM customers"], WITHHELD),
+    ("XML of a value", ["SELECT xmlparse(content email || '<') FROM customers"], WITHHELD),
+    ("a date of a value", ["SELECT to_timestamp(email, 'YYYY') FROM customers"], WITHHELD),
+    ("a division by what is masked", ["SELECT 1 / (length(email) - length(email)) FROM customers"], WITHHELD),
     ("a seed", ["SELECT setseed(length(email) / 100.0) FROM customers"], "lockgate: copying"),
     ("query_to_xml", ["SELECT query_to_xml('SELECT email FROM customers', true, true, '')"], "no policy permits"),
     ("table_to_xml", ["SELECT table_to_xml('customers', true, true, '')"], "no policy permits"),
