@@ -23,7 +23,7 @@ from tests.support.random_sql import Writer
 from tests.support.worlds import Seen, World, Worlds
 
 SCHEMAS = 4
-EXAMPLES = 150
+EXAMPLES = 100
 LONGEST = 4000
 """Characters of a statement: longer ones mostly run into the time limit."""
 MARK = re.compile(rb"mkt\d|\dtkm", re.IGNORECASE)
