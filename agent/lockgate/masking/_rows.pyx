@@ -337,3 +337,44 @@ def mask_rows(buffer, Py_ssize_t start, Py_ssize_t end, Program program not None
     finally:
         Py_XDECREF(out)
         PyBuffer_Release(&view)
+
+
+def touched_cells(bytes data not None, bytes columns not None, list spans not None):
+    """See `lockgate.masking.rows.touched_cells`."""
+    cdef Bytes p = <Bytes>PyBytes_AS_STRING(data)
+    cdef Bytes watched = <Bytes>PyBytes_AS_STRING(columns)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), width = PyBytes_GET_SIZE(columns), count = len(spans)
+    cdef Py_ssize_t offset = 0, place, length, column, number = 0, start, end
+    cdef int32_t cell
+    found = []
+    if count == 0:
+        return found
+    start, end = spans[0]
+    while True:
+        length = row_length(p + offset, size - offset)
+        if length <= 0:
+            break
+        # rows before the next span are passed at once
+        if offset + 1 + length > start:
+            if length < LEAST or ((<Py_ssize_t>p[offset + 5] << 8) | p[offset + 6]) != width:
+                refuse(OTHER_COLUMNS)
+            place = offset + 7
+            for column in range(width):
+                if offset + 1 + length - place < 4:
+                    refuse(SHORT_ROW)
+                cell = <int32_t>read32(p + place)
+                place += 4
+                if cell == -1 or cell == 0:
+                    continue
+                if cell < 0 or cell > offset + 1 + length - place:
+                    refuse(IMPOSSIBLE_COLUMN)
+                while end <= place:
+                    number += 1
+                    if number == count:
+                        return found
+                    start, end = spans[number]
+                if watched[column] and start < place + cell:
+                    found.append((offset, place, place + cell, column))
+                place += cell
+        offset += 1 + length
+    return found

@@ -2,7 +2,7 @@
 
 A DataRow is `D`, Int32 length (of itself and what follows), Int16 number of columns and, for each column, Int32 length
 (-1 for NULL) and that many bytes (PostgreSQL documentation, "Message Formats"). `lockgate.masking` offers the compiled
-functions of the same names; this module is read and tested, not run in the agent.
+functions of the same names; but for `replace_cells` this module is read and tested, not run in the agent.
 """
 
 from __future__ import annotations
@@ -58,6 +58,54 @@ def mask_rows(
         rows += 1
         count += masked
     return bytes(result), offset, rows, count
+
+
+def touched_cells(data: bytes, columns: bytes, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+    """The values of complete rows that some of `spans` touches, in the columns whose byte in `columns` isn't 0.
+
+    `spans` are in order and apart. Returns (offset of the row, of the value, behind the value, column) each.
+    """
+    found: list[tuple[int, int, int, int]] = []
+    view = _view(data, 0, len(data))
+    offset = 0
+    while (length := _row_length(view, offset, len(data))) is not None:
+        if _COUNT.unpack_from(data, offset + 5)[0] != len(columns):
+            raise ValueError("DataRow with another number of columns than announced")
+        place = offset + 7
+        for column, watched in enumerate(columns):
+            (size,) = _LENGTH.unpack_from(data, place)
+            place += 4
+            if size > 0:
+                if watched and any(start < place + size and end > place for start, end in spans):
+                    found.append((offset, place, place + size, column))
+                place += size
+        offset += 1 + length
+    return found
+
+
+def replace_cells(data: bytes, cells: Sequence[tuple[int, int, int, bytes | None]]) -> bytes:
+    """Complete rows with some values replaced: (offset of the row, of the value, behind it, what is to be there) each,
+    in order; None for NULL."""
+    parts: list[bytes] = []
+    at, head, growth, row = 0, -1, 0, -1
+    for where, start, end, shown in cells:
+        if where != row:
+            if head >= 0:
+                parts[head] = _head(data, row, growth)
+            parts += data[at:where], b""
+            at, head, growth, row = where + 5, len(parts) - 1, 0, where
+        parts += data[at : start - 4], _LENGTH.pack(-1 if shown is None else len(shown)), shown or b""
+        growth += len(shown or b"") - (end - start)
+        at = end
+    if head >= 0:
+        parts[head] = _head(data, row, growth)
+    parts.append(data[at:])
+    return b"".join(parts)
+
+
+def _head(data: bytes, row: int, growth: int) -> bytes:
+    kind, length = _HEADER.unpack_from(data, row)
+    return _HEADER.pack(kind, length + growth)
 
 
 def _view(buffer: bytes | bytearray | memoryview, start: int, end: int) -> memoryview:
