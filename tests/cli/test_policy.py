@@ -34,12 +34,12 @@ def test_the_worked_example_is_valid_and_warns_of_nothing() -> None:
     assert result.exit_code == 0
     assert "forbid writes-take-two: execute_alone, held for dba  (" in result.stdout
     assert "forbid numbers-are-redacted: reveal, masked: redact  (" in result.stdout
-    assert result.stdout.endswith("ok: 16 policies, 0 warnings\n")
+    assert result.stdout.endswith("ok: 21 policies, 0 warnings\n")
 
 
 def test_the_cases_of_the_worked_example_hold() -> None:
     result = run("test", "--config", EXAMPLE)
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ok: 34 of 34 cases hold")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ok: 42 of 42 cases hold")
     assert "FAIL" not in result.stdout
 
 
@@ -124,7 +124,11 @@ def test_explain_says_it_in_a_sentence_whatever_the_verdict() -> None:
     assert (result.exit_code, result.stdout) == (
         0,
         "hold: ann has to wait for a second person on orders: someone in dba, within 15 minutes "
-        f"(1 minute in an open transaction). Held by writes-take-two ({EXAMPLE.parent}/approvals.cedar:11).\n",
+        f"(30 seconds in an open transaction). Held by writes-take-two ({EXAMPLE.parent}/approvals.cedar:14). "
+        "They may let the like of it pass for up to 8 hours. "
+        f"card in other columns: masked (partial) by no-cards-in-notes ({EXAMPLE.parent}/masking.cedar:54). "
+        "cloud_key, private_key, jwt in other columns: masked (redact) by no-keys-in-notes "
+        f"({EXAMPLE.parent}/masking.cedar:45).\n",
     )
     denied = run("explain", "--config", EXAMPLE, *ANN, 'SELECT * FROM "[red]x[/red]"; DROP TABLE t')
     assert denied.exit_code == 0

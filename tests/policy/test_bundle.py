@@ -62,6 +62,49 @@ def test_no_path_at_all_is_an_error() -> None:
         load([], {}, DATASTORES, epoch=1)
 
 
+def test_a_bundle_knows_what_it_may_depend_on(tmp_path: Path) -> None:
+    text = ANY + 'forbid (principal, action == Action::"infer", resource) when { context.hour < 6 };'
+    loaded = bundle(tmp_path, text)
+    assert (loaded.mentions("hour", "now"), loaded.mentions("now"), loaded.mentions("estimated_rows")) == (
+        True,
+        False,
+        False,
+    )
+    assert bundle(tmp_path, ANY.replace(";", ' when { {"all": context} == {"all": context} };')).mentions("now")
+    assert loaded.forbids("infer", "execute")
+    assert not loaded.forbids("infer_equal", "reveal_detected")
+    assert bundle(tmp_path, "forbid (principal, action, resource);").forbids("reveal_detected")
+    assert [p.effect for p in loaded.permits.policies] == ["permit"]
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (
+            '@id("i") forbid (principal, action == Action::"infer", resource);',
+            ["only columns that are masked are asked"],
+        ),
+        (
+            'forbid (principal, action == Action::"infer_equal", resource);\n'
+            'forbid (principal, action == Action::"reveal", resource in Tag::"pii");',
+            [],
+        ),
+        (
+            'permit (principal, action in [Action::"infer", Action::"reveal_detected"], resource);',
+            ["this permit changes nothing: infer, reveal_detected is permitted unless a forbid says no"],
+        ),
+        ('permit (principal, action in [Action::"infer", Action::"reveal"], resource);', []),
+    ],
+)
+def test_what_is_asked_of_no_column_or_changes_nothing_is_a_warning(
+    tmp_path: Path, text: str, warnings: list[str]
+) -> None:
+    found = bundle(tmp_path, ANY + text).warnings
+    assert len(found) == len(warnings)
+    for said, expected in zip(found, warnings, strict=True):
+        assert expected in said
+
+
 def test_two_files_of_one_name_need_ids(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()

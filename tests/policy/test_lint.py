@@ -29,6 +29,36 @@ def test_an_effect_that_cannot_occur_is_an_error(condition: str) -> None:
         lint.check_words(parse(condition), "p:1")
 
 
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ('context.uses.contains("sort")', "'sort' is not a use"),
+        ('["sat", "sonntag"].contains(context.weekday)', "'sonntag' is not a day of the week"),
+        ('context.weekday == "Mon"', "'Mon' is not a day of the week"),
+        ('resource == Detector::"creditcard"', "nothing detects 'creditcard'"),
+    ],
+)
+def test_other_words_that_cannot_occur_are_errors_too(condition: str, message: str) -> None:
+    with pytest.raises(BundleError, match=rf"^p:1: {message} \("):
+        lint.check_words(parse(condition), "p:1")
+    there_are = condition.replace("sort", "order").replace("sonntag", "sun").replace("Mon", "mon")
+    assert lint.check_words(parse(there_are.replace("creditcard", "card")), "p:1") == ()
+
+
+@pytest.mark.parametrize(
+    ("condition", "attributes"),
+    [
+        ('context.hour > 3 || context["now"] == context.now', {"hour", "now"}),
+        ("context has estimated_rows", {"estimated_rows"}),
+        ('principal has person && principal.person == "context.hour"', set[str]()),
+        ('{"a": context}.a.has_where', {lint.WHOLE}),
+        ("(if context.has_where then context else context).has_where", {"has_where", lint.WHOLE}),
+    ],
+)
+def test_attributes_of_the_context_are_found_wherever_they_stand(condition: str, attributes: set[str]) -> None:
+    assert lint.attributes(parse(condition)) == attributes
+
+
 def test_words_of_other_attributes_are_free() -> None:
     assert lint.check_words(parse('context.objects.contains("wriet") && context.user == "read"'), "p:1") == ()
 

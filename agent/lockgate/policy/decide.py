@@ -191,7 +191,10 @@ class Engine:
         masks = self._sight.masks(asker, place, minute, columns)
         if isinstance(masks, str):
             return self._deny("lockgate:evaluation-error", masks)
-        return replace(verdict, masks=masks)
+        detects = self._sight.detects(asker, place, minute)
+        if isinstance(detects, str):
+            return self._deny("lockgate:evaluation-error", detects)
+        return replace(verdict, masks=masks, detects=detects)
 
     def _deny(self, policy: str, reason: str) -> Verdict:
         return Verdict(Decision.DENY, policy, reason, self.epoch)

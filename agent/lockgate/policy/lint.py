@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 
 from cedarpy import pst
 
+from lockgate.masking.detectors import KINDS
 from lockgate.policy.source import BundleError
 from lockgate.values.statement import Effect
 from lockgate.values.use import Use
@@ -34,7 +35,10 @@ _WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
-    """Warnings about one policy's words. Raises BundleError for an effect, a use or a day that does not exist."""
+    """Warnings about one policy's words. Raises BundleError for an effect, use, day or detector that does not exist."""
+    for kind, name in sorted(named(template)):
+        if kind == "Detector" and name not in KINDS:
+            raise BundleError(f"{where}: nothing detects {name!r} (there are {', '.join(KINDS)})")
     warnings: list[str] = []
     for attribute, word, exact in sorted(_words(template)):
         if attribute in _WORDS and word not in _WORDS[attribute][1]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lockgate.masking import parse_masker
+from lockgate.masking.detectors import KINDS
 from lockgate.policy import questions
 from lockgate.policy.annotations import MASK_DEFAULT, Policy
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
 from lockgate.policy.questions import Answer
 from lockgate.values.identity import Asker
-from lockgate.values.verdict import Mask
+from lockgate.values.verdict import Detect, Mask
 
 KEPT_LENGTH = 8192
 """Characters of a client's making that a kept answer may keep alive."""
@@ -29,6 +30,8 @@ class Sight:
     def __init__(self, bundle: Bundle, cache: int) -> None:
         self._bundle = bundle
         self._reveals: Generations[tuple[object, ...], Reveal] = Generations(cache)
+        self._detecting = bundle.forbids("reveal_detected")
+        self._detects: Generations[tuple[object, ...], tuple[Detect, ...] | str] = Generations(cache)
 
     def masks(
         self, asker: Asker, place: Mapping[str, object], minute: int, columns: Sequence[str]
@@ -46,6 +49,34 @@ class Sight:
         reveals = [known[name] for name in wanted]
         error = next((reveal for reveal in reveals if isinstance(reveal, str)), None)
         return error or tuple(reveal for reveal in reveals if isinstance(reveal, Mask))
+
+    def detects(self, asker: Asker, place: Mapping[str, object], minute: int) -> tuple[Detect, ...] | str:
+        """What to look for in values that nobody classified, or the error that forbids telling.
+
+        A detector is on when a forbid says so: no policy has to permit what was never hidden.
+        """
+        if not self._detecting:
+            return ()
+        who = (asker.key, minute)
+        found = self._detects.get(who)
+        if found is None:
+            found = self._ask_detects(asker, place)
+            if len(asker.database) + len(asker.user) <= KEPT_LENGTH:
+                self._detects.put(who, found)
+        return found
+
+    def _ask_detects(self, asker: Asker, place: Mapping[str, object]) -> tuple[Detect, ...] | str:
+        entities = [questions.detector(asker.datastore, kind) for kind in KINDS]
+        asked = [questions.question(asker.claims, "reveal_detected", entity, place) for entity in entities]
+        known = (questions.principal(asker.claims), questions.store(asker.datastore), *entities)
+        found: list[Detect] = []
+        for kind, answer in zip(KINDS, questions.ask(self._bundle.rules, asked, known), strict=True):
+            if answer.error is not None:
+                return answer.error
+            if not answer.permitted and answer.policies:
+                policy = _strictest(answer.policies)
+                found.append(Detect(kind, policy.mask or MASK_DEFAULT, policy.id))
+        return tuple(found)
 
     def _ask(self, asker: Asker, place: Mapping[str, object], names: Sequence[str]) -> list[Reveal]:
         tags = self._bundle.classification.get(asker.datastore, {})

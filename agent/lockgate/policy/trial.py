@@ -144,10 +144,10 @@ def sentence(bundle: Bundle, trial: Trial) -> str:
             said = f"{who} may run this on {datastore}. Permitted by {by}."
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
-    for detect in verdict.detects:
-        said += (
-            f" What looks like {detect.kind} elsewhere is masked ({detect.masker}) by {place(bundle, detect.policy)}."
-        )
+    for policy in dict.fromkeys(detect.policy for detect in verdict.detects):
+        kinds = [detect.kind for detect in verdict.detects if detect.policy == policy]
+        masker = next(detect.masker for detect in verdict.detects if detect.policy == policy)
+        said += f" {', '.join(kinds)} in other columns: masked ({masker}) by {place(bundle, policy)}."
     return said
 
 
