@@ -54,6 +54,21 @@ def test_roles_and_the_catalogs_reader_have_them_too(tmp_path: Path) -> None:
     assert settings.channel_binding == "require"
 
 
+WIDE = '    addresses: ["127.0.0.1:5432", "{}"]\n    credential: {{user: app}}\n'
+
+
+@pytest.mark.parametrize("address", ["*:5432", "10.0.0.0/8:5432", "0.0.0.0/0:5432"])
+def test_no_credential_is_for_whoever_can_be_dialled(tmp_path: Path, address: str) -> None:
+    """A client would dial a server of its own, and be handed what the agent answers it with."""
+    given = AGENT.replace('    addresses: ["127.0.0.1:5432"]\n', "")
+    path = tmp_path / "agent.yaml"
+    path.write_text(given + WIDE.format(address))
+    with pytest.raises(ConfigError, match=r"addresses\[1\].*verify-full"):
+        load_agent(path)
+    path.write_text(given + WIDE.format(address) + "    upstream_tls: verify-full\n")
+    assert load_agent(path).datastores[0].verified
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

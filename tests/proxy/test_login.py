@@ -58,7 +58,9 @@ def test_many_iterations_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def make(secret: Secret | None, refused: list[str]) -> UpstreamLogin:
-    return UpstreamLogin("orders", "app", secret, "prefer", SaltedPasswords(), on_refused=lambda: refused.append("x"))
+    return UpstreamLogin(
+        "orders", "app", secret, "prefer", False, SaltedPasswords(), on_refused=lambda: refused.append("x")
+    )
 
 
 def test_a_login_answers_at_once_or_has_it_derived() -> None:

@@ -118,7 +118,7 @@ async def attempts(folder: Path, server: Postgres, user: str, answer: str | None
             assert await told(running) == f"{user} {user} shop"  # with what is salted already
 
 
-IN_CLEAR = "28000 lockgate: the datastore asks for the password in clear outside TLS"
+IN_CLEAR = "28000 lockgate: the datastore asks for the password in clear outside verified TLS"
 UNBOUND = "28000 lockgate: channel binding is required"
 REFUSED = "28000 lockgate: the datastore refused the agent's credential"
 
@@ -156,8 +156,15 @@ def test_every_kind_of_authentication_outside_tls(
         ("nobody", "prefer", REFUSED),
     ],
 )
-def test_and_inside(tmp_path: Path, fifteen: Postgres, user: str, channel_binding: str, answer: str | None) -> None:
-    play(attempts(tmp_path, fifteen, user, answer, channel_binding=channel_binding, upstream_tls="require"))
+def test_and_inside(
+    tmp_path: Path, fifteen: Postgres, signer: Signer, user: str, channel_binding: str, answer: str | None
+) -> None:
+    tls = {"upstream_tls": "verify-full", "upstream_ca": str(signer.file)}
+    play(attempts(tmp_path, fifteen, user, answer, channel_binding=channel_binding, **tls))
+
+
+def test_a_password_in_clear_is_for_a_server_that_was_verified(tmp_path: Path, fifteen: Postgres) -> None:
+    play(attempts(tmp_path, fifteen, "plain", IN_CLEAR, upstream_tls="require"))
 
 
 def test_a_certificate(tmp_path: Path, fifteen: Postgres, signer: Signer) -> None:

@@ -139,6 +139,13 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
         for way, credential in store.credentials():
             if problem := credential.problem():
                 raise document.error((*here, *way, *problem[0]), problem[1])
+        for number, address in enumerate(store.addresses):
+            if (store.credential is not None or store.roles) and not store.verified and _is_wide(address):
+                raise document.error(
+                    (*here, "addresses", number),
+                    f"{address} has hosts that are not the datastore's, and whoever dials them would have the "
+                    f"credential: name its hosts, or say upstream_tls: verify-full",
+                )
         if store.channel_binding == "require" and store.upstream_tls == "disable":
             raise document.error((*here, "channel_binding"), "upstream_tls: disable has nothing to bind to")
         if wrong := _tls_problem(store):
@@ -147,6 +154,11 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             raise document.error(
                 here, "`classify` is set, so this datastore needs `catalog`: else no column is told from another"
             )
+
+
+def _is_wide(address: str) -> bool:
+    host, _ = split_address(address)
+    return host == "*" or "/" in host
 
 
 def _tls_problem(store: Datastore) -> tuple[str, str] | None:

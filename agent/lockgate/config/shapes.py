@@ -91,6 +91,11 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     channel_binding: Literal["prefer", "require", "disable"] = "prefer"
     """libpq's words, for the agent's own authentication with SCRAM inside TLS."""
 
+    @property
+    def verified(self) -> bool:
+        """Whether a server has to show a certificate that is checked, so that nobody else can stand in for it."""
+        return self.upstream_tls == "verify-full" or self.upstream_ca is not None
+
     def credentials(self) -> list[tuple[tuple[str | int, ...], Credential]]:
         """Every credential of this datastore's, with the way to it."""
         named: list[tuple[tuple[str | int, ...], Credential | None]] = [

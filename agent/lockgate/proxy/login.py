@@ -58,7 +58,8 @@ class UpstreamLogin:
     datastore said no.
     """
 
-    __slots__ = ("_datastore", "_derive", "_on_refused", "_salted", "_secret", "channel_binding", "user")
+    __slots__ = ("_datastore", "_derive", "_on_refused", "_salted", "_secret", "channel_binding", "user",
+                 "verified")  # fmt: skip
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class UpstreamLogin:
         user: str,
         secret: Secret | None,
         channel_binding: ChannelBinding,
+        verified: bool,
         salted: SaltedPasswords,
         *,
         on_refused: Callable[[], None],
@@ -74,6 +76,7 @@ class UpstreamLogin:
         self.user = user
         self._secret = secret
         self.channel_binding = channel_binding
+        self.verified = verified
         self._salted = salted
         self._on_refused = on_refused
         self._derive: Callable[[bytes, int], object] = _cannot

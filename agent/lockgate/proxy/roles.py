@@ -55,7 +55,7 @@ class Roles:
                 errors.CANNOT_CONNECT, f"the agent's credential for {name} can't be had: its log says why"
             ) from None
         return UpstreamLogin(
-            name, credential.user, secret, self._settings.channel_binding, self._salted,
+            name, credential.user, secret, self._settings.channel_binding, self._settings.verified, self._salted,
             on_refused=lambda: self._passwords.refused(credential),
         )  # fmt: skip
 

@@ -49,6 +49,7 @@ class ALogin:
         self.channel_binding: ChannelBinding = channel_binding
         self._password = password
         self._later = later
+        self.verified = True
         self.asked: list[tuple[bytes, int]] = []
         self.refusals: list[tuple[str, str]] = []
 
@@ -265,8 +266,12 @@ def test_a_notice_while_authenticating_is_passed_on(split: Split) -> None:
 # a server that can't be trusted
 
 
-def test_the_password_is_never_sent_in_clear_outside_tls(split: Split) -> None:
-    given_up(begun(split, ALogin()).server(authentication(3)), "in clear outside TLS")
+def test_the_password_is_never_sent_in_clear_outside_verified_tls(split: Split) -> None:
+    given_up(begun(split, ALogin()).server(authentication(3)), "in clear outside verified TLS")
+    login = ALogin()
+    login.verified = False
+    for binding in (None, b"", HASH):
+        given_up(begun(split, login, binding).server(authentication(3)), "in clear outside verified TLS")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Authentication with a credential of the agent's own: the client's part of it, towards the server, sans-IO.
 
-What a server asks for is answered only as far as it may be trusted with the answer: a password in clear goes into TLS
-alone, a server that uses SCRAM has to prove that it knows the password too before anything it says counts, and it can
-never talk us out of channel binding that was required. Source: PostgreSQL documentation, "SASL Authentication" and
-the Authentication* messages; libpq's fe-auth.c.
+What a server asks for is answered only as far as it may be trusted with the answer: a password in clear goes only to
+one whose certificate was verified, one that uses SCRAM has to prove that it knows the password too before anything it
+says counts, and none can talk us out of channel binding that was required. Source: PostgreSQL documentation, "SASL
+Authentication" and the Authentication* messages; libpq's fe-auth.c.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class Login(Protocol):
     @property
     def channel_binding(self) -> ChannelBinding:
         """As libpq's parameter of that name."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether TLS, where there is any, has verified who the server is."""
 
     def password(self) -> str | None:
         """The password, as SASLprep leaves it to others: not prepared. None where there is none to give."""
@@ -132,10 +136,11 @@ class Authentication:
         self._unbound()
         password = self._password()
         if kind == _CLEARTEXT:
-            if self._binding is None:
+            if self._binding is None or not self._login.verified:
+                # whoever answers in the datastore's place, were it on the client's behalf, would have it
                 raise AuthenticationError(
-                    "the datastore asks for the password in clear outside TLS; it was not sent",
-                    "Set upstream_tls to verify-full, or have the datastore use scram-sha-256.",
+                    "the datastore asks for the password in clear outside verified TLS; it was not sent",
+                    "Say upstream_tls: verify-full, or have the datastore use scram-sha-256.",
                 )
             answer = password.encode()
         else:
