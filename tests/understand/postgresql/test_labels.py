@@ -38,6 +38,14 @@ row(1)
 (select a as c)
 (select max(x) from unnest(array[1]) x)
 (select 'x'::text)
+(select a union select a)
+(select a union all (select 'x' as y limit 0) limit 1)
+(values (1))
+(values (1))::text
+(select x.* from (select 1 as b) x)
+(select * from (select 1 as b) x)
+((select * from (select 1 as b) x))::text
+(select (select * from (select 1 as b) x))
 exists (select 1)
 array(select 1)
 1 in (select 1)
@@ -73,4 +81,9 @@ def test_labels_are_what_the_server_says() -> None:
             text = f"select {expression} from (select now()::text as a) t{group}".replace("a at time", "now() at time")
             (name,) = [column.name for column in db.execute(text.encode()).description or ()]
             (statement,) = parse(text)
-            assert label(statement.stmt.targetList[0]) == name, expression
+            assert label(statement.stmt.targetList[0], lambda _: "b") == name, expression
+
+
+def test_a_name_that_only_a_star_knows_may_not_be_known() -> None:
+    (statement,) = parse("select (select * from t), (select a from t)")
+    assert [label(target, lambda _: None) for target in statement.stmt.targetList] == [None, "a"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lockgate.understand.postgresql.tree import Node, strings
 
 _UNNAMED = "?column?"
@@ -33,12 +35,16 @@ _XML = {
 _JSON = {"JSON_EXISTS_OP": "json_exists", "JSON_QUERY_OP": "json_query", "JSON_VALUE_OP": "json_value"}
 
 
-def label(target: Node) -> str:
-    """The name of a ResTarget's column."""
-    return str(target.name) if target.name else _figure(target.val)[0]
+FirstColumn = Callable[[Node], str | None]
+"""A query -> the name of its first column, None when that can't be told."""
 
 
-def _figure(node: Node | None) -> tuple[str, int]:
+def label(target: Node, first_column: FirstColumn) -> str | None:
+    """The name of a ResTarget's column. `first_column` is asked where a `*` decides it, and None is its answer."""
+    return str(target.name) if target.name else _figure(target.val, first_column)[0]
+
+
+def _figure(node: Node | None, first_column: FirstColumn) -> tuple[str | None, int]:
     """(name, how sure: 0 not at all, 1 a type's or construct's name, 2 a real name)."""
     weak: str | None = None  # of the outermost cast or CASE, if nothing inside has a name
     while node is not None:
@@ -75,9 +81,8 @@ def _figure(node: Node | None) -> tuple[str, int]:
                     return "exists", 2
                 if node.subLinkType == "ARRAY_SUBLINK":
                     return "array", 2
-                targets = node.subselect.targetList if node.subLinkType == "EXPR_SUBLINK" else None
-                if targets:
-                    return label(targets[0]), 2
+                if node.subLinkType == "EXPR_SUBLINK":
+                    return _of_query(node.subselect, first_column), 2
             case "MinMaxExpr":
                 name = "greatest" if node.op == "IS_GREATEST" else "least"
             case "SQLValueFunction":
@@ -92,3 +97,20 @@ def _figure(node: Node | None) -> tuple[str, int]:
             return name, 2
         break
     return (weak, 1) if weak else (_UNNAMED, 0)
+
+
+def _of_query(query: Node, first_column: FirstColumn) -> str | None:
+    """The name of a sub-query's first column: a set operation has its first arm's."""
+    arm = query
+    while arm.larg is not None:
+        arm = arm.larg
+    if arm.valuesLists:
+        return "column1"
+    if not arm.targetList:
+        return _UNNAMED
+    first = arm.targetList[0]
+    value = first.val
+    starred = (value.kind == "ColumnRef" and value.fields[-1].kind == "A_Star") or (
+        value.kind == "A_Indirection" and value.indirection[-1].kind == "A_Star"
+    )
+    return first_column(query) if starred else label(first, first_column)

@@ -73,7 +73,7 @@ class Queries(Sources):
         self.condition(node.whereClause, scope)
         self.condition(node.havingClause, scope)
         columns = self.targets(node.targetList or (), scope, stars)
-        labels = {label(target) for target in node.targetList or ()}
+        labels = {name for name, _ in columns.columns}
         # DISTINCT ON, ORDER BY and GROUP BY may name an output: the first two before a column, the last after it
         distinct = node.distinctClause or ()
         if distinct and not distinct[0].raw:
@@ -149,7 +149,10 @@ class Queries(Sources):
         for target in targets:
             rows = self._star(target.val, scope, stars)
             if rows is None:
-                columns.append((label(target), self.value(target.val, scope)))
+                name = label(target, lambda query: self._first_column(query, scope))
+                if name is None:
+                    why = "the name of a column is not known"
+                columns.append((name or "", self.value(target.val, scope)))
             elif rows.counted:
                 columns += rows.columns
                 for _, origin in rows.columns:
@@ -159,6 +162,10 @@ class Queries(Sources):
                 self._touch(whole)
                 why = whole.why or "what * stands for is not known"
         return Rows(tuple(columns)) if why is None else Rows(why=why)
+
+    def _first_column(self, query: Node, scope: Scope) -> str | None:
+        rows = self.query(query, scope)
+        return rows.columns[0][0] if rows.counted and rows.columns else None
 
     def _star(self, node: Node, scope: Scope, stars: list[Rows]) -> Rows | None:
         """What `*`, `t.*` or `(t).*` stands for, None for anything else."""
