@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from lockgate.masking import resolve
+from lockgate.masking import Held, resolve
 from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.leaks import fires, leak
+from lockgate.proxy.leaks import fires, leak, used
 from lockgate.understand.postgresql import Understanding
+from lockgate.values.statement import Request
+from lockgate.values.use import Use
 from lockgate.values.verdict import Decision, Mask, Verdict
 from tests.proxy.house import EMAIL, SHOP, catalog, relation
 
@@ -85,3 +87,27 @@ FIRING = catalog(
 )
 def test_writes_that_set_off_code_of_the_databases_own(text: str, expected: bool) -> None:
     assert fires([Understanding().request(text)], FIRING) is expected
+
+
+# --- what is used without being shown
+
+
+def _read(text: str) -> Request:
+    return Understanding().request(text)
+
+
+def test_uses_are_those_of_all_that_may_run() -> None:
+    requests = [_read("SELECT id FROM customers ORDER BY email"), _read("SELECT 1 FROM customers GROUP BY email")]
+    assert used(requests, SNAPSHOT) == {EMAIL: frozenset((Use.ORDER, Use.GROUP))}
+    assert used([_read("SELECT email FROM customers WHERE note = 'x'")], SNAPSHOT) == {}
+
+
+def test_a_renamed_column_is_used_as_the_one_it_was() -> None:
+    renamed = catalog(relation(101, "customers", "id", "mail", "note"))
+    of = Snapshot(renamed, resolve([EMAIL], renamed, {}, {}, {(101, 2): Held(frozenset({EMAIL}))}), frozenset())
+    assert used([_read("SELECT id FROM customers ORDER BY mail")], of) == {EMAIL: frozenset((Use.ORDER,))}
+
+
+@pytest.mark.parametrize("text", ["SELECT id FROM newcomer ORDER BY 1", "SELECT query_to_xml('x', true, true, '')"])
+def test_what_may_look_at_anything_is_not_told(text: str) -> None:
+    assert used([_read("SELECT 1"), _read(text)], SNAPSHOT) is None
