@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import shutil
 import subprocess
 import sys
@@ -16,11 +18,11 @@ import msgspec
 import pytest
 
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
-from lockgate.approval.hold import Decided, Hold
+from lockgate.approval.hold import Decided, Hold, Locks
 from lockgate.collector.server import Server
 from lockgate.collector.store import Store, database
 from lockgate.config import Collector, CollectorFile
-from lockgate.identity.tokens import Approval
+from lockgate.identity.tokens import Approval, Granting
 from lockgate.values.identity import Principal
 from tests.collector.chains import Host, hold, workload
 from tests.support.postgres import free_port
@@ -307,3 +309,105 @@ def test_an_answer_that_is_none_is_an_error(tmp_path: Path) -> None:
 def test_an_idle_agent_does_not_load_httpx() -> None:
     code = "import sys, lockgate.approval.client; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# grants: the agent believes the approver's signature, by its own clock
+
+PRINT = "f" * 64
+
+
+def grant_lies(host: Host, held: Hold) -> dict[str, tuple[str, str, str | None]]:
+    """What the store says took the hold: the approver's host, the token, and the grant's id (None: the token's own)."""
+
+    def by(name: str, *groups: str, seconds: int = 3600, fingerprint: str = PRINT, of: Host = host) -> Any:
+        who, granting = Principal(name, name, groups), Granting("hold-0000", fingerprint)
+        return of.issuer.issue_grant(who, workload(), granting, seconds)
+
+    good = by("bob", "dba")
+    return {
+        "an approval of this hold": ("host-1", host.decision("bob", "dba", hold=held), "grant-0001"),
+        "an ordinary token": ("host-1", host.person("bob", "dba"), "grant-0001"),
+        "signed by another key": ("host-1", by("bob", "dba", of=FORGED).text, None),
+        "of a host that nobody named": ("stranger", by("bob", "dba", of=STRANGER).text, None),
+        "other statements": ("host-1", by("bob", "dba", fingerprint="e" * 64).text, None),
+        "longer than the policy allows now": ("host-1", by("bob", "dba", seconds=7201).text, None),
+        "over": ("host-1", by("bob", "dba", seconds=0).text, None),
+        "who asked": ("host-1", by("ann", "dba").text, None),
+        "somebody of no approving group": ("host-1", by("bob", "engineers").text, None),
+        "another grant's id": ("host-1", good.text, "grant-0001"),
+    }
+
+
+def took(scene: Scene, where: str, token: str, identifier: str) -> str:
+    decided = Decided(
+        outcome="approved", principal="bob", person="bob", host=where, comment="", decided=time.time(), token=token,
+        by_grant=identifier,
+    )  # fmt: skip
+    with Store(database(scene.folder)) as store:
+        store.db.execute("UPDATE holds SET state = 'approved', decided = ?", (msgspec.json.encode(decided).decode(),))
+    return identifier
+
+
+async def told_a_lie(scene: Scene, held: Hold, where: str, token: str, identifier: str | None) -> Resolution:
+    async with scene.collector():
+        await scene.client.publish_key()
+        stranger = scene.client_of(STRANGER)
+        await stranger.publish_key()
+        await stranger.close()
+        asks = asyncio.create_task(scene.client.hold(held))
+        await scene.waiting(held)
+        asks.cancel()
+        claims = token.split(".")[1]
+        own = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["jti"]
+        took(scene, where, token, identifier or own)
+        return await scene.client.hold(held)
+
+
+@pytest.mark.parametrize("lie", grant_lies(Host(), hold()))
+def test_a_collector_that_lies_of_a_grant_opens_nothing(tmp_path: Path, lie: str) -> None:
+    async def use(scene: Scene) -> None:
+        held = hold(fingerprint=PRINT, grant=7200.0)
+        where, token, identifier = grant_lies(scene.host, held)[lie]
+        with pytest.raises(ApprovalError):
+            await told_a_lie(scene, held, where, token, identifier)
+
+    play(tmp_path, use)
+
+
+def test_a_grant_that_is_none_of_these_lets_it_run(tmp_path: Path) -> None:
+    async def use(scene: Scene) -> None:
+        held = hold(fingerprint=PRINT, grant=7200.0)
+        who, granting = Principal("bob", "bob", ("dba",)), Granting("hold-0000", PRINT)
+        token = scene.host.issuer.issue_grant(who, workload(), granting, 3600)
+        resolution = await told_a_lie(scene, held, "host-1", token.text, None)
+        assert (resolution.outcome, resolution.by_grant) == ("approved", token.claims.token)
+        # and a grant never stands for the decision itself
+        decided = Decided(
+            outcome="approved", principal="bob", person="bob", host="host-1", comment="", decided=time.time(),
+            token=token.text,
+        )  # fmt: skip
+        async with scene.collector():
+            with Store(database(tmp_path)) as store:
+                store.db.execute("UPDATE holds SET decided = ?", (msgspec.json.encode(decided).decode(),))
+            with pytest.raises(ApprovalError, match="another audience"):
+                await scene.client.hold(held)
+
+    play(tmp_path, use)
+
+
+def test_who_looks_is_heard_of_and_what_became_of_it_is_told(tmp_path: Path) -> None:
+    async def use(scene: Scene) -> None:
+        held = hold()
+        looks: list[float] = []
+        async with scene.collector():
+            asks = asyncio.create_task(scene.client.hold(held, lambda: looks.append(time.time())))
+            await scene.waiting(held)
+            await scene.client.tell_locks(held.id, Locks(at=1.0, waiting=2))
+            with pytest.raises(ApprovalError, match="could not be told"):
+                await scene.client.tell_became(held.id, None)
+            await scene.decide(scene.host.decision("bob", "dba", hold=held), held)
+            assert (await asks).outcome == "approved"
+            assert looks
+            await scene.client.tell_became(held.id, "x" * 5000)
+
+    play(tmp_path, use)

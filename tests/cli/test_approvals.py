@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.approval.client import Resolution
-from lockgate.approval.hold import Hold
+from lockgate.approval.hold import Hold, Lock, Locks
 from lockgate.collector.holds import Holds
 from tests.cli.host import Desk
 from tests.collector.chains import hold
@@ -125,3 +125,58 @@ def test_wrong_usage_is_2(desk: Desk, tmp_path: Path) -> None:
     assert desk.run("approvals", "list", "--state", "asleep").exit_code == 2
     assert desk.run("approvals", "list", config=tmp_path / "missing.yaml").exit_code == 2
     assert desk.run("approvals", "list", config=desk.collector_yaml).exit_code == 2
+
+
+PRINT = "f" * 64
+
+
+def test_granting_listing_and_revoking(desk: Desk) -> None:
+    held = hold(fingerprint=PRINT, grant=7200.0, covers="other constants too")
+    post(desk, held)
+    desk.do(desk.client.tell_locks(held.id, Locks(at=time.time(), held=(Lock("ShareLock", "public.t", 3),), waiting=2)))
+    listed = desk.run("approvals", "list").output
+    assert "3, 2 wait" in listed
+    assert "2h" in listed
+    for wrong in ("3h", "59s"):
+        refused = desk.run("approvals", "approve", held.id, "--grant", wrong)
+        assert (refused.exit_code, "60 s to 7200 s" in refused.output) == (1, True)
+    assert desk.run("approvals", "approve", held.id, "--grant", "2 hours").exit_code == 2
+    answer = waits(desk, held)
+    done = desk.run("approvals", "approve", held.id, "--grant", "1h")
+    assert done.exit_code == 0, done.output
+    assert "Granted to ann for 1h: statements like it run unasked, other constants too." in done.output
+    assert "3 ShareLock on public.t; 2 sessions wait behind them" in done.output
+    assert "has not said yet" in done.output
+    granted = answer.result(20).granted
+    assert granted is not None
+    assert granted in done.output
+    assert waits(desk, hold(identifier="hold-0002", fingerprint=PRINT, grant=7200.0)).result(20).by_grant == granted
+    (state,) = [json.loads(line) for line in desk.run("approvals", "grants", "--json").output.splitlines()]
+    assert (state["uses"], state["grant"]["id"], state["grant"]["by_person"]) == (1, granted, "bob")
+    assert "other constants too" in desk.run("approvals", "grants").output
+    ended = desk.run("approvals", "revoke", granted[:6], "--comment", "over")
+    assert (ended.exit_code, "after 1 uses" in ended.output) == (0, True)
+    assert desk.notes == [("revoke", f"grant {granted} by bob (bob): over")]
+    assert desk.run("approvals", "grants").output == "Nothing is granted.\n"
+    assert "revoked by bob" in desk.run("approvals", "grants", "--state", "ended").output
+    assert desk.run("approvals", "revoke", granted).exit_code == 1
+
+
+def test_a_hold_that_can_not_be_granted_says_why(desk: Desk) -> None:
+    post(desk, hold(covers="no grant: scratch can stand for several relations"))
+    done = desk.run("approvals", "approve", "hold-0001", "--grant", "1h")
+    assert (done.exit_code, "several relations" in done.output) == (1, True)
+
+
+def test_an_approval_that_the_agent_then_refused_exits_with_1(desk: Desk) -> None:
+    held = hold()
+    post(desk, held)
+    waits(desk, held).add_done_callback(
+        lambda _: asyncio.run_coroutine_threadsafe(
+            desk.client.tell_became(held.id, "lockgate: \x1b[2Jfrozen"), desk._loop
+        )
+    )
+    done = desk.run("approvals", "approve", held.id)
+    assert done.exit_code == 1
+    assert "the agent did not send it: lockgate: " in done.output
+    assert "\x1b" not in done.output
