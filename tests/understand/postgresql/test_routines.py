@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lockgate.understand.postgresql import Understanding, reread
+from lockgate.understand.postgresql import Understanding, outputs, reread
 from lockgate.values.catalog import Catalog, Routine
 from lockgate.values.statement import Effect, Statement
 
@@ -159,3 +159,11 @@ def test_a_long_chain_ends_somewhere() -> None:
 def test_explain_counts_what_the_planner_may_call() -> None:
     assert one("EXPLAIN SELECT reads(1)").effects == {Effect.READ}
     assert Effect.UNKNOWN in one("EXPLAIN SELECT writes()").effects
+
+
+@pytest.mark.parametrize("text", ["SELECT (16400::oid).lo_get", "SELECT ('x'::text).reads", "SELECT ((a).b).lo_get",
+                                  "SELECT reads(1)", "SELECT digest('x')", "SELECT t.row_reads FROM t"])  # fmt: skip
+def test_what_a_function_returns_stays_unknown_to_lineage(text: str) -> None:
+    (output,) = outputs(reread(Understanding().request(text), DATABASE), DATABASE, statement=0) or ()
+    assert output.sources is None
+    assert output.why

@@ -14,6 +14,7 @@ from lockgate.understand.postgresql.functions import (
     effects_of_call,
     function_name,
     tells_only_arguments,
+    tells_others_data,
     unknown_operator,
 )
 from lockgate.understand.postgresql.inference import Comparison, comparisons, operator_use, unchanged
@@ -288,10 +289,12 @@ class Expressions(ABC):
 
     def _field(self, node: Node, scope: Scope) -> Origin | None:
         """`(t).column`: a column of a row; None for other indirections (then all of it counts)."""
+        for name in strings(node.indirection):
+            own = name in self.catalog.functions or any(r.unary for r in self.catalog.routines.get(name, ()))
+            if own or tells_others_data(name):
+                self._touch_anything()
+                return unknown(f"function {name}() is not known to be free of other data")
         part, arg = node.indirection[0], node.arg
-        if part.kind == "String" and part.sval in self.catalog.functions:
-            self._touch_anything()
-            return unknown(f"function {part.sval}() is not known to be free of other data")
         if part.kind == "String" and len(node.indirection) == 1 and arg.kind == "ColumnRef":
             names = strings(arg.fields)
             if len(names) == len(arg.fields) and self._column(names, scope)[0] is None:

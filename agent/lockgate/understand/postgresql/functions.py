@@ -165,6 +165,11 @@ def tells_only_arguments(call: Node, shadowed: frozenset[str] = frozenset()) -> 
     return function_name(call) not in _TELL_OTHERS_DATA and Effect.UNKNOWN not in effects_of_call(call, shadowed)
 
 
+def tells_others_data(name: str) -> bool:
+    """Whether `(value).name`, if it is a call of PostgreSQL's own, may give other data than the value's."""
+    return name in _TELL_OTHERS_DATA or Effect.UNKNOWN in effects_of_name(name)
+
+
 def unknown_operator(names: tuple[str, ...], shadowed: frozenset[str] = frozenset()) -> str | None:
     """The spelling of an operator that isn't known to be harmless, None for one that is. `shadowed` as in `known`."""
     if len(names) == 1 and names[0] in _BETWEEN:
