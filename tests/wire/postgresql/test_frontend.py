@@ -443,3 +443,50 @@ def test_prepared_statements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_refusals_carry_detail_and_hint(split: Split) -> None:
     play = with_rulings(split, delete=Refusal("42501", "no", "policy p", "ask"))
     play.client(query("DELETE")).to_client(errors.error_response(Refusal("42501", "no", "policy p", "ask")), ready())
+
+
+def test_what_waits_goes_as_it_was_whatever_its_name_comes_to_mean(split: Split) -> None:
+    play = Playbook(ScriptedGate({"A": None}), split=split).begun()
+    play.client(parse("s1", "A"), bind("", "s1"), execute(""), SYNC).to_server(parse("s1", "A"))
+    # Close and another Parse of the name stand behind: not one byte of them overtakes
+    play.client(close("S", "s1"), parse("s1", "B"), bind("", "s1"), execute(""), SYNC).to_server()
+    play.resume().to_server(
+        bind("", "s1"), execute(""), SYNC, close("S", "s1"), parse("s1", "B"), bind("", "s1"), execute(""), SYNC
+    )
+    assert [asked.request.text for asked in play.gate.asked] == ["A", "B"]
+
+
+def test_an_error_before_what_waits_makes_it_moot(split: Split) -> None:
+    play = Playbook(ScriptedGate({"A": None}), split=split).begun()
+    play.client(parse("s1", "A"), bind("", "s1"), execute(""), SYNC).to_server(parse("s1", "A"))
+    play.server(error("42601"))
+    assert True in play.gate.mooted
+    play.resume(DENIED).to_server(SYNC)
+
+
+def test_a_transaction_that_fails_makes_what_waits_moot_too(split: Split) -> None:
+    play = Playbook(ScriptedGate({"A": None}), split=split).begun()
+    play.client(query("BEGIN"), query("X"), query("A"))
+    play.server(complete("BEGIN"), ready("T"), error("22012"), ready("E"))
+    assert set(play.gate.mooted) == {False}
+
+
+def test_whether_a_transaction_is_open_is_told_from_what_ran() -> None:
+    play = Playbook().begun()
+
+    def last() -> tuple[bool, bool]:
+        return play.gate.asked[-1].in_transaction, play.gate.asked[-1].failed
+
+    # a Parse opens no transaction, an Execute does until Sync
+    play.client(parse("", "A"), bind("", ""))
+    assert last() == (False, False)
+    play.client(execute(""), parse("", "B"), bind("", ""))
+    assert last() == (True, False)
+    play.client(execute(""), SYNC)
+    play.server(PARSED, BOUND, complete("A"), PARSED, BOUND, complete("B"), ready())
+    # one that was sent and not answered may have been BEGIN
+    play.client(query("BEGIN"), query("C"))
+    assert last() == (True, False)
+    play.server(complete("BEGIN"), ready("T"), error("22012"), ready("E"))
+    play.client(query("D"))
+    assert last() == (True, True)
