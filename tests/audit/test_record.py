@@ -17,7 +17,7 @@ WORKLOAD = Workload(
 )
 
 
-def facts() -> msgspec.Raw:
+def facts(claimed_user: str | None = None) -> msgspec.Raw:
     return record.connection(
         "c1",
         CLAIMS,
@@ -28,6 +28,7 @@ def facts() -> msgspec.Raw:
         user="app",
         upstream="127.0.0.1:5432",
         application="psql",
+        claimed_user=claimed_user,
     )
 
 
@@ -49,6 +50,12 @@ def test_a_connection_is_spliced_in_and_its_command_line_left_out() -> None:
     assert connection["workload"]["unit"] == "s.service"
     assert "pod" not in connection["workload"]
     assert b"hunter2" not in raw
+
+
+def test_whom_a_client_claimed_to_be_is_there_where_it_is_another() -> None:
+    for claimed, recorded in ((None, None), ("app", None), ("nobody", "nobody")):
+        connection = record.decode(record.encoder.encode(whole(connection=facts(claimed))))["connection"]
+        assert (connection["user"], connection.get("claimed_user")) == ("app", recorded)
 
 
 @given(st.dictionaries(st.text(), plain, max_size=8))
