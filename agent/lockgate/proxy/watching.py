@@ -20,7 +20,7 @@ DESCRIPTIONS: Final = 8
 CHANGED: Final = "lockgate: the result has a column of a relation that has changed: try again"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each run, and that would take three times as long
 class Watch:
     """Implements `lockgate.wire.gate.Watch`.
 
