@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.policy import wording
+from lockgate.policy.annotations import Policy
 from lockgate.values.statement import Statement
+from lockgate.values.use import Use
 from tests.policy.given import DELETE, statement
 
 
@@ -35,3 +39,11 @@ def test_whatever_clients_send_a_sentence_stays_one_printable_line(name: str, na
     said = wording.attempt(name, "orders", Statement(name, DELETE.effects, tuple(names), functions=tuple(names)))
     assert said.isprintable()
     assert len(said) < 1000
+
+
+@pytest.mark.parametrize("use", Use)
+def test_every_use_has_words(use: Use) -> None:
+    policy = Policy("p", "forbid", frozenset(), Path("p"), 1)
+    said = wording.inferring(policy, "a.b.c", {use}, told=True)
+    assert said.startswith("a.b.c is masked for you, and you may not ")
+    assert said != "a.b.c is masked for you, and you may not "
