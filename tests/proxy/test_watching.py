@@ -17,6 +17,7 @@ from tests.proxy.house import SHOP
 EMAIL = frozenset({"public.customers.email"})
 ID, MAIL, NEW = (101, 1), (101, 2), (101, 9)
 ELSEWHERE, COMPUTED = (999, 1), (0, 0)
+ROW, ROW_ELSEWHERE, PLAIN_ROW = (101, 0), (999, 0), (102, 0)
 
 
 def description(*columns: tuple[int, int]) -> bytes:
@@ -40,7 +41,7 @@ class Watched:
         self.stale += 1
 
 
-@pytest.mark.parametrize("columns", [(ID, COMPUTED), (COMPUTED,), ()])
+@pytest.mark.parametrize("columns", [(ID, COMPUTED), (COMPUTED,), (), (PLAIN_ROW,)])
 def test_what_was_judged_passes(columns: tuple[tuple[int, int], ...]) -> None:
     one = Watched(frozenset())
     one.watch.check(description(*columns))
@@ -49,10 +50,10 @@ def test_what_was_judged_passes(columns: tuple[tuple[int, int], ...]) -> None:
 
 
 def test_a_classified_column_that_policy_released_passes() -> None:
-    Watched(EMAIL).watch.check(description(ID, MAIL))
+    Watched(EMAIL).watch.check(description(ID, MAIL, ROW))
 
 
-@pytest.mark.parametrize("column", [MAIL, NEW, ELSEWHERE])
+@pytest.mark.parametrize("column", [MAIL, NEW, ELSEWHERE, ROW, ROW_ELSEWHERE])
 def test_a_column_that_nobody_judged_does_not(column: tuple[int, int]) -> None:
     one = Watched(frozenset())
     for _ in range(2):

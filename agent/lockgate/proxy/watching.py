@@ -38,10 +38,19 @@ class Watch:
         if description in self.seen:
             return
         for field in parse_fields(description):
-            if field.table_oid:
-                source = self.snapshot.columns.source(field.table_oid, field.column_number)
-                if source is None or not source.held.all <= self.judged:
-                    self.stale()
-                    raise MaskingError(CHANGED)
+            if field.table_oid and not self._judged(field.table_oid, field.column_number):
+                self.stale()
+                raise MaskingError(CHANGED)
         if len(self.seen) < DESCRIPTIONS:
             self.seen.add(bytes(description))
+
+    def _judged(self, table: int, column: int) -> bool:
+        columns = self.snapshot.columns
+        numbers: tuple[int, ...] = (column,)
+        if column == 0:  # a whole row of the table
+            relation = columns.catalog.by_oid.get(table)
+            if relation is None:
+                return False
+            numbers = tuple(each.number for each in relation.columns)
+        sources = [columns.source(table, number) for number in numbers]
+        return all(source is not None and source.held.all <= self.judged for source in sources)
