@@ -759,3 +759,63 @@ def test_the_same_classification_again_costs_no_reading() -> None:
         assert catalogs.cached(Endpoint("::1", 1), "shop") is found
 
     run(use())
+
+
+def test_who_changes_the_catalog_in_a_transaction_goes_on_with_the_snapshot_from_before(endpoint: Endpoint) -> None:
+    async def journey() -> None:
+        clock, me, other = Clock(), object(), object()
+        catalogs = Catalogs(CountingReader(), NAMES, clock=clock)
+        first = await catalogs.get(endpoint, "postgres")
+        for _ in range(3):
+            clock.now += 1
+            catalogs.expire(endpoint, "postgres", by=me)
+            assert catalogs.cached(endpoint, "postgres") is None
+            assert catalogs.cached(endpoint, "postgres", own=other) is None
+            assert catalogs.cached(endpoint, "postgres", own=me) is first
+        catalogs.expire(endpoint, "postgres", by=other)
+        assert catalogs.cached(endpoint, "postgres", own=me) is None
+        catalogs.expire(endpoint, "postgres", by=me)
+        assert catalogs.cached(endpoint, "postgres", own=me) is None
+        clock.now += 1
+        second = await catalogs.get(endpoint, "postgres")
+        clock.now += 1
+        catalogs.expire(endpoint, "postgres", by=me)
+        assert catalogs.cached(endpoint, "postgres", own=me) is second
+        catalogs.reclassify(("public.customers.ssn",))
+        assert catalogs.cached(endpoint, "postgres", own=me) is None
+        await catalogs.close()
+
+    run(journey())
+
+
+def test_a_change_is_read_at_a_pace_of_its_own_and_a_miss_later(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def journey() -> None:
+        monkeypatch.setattr(module, "MISS_SECONDS", 30.0)
+        monkeypatch.setattr(module, "PACE", 0.1)
+        reader = CountingReader()
+        catalogs = Catalogs(reader, NAMES)
+        async with asyncio.timeout(20):
+            for _ in range(4):
+                await catalogs.get(endpoint, "postgres")
+                catalogs.expire(endpoint, "postgres", by=reader)
+            await catalogs.get(endpoint, "postgres")
+        assert reader.readings == 5
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await catalogs.refresh(endpoint, "postgres")
+        assert reader.readings == 5
+        await catalogs.close()
+        # however long a reading takes
+        monkeypatch.setattr(module, "PACE", 1e9)
+        monkeypatch.setattr(module, "MISS_SECONDS", 0.3)
+        catalogs = Catalogs(reader, NAMES)
+        async with asyncio.timeout(20):
+            for _ in range(2):
+                await catalogs.get(endpoint, "postgres")
+                catalogs.expire(endpoint, "postgres")
+        assert reader.readings == 7
+        await catalogs.close()
+
+    run(journey())

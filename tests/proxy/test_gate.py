@@ -254,6 +254,26 @@ def test_a_change_of_the_catalog_counts_from_when_it_is_sent(tmp_path: Path) -> 
     play(use())
 
 
+def test_a_transaction_that_changes_the_catalog_does_not_wait_for_it_at_every_step(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path, classification=CLASSIFICATION) as house:
+            client = await house.begun()
+            await client.ask("SELECT 1")
+            for text in ("BEGIN", "ALTER TABLE customers ADD b int", "SELECT 2", "ALTER TABLE customers ADD c int",
+                         "SELECT upper(note) FROM customers", "COMMIT"):  # fmt: skip
+                await client.ask(text)
+            assert house.reader.readings == 1
+            # judged without trust in names all the same
+            reading = [r for r in house.records(type="statement", phase="begin") if "upper" in r["statement"]]
+            assert reading[0]["masks"] == [["public.customers.email", "redact"]]
+            await client.ask("ROLLBACK")
+            assert house.reader.readings == 1
+            await client.ask("SELECT 3")
+            assert house.reader.readings == 2
+
+    play(use())
+
+
 def test_a_request_that_stays_unknown_is_read_for_once(tmp_path: Path) -> None:
     async def use() -> None:
         async with House(tmp_path, classification=CLASSIFICATION) as house:

@@ -32,6 +32,9 @@ TTL_SECONDS: Final = 60.0
 """The oldest a snapshot may be: the longest that a change made past the agent goes unseen."""
 MISS_SECONDS: Final = 1.0
 """The least time between two readings of one database, however often something in it turns out to be unknown."""
+PACE: Final = 4
+"""How many times as long as a reading took is waited before the next, after the catalog has changed: a migration whose
+every statement changes it costs the database a fifth of one connection's time."""
 SNAPSHOTS: Final = 64
 """Databases whose snapshot is kept; the least recently used goes first. One of 300 relations takes some 0.6 MB."""
 DATABASES: Final = 4096
@@ -49,6 +52,8 @@ LOCK_TIMEOUT: Final = "100ms"
 
 log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
+SEVERAL: Final = object()
+"""More than one connection, or nobody in particular."""
 
 _SIZE = """
 SELECT coalesce(sum(relnatts), 0)::int8 FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v', 'm', 'p', 'f', 'S')
@@ -377,6 +382,10 @@ class _Entry:
     since: float = -math.inf
     started: float = -math.inf
     changed: float = -math.inf
+    changed_by: object = None
+    """Who has changed it since the snapshot was read, if only one has; SEVERAL otherwise."""
+    took: float = math.inf
+    """Seconds that the last reading took."""
     sticky: Mapping[Place, Held] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     running: asyncio.Task[Snapshot] | None = None
@@ -398,10 +407,15 @@ class Catalogs:
         self._clock = clock
         self._entries: OrderedDict[tuple[Endpoint, str], _Entry] = OrderedDict()
 
-    def cached(self, endpoint: Endpoint, database: str) -> Snapshot | None:
-        """The snapshot of `get` if it can be had without waiting."""
+    def cached(self, endpoint: Endpoint, database: str, *, own: object = None) -> Snapshot | None:
+        """The snapshot of `get` if it can be had without waiting.
+
+        With `own`, who has changed the catalog in a transaction that is still open, also one from before these changes.
+        """
         entry = self._entries.get((endpoint, database))
-        if entry is None or entry.snapshot is None or entry.since < entry.changed:
+        if entry is None or entry.snapshot is None:
+            return None
+        if entry.since < entry.changed and (own is None or entry.changed_by is not own):
             return None
         if self._clock() - entry.since >= TTL_SECONDS:
             return None
@@ -425,10 +439,12 @@ class Catalogs:
         """
         return await asyncio.shield(self._queue(self._entry(endpoint, database), endpoint, database))
 
-    def expire(self, endpoint: Endpoint, database: str) -> None:
-        """Something has changed the database's catalog (DDL that was committed): no older snapshot is given out."""
+    def expire(self, endpoint: Endpoint, database: str, *, by: object = None) -> None:
+        """Something has changed the database's catalog: no older snapshot is given out, but to `by` (see `cached`)."""
         entry = self._entries.get((endpoint, database))
         if entry is not None:
+            alone = entry.changed < entry.since or entry.changed_by is by
+            entry.changed_by = by if alone and by is not None else SEVERAL
             entry.changed = self._clock()
 
     def reclassify(self, classification: Iterable[str]) -> None:
@@ -438,7 +454,7 @@ class Catalogs:
             self._names = names
             now = self._clock()
             for entry in self._entries.values():
-                entry.changed = now
+                entry.changed, entry.changed_by = now, SEVERAL
 
     async def close(self) -> None:
         """End what is being read. Those waiting for it are cancelled."""
@@ -474,7 +490,8 @@ class Catalogs:
     async def _run(self, entry: _Entry, endpoint: Endpoint, database: str) -> Snapshot:
         if entry.running is not None:
             await asyncio.wait((entry.running,))
-        await asyncio.sleep(max(0.0, entry.started + MISS_SECONDS - self._clock()))
+        pause = MISS_SECONDS if entry.since >= entry.changed else min(MISS_SECONDS, PACE * entry.took)
+        await asyncio.sleep(max(0.0, entry.started + pause - self._clock()))
         entry.running, entry.queued = entry.queued, None
         started = entry.started = self._clock()
         try:
@@ -484,7 +501,7 @@ class Catalogs:
             if columns.missing != entry.missing:
                 entry.missing = columns.missing
                 _tell_missing(columns.missing, endpoint, database)
-            entry.since = started
+            entry.since, entry.took = started, self._clock() - started
             entry.snapshot = Snapshot(reading.catalog, columns, reading.text_types)
             self._trim()
             return entry.snapshot

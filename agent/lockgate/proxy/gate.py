@@ -151,12 +151,13 @@ class StatementGate:
         gone = self.refresh()
         store = self.store
         snapshot = None
+        rows = not asked.request.effects <= ROWLESS_EFFECTS or bool(asked.candidates)
         if store.catalogs is not None:
             if self._altered and not asked.in_transaction and not self._altering:
                 self._altered = False
                 self._expire()
-            snapshot = self._cached()
-            if snapshot is None:
+            snapshot = self._cached(asked)
+            if snapshot is None and rows:
                 self._wait(asked, renew=False)
                 return None
         if self._estimable(asked.request) and gone is None:
@@ -164,7 +165,7 @@ class StatementGate:
             return None
         judgement = self.judge(asked, snapshot)
         if store.enforced and gone is None:
-            renew = judgement.unknown and store.first_try(self.database, asked.request.shape)
+            renew = judgement.unknown and rows and store.first_try(self.database, asked.request.shape)
             if renew or (judgement.refusal is None and judgement.verdict.decision is Decision.HOLD):
                 self._wait(asked, renew=renew)
                 return None
@@ -282,13 +283,21 @@ class StatementGate:
 
     # judgement
 
-    def _cached(self) -> Snapshot | None:
+    def _cached(self, asked: Asked | None = None) -> Snapshot | None:
+        """A snapshot that need not be waited for.
+
+        In a transaction that has changed the catalog, nobody else sees the change: reading again would show nothing.
+        What is asked there is judged without trust in names, by a snapshot from before it.
+        """
         catalogs = self.store.catalogs
-        return None if catalogs is None else catalogs.cached(self.endpoint, self.database)
+        if catalogs is None:
+            return None
+        own = self if asked is not None and self._altered and asked.in_transaction else None
+        return catalogs.cached(self.endpoint, self.database, own=own)
 
     def _expire(self) -> None:
         if self.store.reader is not None:
-            self.store.reader.expire(self.endpoint, self.database)
+            self.store.reader.expire(self.endpoint, self.database, by=self)
 
     def judge(self, asked: Asked, snapshot: Snapshot | None) -> Judgement:
         return self.store.judge.judge(
