@@ -64,10 +64,14 @@ def test_statements_cells_and_refusals(metrics: Metrics) -> None:
     metrics.statement("users", "hold")
     metrics.masked("orders", 3)
     metrics.masked("orders", 4)
+    metrics.detected({"email": 2, "card": 1})
+    metrics.detected({"email": 3})
     metrics.refused("identity")
     assert value(metrics, "statements_total", datastore="orders", verdict="allow") == 2
     assert value(metrics, "statements_total", datastore="users", verdict="hold") == 1
     assert value(metrics, "masked_cells_total", datastore="orders") == 7
+    assert value(metrics, "detected_total", kind="email") == 5
+    assert value(metrics, "detected_total", kind="card") == 1
     assert value(metrics, "refused_total", reason="identity") == 1
 
 

@@ -31,10 +31,8 @@ static const uint8_t blake2b_sigma[12][16] = {
 
 static inline uint64_t blake2b_load(const uint8_t *p)
 {
-    uint64_t value = 0;
-    for (int i = 7; i >= 0; i--)
-        value = value << 8 | p[i];
-    return value;
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
 static inline uint64_t blake2b_rotate(uint64_t x, int n)
@@ -54,6 +52,18 @@ static inline uint64_t blake2b_rotate(uint64_t x, int n)
         v[b] = blake2b_rotate(v[b] ^ v[c], 63); \
     } while (0)
 
+#define BLAKE2B_ROUND(r)                                                              \
+    do {                                                                              \
+        BLAKE2B_MIX(0, 4, 8, 12, m[blake2b_sigma[r][0]], m[blake2b_sigma[r][1]]);     \
+        BLAKE2B_MIX(1, 5, 9, 13, m[blake2b_sigma[r][2]], m[blake2b_sigma[r][3]]);     \
+        BLAKE2B_MIX(2, 6, 10, 14, m[blake2b_sigma[r][4]], m[blake2b_sigma[r][5]]);    \
+        BLAKE2B_MIX(3, 7, 11, 15, m[blake2b_sigma[r][6]], m[blake2b_sigma[r][7]]);    \
+        BLAKE2B_MIX(0, 5, 10, 15, m[blake2b_sigma[r][8]], m[blake2b_sigma[r][9]]);    \
+        BLAKE2B_MIX(1, 6, 11, 12, m[blake2b_sigma[r][10]], m[blake2b_sigma[r][11]]);  \
+        BLAKE2B_MIX(2, 7, 8, 13, m[blake2b_sigma[r][12]], m[blake2b_sigma[r][13]]);   \
+        BLAKE2B_MIX(3, 4, 9, 14, m[blake2b_sigma[r][14]], m[blake2b_sigma[r][15]]);   \
+    } while (0)
+
 /* `bytes` is how many were taken in, this block included: no message here is anywhere near 2**64. */
 static void blake2b_compress(uint64_t h[8], const uint8_t *block, uint64_t bytes, int last)
 {
@@ -67,17 +77,19 @@ static void blake2b_compress(uint64_t h[8], const uint8_t *block, uint64_t bytes
     v[12] ^= bytes;
     if (last)
         v[14] = ~v[14];
-    for (int r = 0; r < 12; r++) {
-        const uint8_t *s = blake2b_sigma[r];
-        BLAKE2B_MIX(0, 4, 8, 12, m[s[0]], m[s[1]]);
-        BLAKE2B_MIX(1, 5, 9, 13, m[s[2]], m[s[3]]);
-        BLAKE2B_MIX(2, 6, 10, 14, m[s[4]], m[s[5]]);
-        BLAKE2B_MIX(3, 7, 11, 15, m[s[6]], m[s[7]]);
-        BLAKE2B_MIX(0, 5, 10, 15, m[s[8]], m[s[9]]);
-        BLAKE2B_MIX(1, 6, 11, 12, m[s[10]], m[s[11]]);
-        BLAKE2B_MIX(2, 7, 8, 13, m[s[12]], m[s[13]]);
-        BLAKE2B_MIX(3, 4, 9, 14, m[s[14]], m[s[15]]);
-    }
+    /* by name, so that the compiler knows every place in `m` */
+    BLAKE2B_ROUND(0);
+    BLAKE2B_ROUND(1);
+    BLAKE2B_ROUND(2);
+    BLAKE2B_ROUND(3);
+    BLAKE2B_ROUND(4);
+    BLAKE2B_ROUND(5);
+    BLAKE2B_ROUND(6);
+    BLAKE2B_ROUND(7);
+    BLAKE2B_ROUND(8);
+    BLAKE2B_ROUND(9);
+    BLAKE2B_ROUND(10);
+    BLAKE2B_ROUND(11);
     for (int i = 0; i < 8; i++)
         h[i] ^= v[i] ^ v[i + 8];
 }
@@ -114,8 +126,9 @@ static void blake2b_digest(const blake2b_key *state, uint8_t prefix, const uint8
         memcpy(block + used, message, length);
     memset(block + used + length, 0, BLAKE2B_BLOCK - used - length);
     blake2b_compress(h, block, taken + used + length, 1);
-    for (int i = 0; i < 64; i++)
-        out[i] = (uint8_t)(h[i / 8] >> 8 * (i % 8));
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            out[8 * i + j] = (uint8_t)(h[i] >> 8 * j);
 }
 
 #endif
