@@ -68,3 +68,13 @@ def test_what_the_server_says_otherwise_is_not_shown(columns: int, binary: bool)
     with pytest.raises(MaskingError, match="try again"):
         bench.masking.copy(0, columns, {}, binary=binary)
     assert bench.stale == 1
+
+
+@pytest.mark.parametrize("snapshot", [SNAPSHOT, None])
+def test_what_nobody_classified_is_looked_for(snapshot: Snapshot | None) -> None:
+    bench = Bench("COPY scratch TO STDOUT", LOOKED_AT, snapshot)
+    assert bench.shown(b"1\tof ann@example.org\n", columns=2) == copy_data(b"1\tof a***@e***.org\n")
+    assert bench.found == {"email": 1}
+    strange = Bench("COPY scratch TO STDOUT (NULL 'a\\')", LOOKED_AT, snapshot)
+    with pytest.raises(MaskingError, match="can't be told"):
+        strange.masking.copy(0, 2, {}, binary=False)
