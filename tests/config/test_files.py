@@ -386,3 +386,11 @@ def test_a_default_is_not_shared_between_files(tmp_path: Path) -> None:
     first.collector.auditors.append("x")
     assert second.collector.auditors == ["security"]
     assert AgentFile.__struct_config__.frozen
+
+
+def test_the_masking_key_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(AGENT + "masking: {key_file: tokens.key}\n")
+    assert load_agent(path).masking.key_file == f"{tmp_path}/tokens.key"
+    path.write_text(AGENT)
+    assert load_agent(path).masking.key_file is None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lockgate.masking import RootKey, resolve
+from lockgate.masking import RootKey, mask_rows, resolve
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.result_masking import ResultMasking
 from lockgate.understand.postgresql import Understanding, copied_out
 from lockgate.values.verdict import Decision, Detect, Mask, Verdict
 from lockgate.wire.gate import MaskingError
+from lockgate.wire.postgresql.frames import Field
 from tests.proxy.house import EMAIL, SHOP
 from tests.support.playbook import copy_data
 
@@ -78,3 +79,15 @@ def test_what_nobody_classified_is_looked_for(snapshot: Snapshot | None) -> None
     strange = Bench("COPY scratch TO STDOUT (NULL 'a\\')", LOOKED_AT, snapshot)
     with pytest.raises(MaskingError, match="can't be told"):
         strange.masking.copy(0, 2, {}, binary=False)
+
+
+def test_what_nobody_classified_is_looked_at_also_where_nothing_is_classified() -> None:
+    masking = ResultMasking.of(LOOKED_AT, None, (), None, lambda: None, KEYS)
+    assert masking is not None
+    plan = masking.plan(0, [Field("note", 0, 0, 25, 0)], utf8=True)
+    assert plan is not None
+    row = b"D\0\0\0\x19\0\x01\0\0\0\x0fann@example.org"
+    assert mask_rows(row, 0, len(row), plan)[0] == b"D\0\0\0\x17\0\x01\0\0\0\x0da***@e***.org"
+    assert masking.plan(0, [Field("id", 0, 0, 23, 0)], utf8=True) is None
+    nothing = Verdict(Decision.ALLOW, "p", "", 1)
+    assert ResultMasking.of(nothing, None, (), None, lambda: None, KEYS) is None
