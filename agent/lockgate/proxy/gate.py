@@ -165,7 +165,8 @@ class StatementGate:
             return None
         judgement = self.judge(asked, snapshot)
         if store.enforced and gone is None:
-            renew = judgement.unknown and rows and store.first_try(self.database, asked.request.shape)
+            renew = judgement.unknown and rows and not self.altered_in(asked)
+            renew = renew and store.first_try(self.database, asked.request.shape)
             if renew or (judgement.refusal is None and judgement.verdict.decision is Decision.HOLD):
                 self._wait(asked, renew=renew)
                 return None
