@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.config.addresses import check_endpoint, check_url, split_address
+from lockgate.config.addresses import check_endpoint, check_url, is_host_name, split_address
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,15 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
     except ValueError:
         return
     assert text.lower().startswith("http")
+
+
+@pytest.mark.parametrize("text", ["db", "db.internal", "a_b", "xn--bcher-kva.de", "1.db", "a" * 63])
+def test_a_name_that_a_host_could_have(text: str) -> None:
+    assert is_host_name(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*.db", "10.0.0.5", "1", "0x7f", "a b", "a..b", "-a", "a" * 64, "::1", "a." * 127 + "aa"]
+)
+def test_a_name_that_none_has(text: str) -> None:
+    assert not is_host_name(text)

@@ -394,3 +394,30 @@ def test_the_masking_key_is_looked_for_beside_the_file(tmp_path: Path) -> None:
     assert load_agent(path).masking.key_file == f"{tmp_path}/tokens.key"
     path.write_text(AGENT)
     assert load_agent(path).masking.key_file is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("upstream_ca: ca.crt", "upstream_ca: upstream_tls: prefer verifies nothing"),
+        ("upstream_tls: disable\n    upstream_ca: ca.crt", "upstream_ca: upstream_tls: disable verifies nothing"),
+        ("upstream_certificate: a.crt\n    upstream_key: a.key", "upstream_certificate: upstream_tls: prefer may go"),
+        ("upstream_tls: require\n    upstream_certificate: a.crt", "upstream_certificate: has no upstream_key"),
+        ("upstream_tls: require\n    upstream_key: a.key", "upstream_key: has no upstream_certificate"),
+        ("upstream_tls: verify-ca", "verify-ca"),
+        ("client_tls: require", "require"),
+    ],
+)
+def test_what_looks_like_protection_has_to_be_some(tmp_path: Path, lines: str, why: str) -> None:
+    assert why in said(tmp_path, load_agent, AGENT.replace("mode: enforce", lines))
+
+
+def test_files_of_tls_are_taken_from_the_files_own_folder(tmp_path: Path) -> None:
+    lines = (
+        "upstream_tls: verify-full\n    upstream_ca: ca.crt\n    upstream_certificate: /a.crt\n    upstream_key: a.key"
+    )
+    (store,) = load_agent(written(tmp_path, AGENT.replace("mode: enforce", lines))).datastores
+    assert (store.upstream_ca, store.upstream_certificate, store.upstream_key) == (
+        str(tmp_path / "ca.crt"), "/a.crt", str(tmp_path / "a.key"),
+    )  # fmt: skip
+    assert store.client_tls == "offer"

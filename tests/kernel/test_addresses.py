@@ -169,3 +169,18 @@ def test_whatever_a_resolver_answers_the_current_answer_is_always_intercepted(tu
         book.refresh()
         last = answers or last
     assert {Target(literal(answer), 5432, 0, 15432) for answer in last} <= set(book.targets)
+
+
+def test_an_address_is_called_by_the_names_that_stand_for_it() -> None:
+    answers = {"db": ["10.0.0.5", "fd00::5"], "replica": ["10.0.0.5", "10.0.0.6"]}
+    book = AddressBook(
+        [Declared(0, 1, ("10.0.0.0/8:5432", "replica:5432", "db:5432", "db:6432")), Declared(1, 2, ("db:7432",))],
+        lambda name: answers[name],
+    )
+    book.refresh()
+    assert book.names(0, "10.0.0.5", 5432) == ("replica", "db")
+    assert book.names(0, "10.0.0.6", 5432) == ("replica",)
+    assert book.names(0, "fd00::5", 6432) == ("db",)
+    assert book.names(0, "10.0.0.7", 5432) == ()
+    assert book.names(1, "10.0.0.5", 7432) == ("db",)
+    assert book.names(1, "10.0.0.5", 5432) == ()

@@ -17,7 +17,7 @@ from lockgate.wire.postgresql.frames import (
     ssl_request,
     startup,
 )
-from lockgate.wire.postgresql.session import Session
+from lockgate.wire.postgresql.session import Session, WantsTls
 from tests.support.playbook import (
     BOUND,
     DENIED,
@@ -183,7 +183,7 @@ def test_a_server_that_skips_authentication(new: Playbook, early: bytes) -> None
         startup({"database": "orders"}),
         startup({"user": ""}),
         startup({"user": "a" * 64}),
-        startup({"user": "ann", "database": "\u00e4" * 32}),
+        startup({"user": "ann", "database": "ä" * 32}),
         struct.pack("!II", 26, 3 << 16) + b"user\0ann\0user\0bob\0",
         struct.pack("!II", 27, 3 << 16) + b"user\0ann\0user\0bob\0\0",
         struct.pack("!II", 12, 80877102) + b"abcd",
@@ -540,3 +540,74 @@ def test_no_bytes_from_either_side_raise(script: list[tuple[bool, bytes]]) -> No
         assert sent[pos : pos + 1] != b"Q" or sent[pos:end] in judged
         pos = end
     assert pos == len(sent)
+
+
+# TLS
+
+
+def secure() -> Session:
+    return Session(ScriptedGate(), KERNEL, message_bytes=1 << 20, row_bytes=1 << 20, tls=True)
+
+
+@pytest.mark.parametrize("first", [b"", GSSENC_REQUEST])
+def test_tls_begins_behind_its_request(first: bytes) -> None:
+    session = secure()
+    if first:
+        session.client_data(first)
+        assert session.drain_client() == b"N"
+    session.client_data(ssl_request())
+    assert (session.drain_client(), session.wants_tls) == (b"S", WantsTls.NEGOTIATED)
+    session.secured()
+    assert session.wants_tls is None
+    session.client_data(startup(ANN))
+    assert session.wants_upstream
+
+
+def test_tls_begins_with_the_first_byte_that_is_its_own() -> None:
+    session = secure()
+    session.client_data(b"\x16\x03\x01")
+    assert (session.drain_client(), session.wants_tls) == (b"", WantsTls.DIRECT)
+    session.secured()
+    session.client_data(startup(ANN))
+    assert session.wants_upstream
+
+
+def test_the_first_byte_of_tls_is_nothing_without_tls_or_behind_something_else() -> None:
+    plain, late = Session(ScriptedGate(), KERNEL, message_bytes=1 << 20, row_bytes=1 << 20), secure()
+    late.client_data(GSSENC_REQUEST)
+    for session in (plain, late):
+        session.client_data(b"\x16\x03\x01\0\x05\x01\0\0\x01")
+        assert session.wants_tls is None
+        assert b"this is not the PostgreSQL protocol" in session.drain_client()
+
+
+@pytest.mark.parametrize("more", [ssl_request(), GSSENC_REQUEST])
+def test_encryption_is_not_asked_for_inside_tls(more: bytes) -> None:
+    session = secure()
+    session.client_data(ssl_request())
+    session.secured()
+    session.client_data(more)
+    assert b"asked for twice" in session.drain_client()
+    assert session.closing
+
+
+@pytest.mark.parametrize("flag", [b"y", b"n"])
+@pytest.mark.parametrize("plus", [True, False])
+def test_a_client_that_misses_the_binding_is_told_what_to_do(flag: bytes, plus: bool) -> None:
+    session = secure()
+    session.client_data(ssl_request())
+    session.secured()
+    session.client_data(startup(ANN))
+    session.connected(b"hash")
+    session.drain_server()
+    session.server_data(frame(b"R", b"\0\0\0\x0a" + b"SCRAM-SHA-256-PLUS\0" * plus + b"SCRAM-SHA-256\0\0"))
+    first = flag + b",,n=,r=x"
+    response = frame(b"p", b"SCRAM-SHA-256\0" + struct.pack("!i", len(first)) + first)
+    session.drain_client()
+    session.client_data(response)
+    if flag == b"y" and plus:
+        assert b"C28000\0" in (told := session.drain_client())
+        assert b"channel_binding=disable" in told
+        assert (session.closing, session.drain_server()) == (True, b"")
+    else:
+        assert session.drain_server() == response
