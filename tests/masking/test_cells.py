@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lockgate.masking import Program, mask_value
 from lockgate.masking import cells as reference
-from lockgate.masking.cells import Action, Cell, truncate
+from lockgate.masking.cells import ALIKE, Action, Cell, truncate
 
 KEY = bytes(range(32))
 
@@ -35,6 +35,12 @@ def test_the_same_json_has_the_same_pseudonym_in_either_format() -> None:
 def test_padding_does_not_count_for_a_pseudonym() -> None:
     cell = Cell(Action.HASH, key=KEY)
     assert reference.mask_value(cell, b"DE   ") == reference.mask_value(cell, b"DE")
+
+
+@pytest.mark.parametrize("action", sorted(set(Action) - ALIKE))
+def test_null_can_not_look_like_values_that_look_different(action: Action) -> None:
+    with pytest.raises(ValueError, match="tells values apart"):
+        Cell(action, null=True)
 
 
 def test_a_cell_does_not_show_its_key() -> None:

@@ -54,23 +54,34 @@ def action(masker: str | None, field: Field, *, utf8: bool = True, text_types: f
     return cell(masker, field, utf8=utf8, text_types=text_types).action
 
 
-ALL = ("null", "redact", "hash", "tokenise", "partial", "truncate:4", "truncate:month", "truncate:year", "date_shift:9")
+ALL = (
+    "null",
+    "veil",
+    "redact",
+    "hash",
+    "tokenise",
+    "partial",
+    "truncate:4",
+    "truncate:month",
+    "truncate:year",
+    "date_shift:9",
+)
 N, R = Action.NULL, Action.REDACT
 TABLE: dict[int, tuple[Action, ...]] = {
-    TEXT: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
-    VARCHAR: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
-    BPCHAR: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
-    NAME: (N, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
-    JSON: (N, Action.REDACT_JSON, Action.HASH_JSON, *[Action.REDACT_JSON] * 6),
-    XML: (N, *[R] * 8),
-    INT4: (N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
-    INT8: (N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
-    NUMERIC: (N, N, N, Action.TOKEN_NUMERIC, N, N, N, N, N),
-    UUID: (N, N, N, Action.TOKEN_UUID, N, N, N, N, N),
-    DATE: (N, N, N, N, N, N, Action.TRUNCATE_DATE, Action.TRUNCATE_DATE, Action.SHIFT_DATE),
-    TIMESTAMP: (N, N, N, N, N, N, Action.TRUNCATE_TIME, Action.TRUNCATE_TIME, Action.SHIFT_TIME),
-    TIMESTAMPTZ: (N, N, N, N, N, N, *[Action.TRUNCATE_TIME_WITH_ZONE] * 2, Action.SHIFT_TIME),
-    **dict.fromkeys((INT2, BYTEA, TEXT_ARRAY, 16385, 18, 16, 700, 1186), (N,) * 9),
+    TEXT: (N, R, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    VARCHAR: (N, R, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    BPCHAR: (N, R, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    NAME: (N, R, R, Action.HASH, Action.TOKEN_TEXT, Action.PARTIAL, Action.TRUNCATE, R, R, R),
+    JSON: (N, Action.REDACT_JSON, Action.REDACT_JSON, Action.HASH_JSON, *[Action.REDACT_JSON] * 6),
+    XML: (N, *[R] * 9),
+    INT4: (N, N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
+    INT8: (N, N, N, N, Action.TOKEN_INTEGER, N, N, N, N, N),
+    NUMERIC: (N, N, N, N, Action.TOKEN_NUMERIC, N, N, N, N, N),
+    UUID: (N, N, N, N, Action.TOKEN_UUID, N, N, N, N, N),
+    DATE: (N, N, N, N, N, N, N, Action.TRUNCATE_DATE, Action.TRUNCATE_DATE, Action.SHIFT_DATE),
+    TIMESTAMP: (N, N, N, N, N, N, N, Action.TRUNCATE_TIME, Action.TRUNCATE_TIME, Action.SHIFT_TIME),
+    TIMESTAMPTZ: (N, N, N, N, N, N, N, *[Action.TRUNCATE_TIME_WITH_ZONE] * 2, Action.SHIFT_TIME),
+    **dict.fromkeys((INT2, BYTEA, TEXT_ARRAY, 16385, 18, 16, 700, 1186), (N,) * 10),
 }
 """What README says of each type and masker."""
 
@@ -90,6 +101,15 @@ def test_jsonb_is_json_behind_a_version_in_binary() -> None:
     for form, actions in enumerate(((Action.REDACT_JSON, Action.HASH_JSON), (Action.REDACT_JSONB, Action.HASH_JSONB))):
         field = Field(type_oid=JSONB, format=form)
         assert (action("partial", field), action("hash", field)) == actions
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_a_veil_hides_whether_there_is_a_value(form: int) -> None:
+    for kind in (TEXT, VARCHAR, NAME, JSON, JSONB, XML, INT4, BYTEA, TEXT_ARRAY):
+        veiled = cell("veil", Field(type_oid=kind, format=form))
+        assert veiled.null or veiled.action is Action.NULL
+        assert not cell("redact", Field(type_oid=kind, format=form)).null
+    assert cell("veil", Field(), utf8=False).null
 
 
 def test_what_a_cell_is_told() -> None:
@@ -199,17 +219,17 @@ def test_another_column_of_the_table_is_kept(output: Output | None) -> None:
 
 def test_a_partition_holds_what_its_parent_does() -> None:
     assert chosen(Field(table_oid=EU, column_number=2), None) == "partial"
-    assert chosen(Field(), out("public.customers_eu.email")) == "redact"
+    assert chosen(Field(), out("public.customers_eu.email")) == "veil"
 
 
-def test_a_generated_column_is_redacted_whole() -> None:
-    assert chosen(Field(table_oid=CUSTOMERS, column_number=5), None) == "redact"
-    assert chosen(Field(), out("public.customers.folded", plain=True)) == "redact"
+def test_a_generated_column_is_veiled() -> None:
+    assert chosen(Field(table_oid=CUSTOMERS, column_number=5), None) == "veil"
+    assert chosen(Field(), out("public.customers.folded", plain=True)) == "veil"
 
 
-def test_an_expression_over_a_masked_column_is_redacted_whole() -> None:
-    assert chosen(Field(), out(EMAIL)) == "redact"
-    assert chosen(Field(), out(EMAIL, "public.customers.note")) == "redact"
+def test_an_expression_over_a_masked_column_is_veiled() -> None:
+    assert chosen(Field(), out(EMAIL)) == "veil"
+    assert chosen(Field(), out(EMAIL, "public.customers.note")) == "veil"
     assert chosen(Field(), out("public.customers.note")) is None
     assert chosen(Field(), out()) is None
     assert chosen(Field(), out(EMAIL), [Mask(EMAIL, "null", "pii")]) == "null"
@@ -248,7 +268,7 @@ def test_the_server_knows_which_of_two_tables_was_read() -> None:
     either = out("other.customers.email", EMAIL)
     assert chosen(Field(table_oid=OTHER, column_number=2), either) is None
     assert chosen(Field(table_oid=CUSTOMERS, column_number=2), either) == "partial"
-    assert chosen(Field(), either) == "redact"
+    assert chosen(Field(), either) == "veil"
 
 
 def test_a_description_older_than_a_rename_does_not_uncover() -> None:
@@ -277,13 +297,13 @@ def test_a_mask_of_a_column_that_was_renamed_reaches_it() -> None:
         "whole": out("public.clients.mail"),
     }
     assert choose_maskers([field], PARTIAL, [outputs["plain"]], after) == ("partial",)
-    assert choose_maskers([Field()], PARTIAL, [outputs["whole"]], after) == ("redact",)
+    assert choose_maskers([Field()], PARTIAL, [outputs["whole"]], after) == ("veil",)
 
 
 def test_a_whole_row_is_what_lineage_says() -> None:
     """RowDescription has the table's OID and column 0 for it."""
     whole = Field(table_oid=CUSTOMERS, column_number=0)
-    assert chosen(whole, out(EMAIL, "public.customers.note")) == "redact"
+    assert chosen(whole, out(EMAIL, "public.customers.note")) == "veil"
     assert chosen(whole, out("public.customers.note")) is None
     with pytest.raises(Unmaskable):
         chosen(whole, None)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.masking import _rows, rows
-from lockgate.masking.cells import Action, Cell, mask_value
+from lockgate.masking.cells import ALIKE, Action, Cell, mask_value
 from lockgate.masking.partial import partial
 
 Buffer = bytes | bytearray | memoryview
@@ -84,6 +84,13 @@ def test_null_stays_null_and_is_not_counted(kernel: Kernel) -> None:
     data = row(None, None, None, None, b"")
     actions = NULL + REDACT + PARTIAL + JSON + REDACT
     assert kernel.mask_rows(data, 0, len(data), actions) == (row(None, None, None, None, b"***"), len(data), 1, 1)
+
+
+def test_null_is_shown_as_any_value_where_it_would_tell(kernel: Kernel) -> None:
+    cells = tuple(Cell(action, null=True) for action in (Action.REDACT, Action.REDACT_JSON, Action.REDACT_JSONB))
+    data = row(None, None, None) + row(b"a", b"1", b"\x011")
+    shown = row(b"***", b'"***"', b'\x01"***"')
+    assert kernel.mask_rows(data, 0, len(data), cells) == (shown * 2, len(data), 2, 6)
 
 
 def test_every_kind_of_buffer_is_taken(kernel: Kernel) -> None:
@@ -213,7 +220,7 @@ cells = st.builds(
     st.booleans(),
     st.sampled_from([1, 2, 4, 8, -30, 3650]),
     st.just(KEY),
-)
+) | st.builds(Cell, st.sampled_from(sorted(ALIKE)), null=st.just(True))
 plans = st.integers(0, 6).flatmap(lambda n: st.tuples(*[cells] * n))
 
 

@@ -7,8 +7,8 @@ import pytest
 from lockgate.masking.spec import Masker, MaskerError, Name, parse_masker, stricter
 
 STRICTEST_FIRST = (
-    "null", "redact", "hash", "tokenise", "partial", "truncate:year", "truncate:month", "truncate:1", "truncate:4",
-    "truncate:64", "date_shift:3650", "date_shift:30", "date_shift:1",
+    "null", "veil", "redact", "hash", "tokenise", "partial", "truncate:year", "truncate:month", "truncate:1",
+    "truncate:4", "truncate:64", "date_shift:3650", "date_shift:30", "date_shift:1",
 )  # fmt: skip
 
 

@@ -52,10 +52,14 @@ def test_each_copy_is_masked_as_its_columns_and_format_ask() -> None:
             bench.masking.copy(statement, 1, {}, binary=False)
 
 
-def test_what_only_depends_on_a_masked_column_is_redacted() -> None:
+def test_what_only_depends_on_a_masked_column_is_veiled_null_or_not() -> None:
     bench = Bench("COPY (SELECT id, lower(email), note FROM customers) TO STDOUT")
     assert bench.shown(b"1\tann@example.org\tn\n", b"\\N\t\\N\t\\N\n") == (
-        copy_data(b"1\t***\tn\n") + copy_data(b"\\N\t\\N\t\\N\n")
+        copy_data(b"1\t***\tn\n") + copy_data(b"\\N\t***\t\\N\n")
+    )
+    quoted = Bench("COPY (SELECT id, lower(email), note FROM customers) TO STDOUT (FORMAT csv, FORCE_QUOTE *)")
+    assert quoted.shown(b'"1","ann@example.org","n"\n', b",,\n") == (
+        copy_data(b'"1","***","n"\n') + copy_data(b',"***",\n')
     )
 
 

@@ -89,6 +89,7 @@ cdef inline Py_ssize_t row_length(Bytes p, Py_ssize_t left) noexcept nogil:
 cdef struct Rule:
     int action
     bint binary
+    bint null
     int64_t number
     blake2b_key key
 
@@ -112,6 +113,7 @@ cdef class Program:
             cell = cells[i]
             self.rules[i].action = Action(cell.action)
             self.rules[i].binary = cell.binary
+            self.rules[i].null = cell.null
             self.rules[i].number = cell.number
             key = cell.key
             if HASH <= self.rules[i].action <= TOKEN_UUID:
@@ -214,7 +216,9 @@ cdef Py_ssize_t mask_row(
         start = place
         place += 4
         if length == -1:
-            continue
+            if not rules[column].null:
+                continue
+            length = 0
         if length < 0 or length > size - place:
             return IMPOSSIBLE_COLUMN
         place += length

@@ -49,18 +49,28 @@ class Action(IntEnum):
     TRUNCATE_TIME_WITH_ZONE = 18
 
 
+ALIKE: Final = frozenset({Action.REDACT, Action.REDACT_JSON, Action.REDACT_JSONB})
+"""Actions that make the same of every value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What happens to the values of one column.
 
     `number` is what the action needs: characters (TRUNCATE), bytes of an integer (TOKEN_INTEGER), days (SHIFT_*), or
-    1 for a month and 2 for a year (TRUNCATE_DATE and the like). `key` is that of HASH_* and TOKEN_*.
+    1 for a month and 2 for a year (TRUNCATE_DATE and the like). `key` is that of HASH_* and TOKEN_*. With `null` a NULL
+    looks like any value: of an expression it tells as much. Raises ValueError for an action that tells values apart.
     """
 
     action: Action
     binary: bool = False
     number: int = 0
     key: bytes = field(default=b"", repr=False)
+    null: bool = False
+
+    def __post_init__(self) -> None:
+        if self.null and self.action not in ALIKE:
+            raise ValueError(f"{self.action.name} tells values apart, so that NULL can't look like all of them")
 
 
 KEPT: Final = Cell(Action.KEEP)

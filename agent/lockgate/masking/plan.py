@@ -43,6 +43,8 @@ _TIMES: Final = {
     TIMESTAMPTZ: Action.TRUNCATE_TIME_WITH_ZONE,
 }
 _HASH_DIGITS: Final = 2 * HASH_BYTES
+DERIVED: Final = "veil"
+"""The mildest masker of what only depends on a masked column."""
 
 
 class Field(Protocol):
@@ -135,15 +137,16 @@ def _cell(field: Field, text: str | None, keys: Keys, utf8: bool, text_types: Co
         return KEPT
     masker = parse_masker(text)
     binary = field.format == 1
+    veiled = masker.name is Name.VEIL
     if masker.name is Name.NULL:
         return NULLED
     if field.type_oid in (JSON, JSONB):
         jsonb = binary and field.type_oid == JSONB
         if masker.name is Name.HASH:
             return Cell(Action.HASH_JSONB if jsonb else Action.HASH_JSON, key=keys.hash)
-        return Cell(Action.REDACT_JSONB if jsonb else Action.REDACT_JSON)
+        return Cell(Action.REDACT_JSONB if jsonb else Action.REDACT_JSON, null=veiled)
     if field.type_oid == XML:
-        return Cell(Action.REDACT)
+        return Cell(Action.REDACT, null=veiled)
     if field.type_oid in TEXT_TYPES or field.type_oid in text_types:
         return _text(field, masker, keys, utf8)
     return _typed(field.type_oid, masker, keys, binary)
@@ -154,6 +157,8 @@ def _text(field: Field, masker: Masker, keys: Keys, utf8: bool) -> Cell:
     narrow = field.type_modifier - 4 if field.type_oid in (BPCHAR, VARCHAR) and field.type_modifier >= 4 else None
     if narrow is not None and narrow < len(REDACTED):
         return NULLED
+    if masker.name is Name.VEIL:
+        return Cell(Action.REDACT, null=True)
     if not utf8:
         return Cell(Action.REDACT)
     match masker.name:
@@ -191,11 +196,12 @@ def choose_maskers(
 ) -> tuple[str | None, ...]:
     """The masker of each field, from what the server says of it and what lineage does.
 
-    `masks` are the verdict's, `outputs` the lineage of the result (None when it couldn't be told at all). A field
-    gets the strictest masker of all that apply: the column's own where the output is that column unchanged, at least
-    `redact` where it only depends on it. A field that the server names as a table's own column is that column: the
-    server knows which of several tables of one name it read. But when lineage does not count that column among
-    the sources (a RowDescription from before a column was renamed), both apply.
+    `masks` are the verdict's, `outputs` the lineage of the result (None when it couldn't be told at all). A field gets
+    the strictest masker of all that apply: the column's own where the output is that column unchanged, at least `veil`
+    where it only depends on it, since whether an expression is NULL tells what somebody made it tell. A field that the
+    server names as a table's own column is that column: the server knows which of several tables of one name it read.
+    But when lineage does not count that column among the sources (a RowDescription from before a column was renamed),
+    both apply.
 
     Raises Unmaskable when there are masks and a field is neither a table's own column nor explained by lineage, and
     StaleCatalog when it is of a column that the catalog doesn't have.
@@ -214,8 +220,8 @@ def choose_maskers(
         plain = _strictest(maskers.get(name) for name in held.plain)
         derived = _strictest(maskers.get(name) for name in held.derived)
         if plain is not None and not unchanged:
-            plain = stricter(plain, "redact")
-        return stricter(plain, None if derived is None else stricter(derived, "redact"))
+            plain = stricter(plain, DERIVED)
+        return stricter(plain, None if derived is None else stricter(derived, DERIVED))
 
     chosen: list[str | None] = []
     for place, field in enumerate(fields):

@@ -43,7 +43,8 @@ def mask_rows(
 ) -> tuple[bytes, int, int, int]:
     """The same walk, with each row rewritten by `cells`, one a column; the compiled function takes a `Program` of them.
 
-    Returns (the rewritten messages, the offset reached, rows, masked cells). A NULL stays NULL and is not counted.
+    Returns (the rewritten messages, the offset reached, rows, masked cells). A NULL stays NULL and is not counted,
+    but for cells that say otherwise.
     Raises ValueError as `skip_rows` does, and when a row has not as many columns as `cells`, a column's length is
     below -1 or leaves the row, or bytes follow the last column. Nothing is returned then:
     the caller closes the connection.
@@ -139,11 +140,11 @@ def _mask_row(row: memoryview, cells: Sequence[Cell]) -> tuple[bytes, int]:
         place += 4
         if length < -1 or length > len(row) - place:
             raise ValueError("DataRow column of an impossible length")
-        if length == -1:
+        if length == -1 and not cell.null:
             result += _LENGTH.pack(-1)
             continue
-        value = bytes(row[place : place + length])
-        place += length
+        value = bytes(row[place : place + max(length, 0)])
+        place += len(value)
         shown = mask_value(cell, value)
         result += _LENGTH.pack(-1) if shown is None else _LENGTH.pack(len(shown)) + shown
         masked += cell.action is not Action.KEEP

@@ -1,7 +1,7 @@
 """Maskers as policies write them: `partial`, `truncate:4`, `truncate:month`, `date_shift:30`.
 
 The names are the field's: null (nulling out), redact, hash (keyed pseudonym), tokenise (format-preserving
-pseudonym), partial (masking out), truncate (generalisation), date_shift (dates moved alike).
+pseudonym), partial (masking out), truncate (generalisation), date_shift (dates moved alike). veil redacts NULL too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ class MaskerError(ValueError):
 class Name(StrEnum):
     """The maskers, strictest first: by how little they leave of a value.
 
-    `null` leaves nothing, `redact` that there is a value, `hash` which values are equal, `tokenise` that and the
-    shape, `partial` the shape and a few characters, `truncate` as many characters as it says, or a date's month or
+    `null` and `veil` leave nothing, `redact` that there is a value, `hash` which values are equal, `tokenise` that and
+    the shape, `partial` the shape and a few characters, `truncate` as many characters as it says, or a date's month or
     year, and `date_shift` a date that is wrong by a few days.
     """
 
     NULL = "null"
+    VEIL = "veil"
     REDACT = "redact"
     HASH = "hash"
     TOKENISE = "tokenise"
@@ -42,8 +43,8 @@ MOST_DAYS: Final = 3650
 _NAMES: Final = frozenset(Name)
 _ORDER: Final = {name: place for place, name in enumerate(Name)}
 _FORMS: Final = (
-    f"null, redact, hash, tokenise, partial, truncate:1 to truncate:{MOST_CHARACTERS}, truncate:month, truncate:year, "
-    f"date_shift:1 to date_shift:{MOST_DAYS}"
+    f"null, veil, redact, hash, tokenise, partial, truncate:1 to truncate:{MOST_CHARACTERS}, truncate:month, "
+    f"truncate:year, date_shift:1 to date_shift:{MOST_DAYS}"
 )
 
 
