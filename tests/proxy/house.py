@@ -30,7 +30,8 @@ from lockgate.masking import RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import load
 from lockgate.policy.reload import Policies
-from lockgate.proxy.catalog import CatalogError, CatalogReader, Catalogs, Reading
+from lockgate.proxy.catalog import Catalogs
+from lockgate.proxy.catalog_reader import CatalogError, CatalogReader, Reading
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger

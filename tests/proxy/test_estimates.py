@@ -9,7 +9,7 @@ import pytest
 
 from lockgate.config import Credential
 from lockgate.proxy import estimates as module
-from lockgate.proxy.catalog import CatalogReader
+from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.proxy.estimates import Estimates
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog

@@ -12,7 +12,7 @@ import pytest
 from lockgate.config import SpoolSettings
 from lockgate.identity.workload import ProcessGone
 from lockgate.policy.decide import Engine
-from lockgate.proxy.catalog import CatalogReader
+from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.proxy.estimates import Estimates
 from lockgate.proxy.gate import _affected
 from lockgate.values.identity import Endpoint

@@ -12,7 +12,7 @@ import pytest
 from lockgate.approval.hold import Lock, Locks
 from lockgate.config import Credential
 from lockgate.proxy import locks
-from lockgate.proxy.catalog import CatalogReader
+from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.values.identity import Endpoint
 from tests.support.postgres import Postgres
 

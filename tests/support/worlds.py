@@ -14,7 +14,7 @@ import psycopg
 
 from lockgate.config import Credential
 from lockgate.masking import Classified, StaleCatalog, Unmaskable, choose_maskers, resolve
-from lockgate.proxy.catalog import CatalogReader, Reading
+from lockgate.proxy.catalog_reader import CatalogReader, Reading
 from lockgate.understand.postgresql import ANYTHING, Understanding, copies, outputs, uses
 from lockgate.values.identity import Endpoint
 from lockgate.values.output import Output

@@ -43,7 +43,8 @@ from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
 from lockgate.policy.reload import Policies
 from lockgate.policy.source import BundleError
-from lockgate.proxy.catalog import CatalogReader, Catalogs
+from lockgate.proxy.catalog import Catalogs
+from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from lockgate.proxy.catalog import CatalogError, CatalogReader
+from lockgate.proxy.catalog_reader import CatalogError, CatalogReader
 from lockgate.understand.postgresql.planning import plannable
 from lockgate.values.catalog import Catalog
 from lockgate.values.identity import Endpoint

@@ -14,7 +14,8 @@ from lockgate.approval.hold import Locks
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy import locks, second_key, startup
-from lockgate.proxy.catalog import CatalogError, Snapshot
+from lockgate.proxy.catalog import Snapshot
+from lockgate.proxy.catalog_reader import CatalogError
 from lockgate.proxy.holds import no
 from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement
 from lockgate.proxy.recorder import Begun, Recorder

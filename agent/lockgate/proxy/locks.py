@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from lockgate.approval.hold import LOCKS_SHOWN, Lock, Locks
-from lockgate.proxy.catalog import CatalogError, CatalogReader
+from lockgate.proxy.catalog_reader import CatalogError, CatalogReader
 from lockgate.values.identity import Endpoint
 
 LOCKS_SECONDS: Final = 5.0

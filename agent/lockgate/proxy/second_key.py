@@ -13,7 +13,8 @@ from lockgate.approval.client import ApprovalError, Resolution
 from lockgate.approval.digest import digest
 from lockgate.approval.hold import TEXT_CHARACTERS, Hold
 from lockgate.proxy import locks
-from lockgate.proxy.catalog import CatalogError, Snapshot
+from lockgate.proxy.catalog import Snapshot
+from lockgate.proxy.catalog_reader import CatalogError
 from lockgate.proxy.grants import Coverage, coverage
 from lockgate.proxy.holds import TooManyHeld, no, unapproved
 from lockgate.proxy.judge import Judgement
