@@ -104,9 +104,10 @@ SELECT n.nspname::text AS schema, p.proname::text AS name, p.provolatile::text A
              AND NOT EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) c WHERE c NOT LIKE 'search\_path=%')
             THEN p.prosrc END AS body,
        CASE WHEN p.pronargdefaults > 0 THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END AS defaults,
-       ARRAY(SELECT f.pronamespace::pg_catalog.regnamespace::text || '.' || f.proname FROM pg_catalog.pg_proc f
-              WHERE f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
-                              a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)) AS calls,
+       ARRAY(SELECT DISTINCT f.pronamespace::pg_catalog.regnamespace::text || '.' || f.proname
+               FROM pg_catalog.unnest(ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
+                                            a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::pg_catalog.oid[]) u(oid)
+               JOIN pg_catalog.pg_proc f ON f.oid = u.oid) AS calls,
        p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AS unary,
        p.pronargs > 0 AND p.pronargs - p.pronargdefaults <= 1 AND EXISTS (
            SELECT FROM pg_catalog.pg_type t WHERE t.oid = p.proargtypes[0] AND t.typtype IN ('c', 'p')) AS of_row
@@ -239,6 +240,7 @@ class CatalogReader:
                     "search_path": "pg_catalog, pg_temp",
                     "lock_timeout": LOCK_TIMEOUT,
                     "default_transaction_read_only": "on",
+                    "jit": "off",  # compiling such a query takes ten times as long as running it
                 },
             )
             try:
