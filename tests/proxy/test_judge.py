@@ -17,7 +17,7 @@ from lockgate.policy.reload import Policies
 from lockgate.proxy import judge as module
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.judge import Judge, Judgement
-from lockgate.proxy.result_masking import ResultMasking
+from lockgate.proxy.result_masking import PLANNED_COLUMNS, PLANS, ResultMasking
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog, Relation, Routine
 from lockgate.values.identity import Asker, Claims
@@ -85,7 +85,9 @@ def columns(*names: str) -> list[Field]:
 
 
 def plan(judgement: Judgement, of: Snapshot, *names: str, statement: int = 0) -> bytes | None:
-    masking = ResultMasking.of(judgement.verdict, judgement.lineage, judgement.copied, of, lambda: None, KEYS)
+    masking = ResultMasking.of(
+        judgement.verdict, judgement.lineage, judgement.copied, of, lambda: None, KEYS, judgement.plans
+    )
     assert masking is not None
     found = masking.plan(statement, columns(*names), utf8=True)
     return None if found is None else bytes(cell.action for cell in found.cells)
@@ -140,6 +142,39 @@ def test_a_result_of_a_relation_that_is_new_says_that_the_catalog_is_stale(bench
     with pytest.raises(MaskingError, match="try again"):
         masking.plan(0, [Field("email", 999, 1, TEXT, 0)], utf8=True)
     assert told
+
+
+def test_a_plan_is_made_once_for_each_form_of_a_result(bench: Bench, shop: Snapshot) -> None:
+    found = bench("SELECT email FROM customers", of=shop)
+
+    def made(fields: list[Field], *, utf8: bool = True) -> object:
+        masking = ResultMasking.of(
+            found.verdict,
+            found.lineage,
+            found.copied,
+            shop,
+            lambda: None,
+            KEYS,
+            bench("SELECT email FROM customers", of=shop).plans,
+        )
+        assert masking is not None
+        return masking.plan(0, fields, utf8=utf8)
+
+    text, binary = [Field("email", 0, 0, TEXT, 0)], [Field("email", 0, 0, TEXT, 1)]
+    assert made(text) is made(list(text))
+    assert made(binary) is not made(text)
+    assert made(text, utf8=False) is not made(text)
+    for number in range(2 * PLANS):
+        made([Field(f"c{number}", 0, 0, TEXT, 0)])
+    assert len(found.plans) == PLANS
+    assert made([Field("c99", 0, 0, TEXT, 0)]) is not None
+
+
+def test_a_wide_result_is_planned_each_time(bench: Bench, shop: Snapshot) -> None:
+    names = [f"c{number}" for number in range(PLANNED_COLUMNS + 1)]
+    found = bench(f"SELECT {', '.join(f'lower(email) AS {name}' for name in names)} FROM customers", of=shop)
+    assert plan(found, shop, *names) is not None
+    assert not found.plans
 
 
 # --- what a request goes on with

@@ -23,7 +23,6 @@ from lockgate.proxy.result_masking import ResultMasking
 from lockgate.proxy.roles import UpstreamRole
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.watching import Watch
-from lockgate.understand.postgresql import redacted
 from lockgate.values.identity import Asker, Claims, Endpoint
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
@@ -63,7 +62,7 @@ class StatementGate:
         self.spawn: Callable[[Coroutine[Any, Any, Ruling]], asyncio.Task[Ruling]] = _cannot
         self.resume: Callable[[Ruling], None] = _nobody
         self.notice: Callable[[str, str | None], None] = _nobody
-        self.on_cancel: Callable[[int, bytes], None] = _nobody
+        self.on_cancel: Callable[[int, bytes], bool] = _nothing
         self.busy: Callable[[], bool] = bool
         """Whether the datastore runs something of this connection."""
         self._identified = identified
@@ -211,9 +210,8 @@ class StatementGate:
         self.services.keys[minted] = self
         return minted[1]
 
-    def cancel(self, process: int, secret: bytes) -> None:
-        if self._identified is not None:
-            self.on_cancel(process, secret)
+    def cancel(self, process: int, secret: bytes) -> bool:
+        return self._identified is not None and self.on_cancel(process, secret)
 
     # what the connection tells
 
@@ -376,7 +374,9 @@ class StatementGate:
         masking = None
         if self.store.enforced:
             verdict, keys = judgement.verdict, self.store.keys
-            masking = ResultMasking.of(verdict, judgement.lineage, judgement.copied, snapshot, self._expire, keys)
+            masking = ResultMasking.of(
+                verdict, judgement.lineage, judgement.copied, snapshot, self._expire, keys, judgement.plans
+            )
         watch = None
         if judgement.watched is not None and snapshot is not None and self.store.enforced:
             watch = Watch(judgement.watched, judgement.described, snapshot, self._expire)
@@ -456,11 +456,11 @@ class StatementGate:
 
     def recordable(self, request: Request, judgement: Judgement, snapshot: Snapshot | None) -> str:
         """The text as it may be recorded."""
-        if judgement.secrets is None:
+        if judgement.redaction is None:
             return request.text
         # in a transaction that changed the catalog names tell nothing: every literal goes
         told = None if snapshot is None or self._altered or self._altering else snapshot.catalog
-        return redacted(request, judgement.secrets, told)
+        return judgement.redaction.of(request, told)
 
 
 def _affected(tag: str | None) -> int:
@@ -471,6 +471,11 @@ def _affected(tag: str | None) -> int:
 
 def _nobody(*_: object) -> None:
     """Where nobody listens: before the connection is wired."""
+
+
+def _nothing(process: int, secret: bytes) -> bool:
+    """Where nobody can cancel: before the connection is wired."""
+    return False
 
 
 def _cannot(work: Coroutine[Any, Any, Ruling]) -> asyncio.Task[Ruling]:

@@ -16,8 +16,8 @@ from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.leaks import fires, leak, named, refused, unexplained, used
-from lockgate.proxy.result_masking import result_lineage
-from lockgate.understand.postgresql import ANYTHING, CopyOut, checked, copied_out, influences, reread
+from lockgate.proxy.result_masking import Plans, result_lineage
+from lockgate.understand.postgresql import ANYTHING, CopyOut, Redaction, checked, copied_out, influences, reread
 from lockgate.values.identity import Asker
 from lockgate.values.output import Output
 from lockgate.values.statement import Effect, Request, Statement
@@ -49,7 +49,9 @@ class Judgement:
     copies out. `facts` are the fields of the record that don't depend on literals, as they are when it goes forward.
     `secrets` are classified columns whose literals must not be recorded, None when the text may be recorded as it is.
     `alters` says that it may change the catalog, `unknown` that a newer catalog could change the judgement.
-    `watched` are the classified columns it was judged by, None when those are all; `described` is for `Watch.seen`.
+    `watched` are the classified columns it was judged by, None when those are all. What all runs of it have in common
+    is remembered here: `described` for `Watch.seen`, `plans` for `ResultMasking`, `redaction` for the text without what
+    meets `secrets` (None like that).
     """
 
     verdict: Verdict
@@ -63,6 +65,8 @@ class Judgement:
     unknown: bool
     watched: frozenset[str] | None = None
     described: set[bytes] = field(default_factory=set, compare=False)
+    plans: Plans = field(default_factory=dict, compare=False)
+    redaction: Redaction | None = field(default=None, compare=False)
 
 
 class Judge:
@@ -157,6 +161,7 @@ class Judge:
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
                 refusal = unexplained(request, verdict, lineage)
         effects = whole.effects
+        secrets = self._secrets(snapshot) if columns or not effects <= PLAIN_EFFECTS else None
         known_columns = None if snapshot is None or altered else snapshot.catalog
         return Judgement(
             verdict,
@@ -165,10 +170,11 @@ class Judge:
             tuple(copied_out(request, known_columns, index) for index in range(len(request.statements))),
             barrier=bool(effects & BARRIER_EFFECTS),
             facts=self._facts(whole, verdict, refusal),
-            secrets=self._secrets(snapshot) if columns or not effects <= PLAIN_EFFECTS else None,
+            secrets=secrets,
             alters=alters,
             unknown=unknown or not known,
             watched=None if self._classification.keys() <= set(columns) else frozenset(columns),
+            redaction=None if secrets is None else Redaction(secrets),
         )
 
     def _secrets(self, snapshot: Snapshot | None) -> frozenset[str]:

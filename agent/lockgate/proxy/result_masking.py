@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from lockgate.masking import (
     CopyStream,
@@ -27,14 +27,23 @@ from lockgate.values.statement import Request
 from lockgate.values.verdict import Mask, Verdict
 from lockgate.wire.gate import MaskingError
 
+PLANS: Final = 4
+"""Plans of one judgement that are remembered: a statement has one for each of the two formats."""
+PLANNED_COLUMNS: Final = 100
+"""Wider results are planned each time: a plan and what it is for take some 0.3 KB a column."""
 
-@dataclass(frozen=True, slots=True)
+Plans = dict[tuple[int, tuple[Any, ...], bool], Plan]
+"""By statement, its result's fields, and whether text is known to be UTF-8."""
+
+
+@dataclass(slots=True)  # not frozen: one is made for each run, and that would take three times as long
 class ResultMasking:
     """Masks the results of one request: `outputs` has the lineage of each statement, None where it couldn't be told,
     and `copied` what each copies out.
 
     `snapshot` is None where nothing is classified: then there are no `masks`, and only `detectors` (kind -> masker)
-    look at values. `stale` is called when a result shows that the catalog has changed since it was read.
+    look at values. `stale` is called when a result shows that the catalog has changed since it was read. `plans` are
+    those made before by the same judgement.
     """
 
     masks: tuple[Mask, ...]
@@ -44,6 +53,7 @@ class ResultMasking:
     stale: Callable[[], None]
     keys: Keys
     detectors: Mapping[str, str]
+    plans: Plans = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -54,6 +64,7 @@ class ResultMasking:
         snapshot: Snapshot | None,
         stale: Callable[[], None],
         keys: Keys,
+        plans: Plans | None = None,
     ) -> ResultMasking | None:
         """What a verdict that lets a request pass means for its results; None when nothing. `outputs` is None then."""
         masked = outputs is not None and snapshot is not None
@@ -62,12 +73,19 @@ class ResultMasking:
         detectors: dict[str, str] = {}
         for detect in verdict.detects:
             detectors[detect.kind] = stricter(detectors.get(detect.kind), detect.masker) or detect.masker
-        return cls(verdict.masks if masked else (), outputs or (), copied, snapshot, stale, keys, detectors)
+        return cls(verdict.masks if masked else (), outputs or (), copied, snapshot, stale, keys, detectors,
+                   {} if plans is None else plans)  # fmt: skip
 
     def plan(self, statement: int, fields: Sequence[Any], *, utf8: bool) -> Plan | None:
         """See `lockgate.wire.gate.Masking`."""
-        known = self.outputs[statement] if statement < len(self.outputs) else None
-        return self._plan(fields, known, utf8=utf8)
+        key = (statement, tuple(fields), utf8)
+        plan = self.plans.get(key)
+        if plan is None:
+            known = self.outputs[statement] if statement < len(self.outputs) else None
+            plan = self._plan(fields, known, utf8=utf8)
+            if len(self.plans) < PLANS and len(fields) <= PLANNED_COLUMNS:
+                self.plans[key] = plan
+        return plan if plan.masks else None
 
     def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyStream | None:
         """See `lockgate.wire.gate.Masking`."""
@@ -82,7 +100,7 @@ class ResultMasking:
         sent = known or tuple(Output(f"column {n}", None) for n in range(1, columns + 1))
         catalog = None if self.snapshot is None else self.snapshot.catalog
         plan = self._plan(copy_fields(sent, copied.format.kind, catalog), known, utf8=True)
-        if plan is None:
+        if not plan.masks:
             return None
 
         def mask(rows: bytes) -> tuple[bytes, int]:
@@ -94,14 +112,14 @@ class ResultMasking:
         layout = layout_of(copied.format, [output.name for output in sent], plan.touched)
         return CopyStream(layout, mask, header=copied.format.header)
 
-    def _plan(self, fields: Sequence[Any], known: tuple[Output, ...] | None, *, utf8: bool) -> Plan | None:
+    def _plan(self, fields: Sequence[Any], known: tuple[Output, ...] | None, *, utf8: bool) -> Plan:
         snapshot = self.snapshot
         try:
             if snapshot is None:
                 maskers: tuple[str | None, ...] = (None,) * len(fields)
             else:
                 maskers = choose_maskers(fields, self.masks, known, snapshot.columns)
-            plan = build_plan(
+            return build_plan(
                 fields,
                 maskers,
                 keys=self.keys,
@@ -113,7 +131,6 @@ class ResultMasking:
             if isinstance(error, StaleCatalog):
                 self.stale()
             raise MaskingError(f"lockgate: {error}") from None
-        return plan if plan.masks else None
 
 
 def result_lineage(

@@ -59,10 +59,17 @@ def test_negotiation_names_the_whole_version() -> None:
 def test_the_columns_of_a_row_description() -> None:
     payload = struct.pack("!h", 2) + b"id\0" + struct.pack("!IhIhih", 4_000_000_000, 1, 23, 4, -1, 0)
     payload += b"mail\xc3\0" + struct.pack("!IhIhih", 0, 0, 1043, -1, 24, 1)
-    assert frames.parse_fields(payload) == [
+    assert frames.parse_fields(payload) == (
         frames.Field("id", 4_000_000_000, 1, 23, 0, -1),
         frames.Field("mail�", 0, 0, 1043, 1, 24),
-    ]
+    )
+
+
+def test_descriptions_are_remembered_up_to_a_length() -> None:
+    short, long = fields("a")[5:], fields(*("a" for _ in range(300)))[5:]
+    assert len(long) > frames.KNOWN_BYTES
+    assert frames.parse_fields(short) is frames.parse_fields(fields("a")[5:])
+    assert frames.parse_fields(long) is not frames.parse_fields(long)
 
 
 @given(st.integers(0, 40))

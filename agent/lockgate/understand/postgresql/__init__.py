@@ -5,7 +5,8 @@ from lockgate.understand.postgresql.lineage import checked, copies, influences, 
 from lockgate.understand.postgresql.literals import redacted
 from lockgate.understand.postgresql.modifications import Flow
 from lockgate.understand.postgresql.origins import ANYTHING
+from lockgate.understand.postgresql.redaction import Redaction
 from lockgate.understand.postgresql.understanding import Understanding, reread
 
-__all__ = ["ANYTHING", "CopyOut", "Flow", "Understanding", "checked", "copied_out", "copies", "influences", "outputs",
-           "redacted", "reread", "uses"]  # fmt: skip
+__all__ = ["ANYTHING", "CopyOut", "Flow", "Redaction", "Understanding", "checked", "copied_out", "copies", "influences",
+           "outputs", "redacted", "reread", "uses"]  # fmt: skip

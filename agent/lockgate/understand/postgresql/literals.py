@@ -42,6 +42,9 @@ _KEYED_FUNCTION = re.compile(r"(.*\.)?(dblink.*|crypt|hmac|pgp_.*|encrypt(_iv)?|
 _SECRET_SETTING = re.compile(r"passw|secret|token|key|conninfo|credential", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"passw(or)?d\s*=|://[^/\s]*:[^/\s]*@|\bpassword\s+(E|U&)?'", re.IGNORECASE)
 
+_PASSWORD_HINT = re.compile(r"passw|://", re.IGNORECASE)
+"""In every text with the word PASSWORD, and in all that `_SECRET_TEXT` finds."""
+
 _UNREADABLE_STOP = re.compile(r"['\"$\\]|--|/\*")
 
 
@@ -57,8 +60,22 @@ def redacted(request: Request, secret_columns: frozenset[str], catalog: Catalog 
     except Unreadable:
         return _unreadable(text)
     tokens = parser.scan(text)
+    return without(text, tokens, hidden(text, trees, tokens, secret_columns, catalog))
+
+
+def hidden(
+    text: str,
+    trees: tuple[Node, ...],
+    tokens: list[parser.Token],
+    secret_columns: frozenset[str],
+    catalog: Catalog | None,
+) -> dict[int, str]:
+    """Where in a text with these trees and tokens constants have to go for their place, and what stands there then.
+
+    Passwords that are known by the text around or in them are `without`'s.
+    """
     places = _Places(text)
-    replaced = dict.fromkeys(_with_passwords(text, tokens), GONE)
+    replaced: dict[int, str] = {}
     for tree in trees:
         start = places.character(tree.stmt_location or 0)
         end = places.character(tree.stmt_location or 0, tree.stmt_len) if tree.stmt_len else len(text)
@@ -70,6 +87,13 @@ def redacted(request: Request, secret_columns: frozenset[str], catalog: Catalog 
                 body = text[token.start : token.end + 1]
                 if token.name == "SCONST" and (secret_columns or _SECRET_TEXT.search(body)):
                     replaced[token.start] = _body(body)
+    return replaced
+
+
+def without(text: str, tokens: list[parser.Token], replaced: dict[int, str]) -> str:
+    """The text with what is `hidden` replaced, and with passwords that are known by the text around or in them."""
+    if _PASSWORD_HINT.search(text):
+        replaced = dict.fromkeys(_with_passwords(text, tokens), GONE) | replaced
     return _cut(text, tokens, replaced) if replaced else text
 
 

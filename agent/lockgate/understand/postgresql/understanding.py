@@ -61,6 +61,11 @@ def _digest(statements: tuple[Statement, ...]) -> str:
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
+def shaped(request: Request) -> bool:
+    """Whether every text of its shape has the same statements, whatever the constants in it are."""
+    return request.shape.startswith(_SHAPED)
+
+
 class Understanding:
     """Reads PostgreSQL's SQL. Not for several threads at once.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lockgate.wire.gate import ProtocolError
 
@@ -21,6 +22,11 @@ STARTUP_BYTES = 10_000
 
 NAME_BYTES = 63
 """The longest name of a role or a database: NAMEDATALEN - 1."""
+
+KNOWN_FIELDS = 128
+"""Results whose columns are remembered, of all connections: the same come again and again."""
+KNOWN_BYTES = 4096
+"""The longest description that is: 128 of them, parsed, take some 4 MB."""
 
 _INT32 = struct.Struct("!i")
 _UINT16 = struct.Struct("!H")
@@ -143,8 +149,12 @@ def cstring(payload: bytes, start: int) -> tuple[bytes, int]:
     return payload[start:end], end + 1
 
 
-def parse_fields(payload: bytes) -> list[Field]:
+def parse_fields(payload: bytes) -> Sequence[Field]:
     """The columns of a RowDescription's payload. Raises ProtocolError."""
+    return _known_fields(payload) if len(payload) <= KNOWN_BYTES else _parse_fields(payload)
+
+
+def _parse_fields(payload: bytes) -> tuple[Field, ...]:
     fields: list[Field] = []
     try:
         (count,) = _UINT16.unpack_from(payload, 0)
@@ -158,7 +168,10 @@ def parse_fields(payload: bytes) -> list[Field]:
         raise ProtocolError("RowDescription is cut short") from None
     if offset != len(payload):
         raise ProtocolError("RowDescription has bytes left over")
-    return fields
+    return tuple(fields)
+
+
+_known_fields = lru_cache(maxsize=KNOWN_FIELDS)(_parse_fields)
 
 
 def parse_parameters(payload: bytes, start: int) -> tuple[bytes, list[bytes | None]]:
