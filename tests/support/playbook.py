@@ -219,6 +219,8 @@ class ScriptedGate:
         self.mooted: list[bool] = []
         self.keys: list[tuple[int, bytes]] = []
         self.cancelled: list[tuple[int, bytes]] = []
+        self.cancelling = False
+        """Whether a cancel is on its way when the session asks for it."""
         self.secret: Callable[[bytes], bytes] = lambda theirs: theirs
         """What the client is given in place of the secret of the server's key."""
 
@@ -255,8 +257,9 @@ class ScriptedGate:
         self.keys.append((process, secret))
         return self.secret(secret)
 
-    def cancel(self, process: int, secret: bytes) -> None:
+    def cancel(self, process: int, secret: bytes) -> bool:
         self.cancelled.append((process, secret))
+        return self.cancelling
 
 
 class _Reference:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from lockgate import masking
@@ -135,7 +136,8 @@ class Listener:
             session.notice(message, hint)
             connection.flush()
 
-        gate.spawn, gate.resume, gate.notice, gate.on_cancel = self._spawn, connection.resume, notice, self._cancel
+        gate.spawn, gate.resume, gate.notice = self._spawn, connection.resume, notice
+        gate.on_cancel = partial(self._cancel, connection)
         gate.busy = lambda: session.awaits_run
         seconds = limits.startup_seconds if refusal is None else min(REFUSED_SECONDS, limits.startup_seconds)
         deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
@@ -200,20 +202,24 @@ class Listener:
             connection.session.salted(salted)
             connection.flush()
 
-    def _cancel(self, process: int, secret: bytes) -> None:
-        """Pass a CancelRequest on to where the connection with that key really is."""
+    def _cancel(self, connection: Connection, process: int, secret: bytes) -> bool:
+        """Pass a CancelRequest that came over `connection` on to where the connection with that key really is."""
         gate = self._services.keys.get((process, secret))
         if gate is None or gate.store is not self._store:
-            return  # a key nobody has been given: PostgreSQL says nothing either
-        if not gate.cancel_wait(CANCELLED) or gate.busy():
-            # what was sent before the one that waits may still run
-            self._spawn(self._send_cancel(gate.endpoint, *gate.upstream_key))
+            return False  # a key nobody has been given: PostgreSQL says nothing either
+        if gate.cancel_wait(CANCELLED) and not gate.busy():
+            return False
+        # also what was sent before the one that waits may still run
+        self._spawn(self._send_cancel(connection, gate.endpoint, *gate.upstream_key))
+        return True
 
-    async def _send_cancel(self, endpoint: Endpoint, process: int, secret: bytes) -> None:
+    async def _send_cancel(self, connection: Connection, endpoint: Endpoint, process: int, secret: bytes) -> None:
         try:
             await send_cancel(endpoint, self._store.tls, process, secret, self._services.limits.connect_seconds)
         except (OSError, TimeoutError, UpstreamTlsError) as error:
             log.warning("cancel request to %s failed: %s", endpoint, error)
+        connection.session.cancelled()
+        connection.flush()
 
     def _end(self, connection: Connection) -> None:
         served = self.connections.pop(connection)

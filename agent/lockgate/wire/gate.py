@@ -183,5 +183,9 @@ class Gate(Protocol):
         It has the length of `secret`: the client may only know keys of that.
         """
 
-    def cancel(self, process: int, secret: bytes) -> None:
-        """This connection is nothing but a request to cancel what the connection with that key runs."""
+    def cancel(self, process: int, secret: bytes) -> bool:
+        """This connection is nothing but a request to cancel what the connection with that key runs.
+
+        True: it is on its way, and `Session.cancelled` will tell when it was taken. The client waits for the end of the
+        connection: what it runs next must not be cancelled.
+        """

@@ -222,6 +222,21 @@ def test_a_cancel_request_is_told_to_the_gate_and_is_the_end(new: Playbook, secr
     assert not new.session.wants_upstream
 
 
+def test_a_cancel_that_is_on_its_way_ends_when_it_was_taken(new: Playbook) -> None:
+    new.gate.cancelling = True
+    new.client(cancel_request(7, b"abcd")).to_client()
+    assert not new.session.closing
+    new.session.cancelled()
+    assert new.session.closing
+
+
+def test_what_comes_behind_a_request_to_cancel_is_not_read(new: Playbook) -> None:
+    new.gate.cancelling = True
+    new.client(cancel_request(7, b"abcd") + startup(ANN)).client(startup(ANN)).to_client().to_server()
+    assert not new.session.wants_upstream
+    assert new.session.waiting_bytes <= len(startup(ANN))
+
+
 def test_an_upstream_that_is_not_there(new: Playbook) -> None:
     new.client(startup(ANN))
     new.session.failed(Refusal(errors.CANNOT_CONNECT, "lockgate: nobody listens"))

@@ -174,6 +174,10 @@ class Session:
         self._notices.append(errors.notice_response(message, hint))
         self._tell()
 
+    def cancelled(self) -> None:
+        """The request to cancel, which is all that came, has been taken: the connection ends, as with PostgreSQL."""
+        self._end("disconnected")
+
     def client_gone(self) -> None:
         """The client closed its side."""
         self._end("disconnected")
@@ -250,12 +254,16 @@ class Session:
             elif code == frames.CANCEL_REQUEST:
                 if not 8 <= len(body) <= 4 + SECRET_BYTES[NEWEST][-1]:
                     raise ProtocolError("CancelRequest is cut short, or too long")
-                self._gate.cancel(int.from_bytes(body[:4], "big"), body[4:])
-                self._end("disconnected")
+                self._client = self._cancelling
+                if not self._gate.cancel(int.from_bytes(body[:4], "big"), body[4:]):
+                    self._end("disconnected")
                 return
             else:
                 self._greet(code, body)
                 return
+
+    def _cancelling(self, data: Bytes) -> None:
+        """What comes behind a request to cancel is not read, by PostgreSQL neither."""
 
     def _securing(self, data: Bytes) -> None:
         raise ProtocolError("bytes came before TLS was there")
