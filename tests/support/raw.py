@@ -24,13 +24,13 @@ pair.recv(1)  # who asks has to live: its token is renewed only then
 class Raw:
     """`with Raw(stack, "ann") as raw:` is connected, by a process of ann's, and has said nothing yet."""
 
-    def __init__(self, stack: Stack, person: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, stack: Stack, person: str, host: str = "127.0.0.1", port: int | None = None) -> None:
         self.heard = b""
         self._pair, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 stack.command(person, [sys.executable, "-c", _CONNECT, str(theirs.fileno()),
-                host, str(stack.server.port)]),
+                host, str(port or stack.server.port)]),
                 pass_fds=[theirs.fileno()], env=environment(), cwd="/",
             )  # fmt: skip
         self._pair.settimeout(SECONDS)

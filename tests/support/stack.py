@@ -238,12 +238,18 @@ class Stack:
         )
 
     def psql(
-        self, person: str, *statements: str, timeout: float = 60, host: str = "127.0.0.1", **variables: str
+        self,
+        person: str,
+        *statements: str,
+        timeout: float = 60,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        **variables: str,
     ) -> subprocess.CompletedProcess[str]:
         """Each statement as a `-c` of one psql, in one connection; `variables` stand in its environment."""
         options = [option for text in statements for option in ("-c", textwrap.dedent(text))]
         return subprocess.run(
-            self.psql_command(person, *options, host=host),
+            self.psql_command(person, *options, host=host, port=port),
             capture_output=True, text=True, check=False, timeout=timeout, env=environment() | variables,
         )  # fmt: skip
 
