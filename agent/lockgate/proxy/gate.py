@@ -151,13 +151,12 @@ class StatementGate:
         gone = self.refresh()
         store = self.store
         snapshot = None
-        rows = not asked.request.effects <= ROWLESS_EFFECTS or bool(asked.candidates)
         if store.catalogs is not None:
             if self._altered and not asked.in_transaction and not self._altering:
                 self._altered = False
                 self._expire()
             snapshot = self._cached(asked)
-            if snapshot is None and rows:
+            if snapshot is None and _has_rows(asked):
                 self._wait(asked, renew=False)
                 return None
         if self._estimable(asked.request) and gone is None:
@@ -165,7 +164,7 @@ class StatementGate:
             return None
         judgement = self.judge(asked, snapshot)
         if store.enforced and gone is None:
-            renew = judgement.unknown and rows and not self.altered_in(asked)
+            renew = judgement.unknown and _has_rows(asked) and not self.altered_in(asked)
             renew = renew and store.first_try(self.database, asked.request.shape)
             if renew or (judgement.refusal is None and judgement.verdict.decision is Decision.HOLD):
                 self._wait(asked, renew=renew)
@@ -461,6 +460,11 @@ class StatementGate:
         # in a transaction that changed the catalog names tell nothing: every literal goes
         told = None if snapshot is None or self._altered or self._altering else snapshot.catalog
         return judgement.redaction.of(request, told)
+
+
+def _has_rows(asked: Asked) -> bool:
+    """Whether rows may come back, or be copied."""
+    return bool(asked.candidates) or not asked.request.effects <= ROWLESS_EFFECTS
 
 
 def _affected(tag: str | None) -> int:

@@ -74,9 +74,9 @@ class Watch(Protocol):
         """Raises MaskingError when a result with this RowDescription (its payload) has what wasn't judged."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each statement, and that would take three times as long
 class Ruling:
-    """Go on, or don't.
+    """Go on, or don't. Nobody changes it.
 
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
@@ -115,9 +115,9 @@ class Run:
     settled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as Ruling
 class Asked:
-    """A request that is about to run.
+    """A request that is about to run. Nobody changes it.
 
     `candidates` are further requests that it may turn out to run (SQL `EXECUTE name`, `FETCH cursor`): all must pass.
     The request itself is among them when its text both makes and uses a name. Which statement of a candidate is meant
