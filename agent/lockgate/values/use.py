@@ -21,4 +21,5 @@ class Use(StrEnum):
     JOIN = "join"
     """Compared with another column: a join condition, USING, NATURAL."""
     PREDICATE = "predicate"
-    """Anything else that decides which rows there are: a function of it in a condition, LIMIT, a set of rows."""
+    """Anything else that decides which rows there are: a function of it in a condition, LIMIT, a set of rows. Or
+    whether there are any: an expression that may fail for some values and not for others."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from lockgate.understand.postgresql import relations
 from lockgate.understand.postgresql.functions import (
     HARMLESS,
     built_in,
@@ -31,6 +32,7 @@ from lockgate.understand.postgresql.origins import (
     unknown,
 )
 from lockgate.understand.postgresql.tables import SETS
+from lockgate.understand.postgresql.totality import may_fail
 from lockgate.understand.postgresql.tree import Node, children, constant, strings, walk
 from lockgate.values.catalog import Catalog
 from lockgate.values.use import Use
@@ -77,7 +79,14 @@ class Expressions(ABC):
     # values
 
     def value(self, node: Node | None, scope: Scope) -> Origin:
-        """The origin of an expression's value."""
+        """The origin of an expression's value. That it can't be had may tell something, too."""
+        origin = self._value(node, scope)
+        if node is not None and node.kind != "ColumnRef" and origin.all:
+            texts = relations.hold_texts(self.catalog, origin.all)
+            self.used(origin, *((Use.PREDICATE,) if may_fail(node, self.catalog.functions, texts=texts) else ()))
+        return origin
+
+    def _value(self, node: Node | None, scope: Scope) -> Origin:
         if node is None or node.kind == "A_Const":
             return NOWHERE
         if node.kind == "ColumnRef":
@@ -152,7 +161,10 @@ class Expressions(ABC):
         return found
 
     def _call(self, call: Node, scope: Scope) -> list[Origin]:
-        arguments = self.refer(call.args, scope, *((Use.GROUP,) if call.agg_distinct else ()))
+        # whether they fail is asked of all of the expression around
+        arguments = union([NOWHERE, *(self._value(argument, scope) for argument in call.args or ())])
+        if call.agg_distinct:
+            self.used(arguments, Use.GROUP)
         if function_name(call) in SETS:
             self.used(arguments, Use.PREDICATE)  # how many rows there are
         if effects_of_call(call, self.catalog.functions) != HARMLESS:
@@ -185,13 +197,13 @@ class Expressions(ABC):
         return union(found)
 
     def _case(self, case: Node, scope: Scope) -> list[Origin]:
-        found = [self.value(case.defresult, scope)]
+        found = [self._value(case.defresult, scope)]
         for when in case.args:
             if case.arg is None:
                 found.append(self.condition(when.expr, scope))
             else:
                 found.append(self._compared(Comparison(Use.EQUAL, case.arg, (when.expr,)), scope))
-            found.append(self.value(when.result, scope))
+            found.append(self._value(when.result, scope))
         return found
 
     # conditions
@@ -217,7 +229,7 @@ class Expressions(ABC):
             if why is not None:
                 self._touch_anything()
             return union([unknown(why) if why else NOWHERE, *(self._compared(pair, scope) for pair in pairs)])
-        origin = self.value(node, scope)
+        origin = self._value(node, scope)
         if node.kind == "ColumnRef" and origin.plain is not None:
             self.used(origin, Use.EQUAL)
         elif node.kind != "SubLink" or node.subLinkType not in _BOOLEAN_SUBLINKS:
@@ -225,7 +237,7 @@ class Expressions(ABC):
         return origin
 
     def _compared(self, pair: Comparison, scope: Scope) -> Origin:
-        return self._sides(pair.use, [self.value(unchanged(node), scope) for node in (pair.left, *pair.right)])
+        return self._sides(pair.use, [self._value(unchanged(node), scope) for node in (pair.left, *pair.right)])
 
     def _sides(self, use: Use, sides: list[Origin]) -> Origin:
         """The first side is compared with each of the others."""
@@ -258,7 +270,7 @@ class Expressions(ABC):
 
     def _sublink(self, node: Node, scope: Scope) -> Origin:
         tests = _columns(node.testexpr)
-        compared = [self.value(unchanged(test), scope) for test in tests]
+        compared = [self._value(unchanged(test), scope) for test in tests]
         own = union([NOWHERE, *compared])
         operator = unknown_operator(strings(node.operName), self.catalog.functions) if node.operName else None
         if operator is not None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lockgate.understand.postgresql.origins import Origin, Rows, choice
 from lockgate.values.catalog import Catalog, Relation
 
+_TEXT_TYPES = frozenset({19, 25, 1042, 1043})
+"""OIDs of name, text, character(n) and character varying (pg_type.dat); none has ever changed."""
 _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 
@@ -16,6 +20,18 @@ def find(catalog: Catalog, schema: str | None, name: str) -> tuple[Relation, ...
     if schema == "pg_temp":
         return tuple(r for r in found if r.schema.startswith("pg_temp"))
     return tuple(r for r in found if r.schema == schema)
+
+
+def hold_texts(catalog: Catalog, columns: Iterable[str]) -> bool:
+    """Whether all these columns (`schema.table.column`) are of types that hold any text; False when it isn't known."""
+    for name in columns:
+        # a name that itself holds a dot isn't found
+        schema, _, rest = name.partition(".")
+        table, _, column = rest.partition(".")
+        types = [c.type_oid for r in find(catalog, schema, table) for c in r.columns if c.name == column]
+        if not types or not _TEXT_TYPES.issuperset(types):
+            return False
+    return True
 
 
 def is_query(relation: Relation) -> bool:
