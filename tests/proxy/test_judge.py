@@ -164,6 +164,7 @@ def test_a_plan_is_made_once_for_each_form_of_a_result(bench: Bench, shop: Snaps
     assert made(text) is made(list(text))
     assert made(binary) is not made(text)
     assert made(text, utf8=False) is not made(text)
+    assert len(found.plans) == PLANS
     for number in range(2 * PLANS):
         made([Field(f"c{number}", 0, 0, TEXT, 0)])
     assert len(found.plans) == PLANS

@@ -27,10 +27,10 @@ from lockgate.values.statement import Request
 from lockgate.values.verdict import Mask, Verdict
 from lockgate.wire.gate import MaskingError
 
-PLANS: Final = 4
+PLANS: Final = 2
 """Plans of one judgement that are remembered: a statement has one for each of the two formats."""
-PLANNED_COLUMNS: Final = 100
-"""Wider results are planned each time: a plan and what it is for take some 0.3 KB a column."""
+PLANNED_COLUMNS: Final = 32
+"""Wider results are planned each time: a plan and what it is for take some 0.3 KB a column, as their lineage does."""
 
 Plans = dict[tuple[int, tuple[Any, ...], bool], Plan]
 """By statement, its result's fields, and whether text is known to be UTF-8."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lockgate.understand.postgresql import Redaction, Understanding, redacted
 from lockgate.understand.postgresql import redaction as subject
-from lockgate.understand.postgresql.redaction import KINDS, TOKENS
+from lockgate.understand.postgresql.redaction import CHARACTERS, KINDS, TOKENS
 from tests.understand.postgresql.catalogs import catalog, relation
 
 CATALOG = catalog(relation("customers", "id email ssn note"), relation("orders", "id customer total"))
@@ -83,3 +83,11 @@ def test_what_is_remembered_is_bounded() -> None:
     long = Redaction(SECRETS)
     long.of(understanding.request(f"select * from customers where id in ({', '.join('7' * TOKENS)})"), CATALOG)
     assert not long._places
+
+
+def test_a_long_text_is_looked_at_each_time() -> None:
+    redaction = Redaction(SECRETS)
+    long = Understanding().request(f"select * from customers where ssn = '{'GONE' * CHARACTERS}'")
+    for _ in range(2):
+        assert redaction.of(long, CATALOG) == "select * from customers where ssn = '***'"
+    assert redaction._text is None

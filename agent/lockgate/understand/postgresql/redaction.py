@@ -18,11 +18,13 @@ from lockgate.understand.postgresql.understanding import shaped
 from lockgate.values.catalog import Catalog
 from lockgate.values.statement import Request
 
-KINDS: Final = 4
+KINDS: Final = 2
 """Sequences of tokens' kinds that are remembered of one shape: an application that writes numbers and strings into its
-texts has one or two."""
-TOKENS: Final = 256
-"""The longest such sequence: with 4096 judgements kept, each with its own, they stay under some 40 MB."""
+texts has one, or another for NULL."""
+TOKENS: Final = 128
+"""The longest such sequence: with 16,384 judgements kept, each with its own, they stay under some 40 MB."""
+CHARACTERS: Final = 2048
+"""The longest text that is remembered beside what is shown of it: likewise under some 70 MB."""
 
 
 class Redaction:
@@ -45,11 +47,13 @@ class Redaction:
             self._catalog, self._text = catalog, None
             self._places.clear()
         text = request.text
-        if text != self._text:
-            known = self._of_shape(text) if shaped(request) else None
-            self._shown = redacted(request, self._secret_columns, catalog) if known is None else known
-            self._text = text
-        return self._shown
+        if text == self._text:
+            return self._shown
+        known = self._of_shape(text) if shaped(request) else None
+        shown = redacted(request, self._secret_columns, catalog) if known is None else known
+        if len(text) <= CHARACTERS:
+            self._text, self._shown = text, shown
+        return shown
 
     def _of_shape(self, text: str) -> str | None:
         """None where the text has no tree, as with an escape in a string that makes it no Unicode."""
