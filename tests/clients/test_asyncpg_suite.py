@@ -33,13 +33,17 @@ DIFFERENT = {
     # Counts on how much of 4 MB a client can write before the server's error is there: there are two more socket
     # buffers in between. The error comes all the same, and nothing is inserted.
     "tests/test_execute.py::TestExecuteMany::test_executemany_server_failure_during_writes",
+    # Closes a pool while it still connects: the future of a connect that is given up before the answer to SSLRequest is
+    # retrieved by nobody. It happens directly too, to a server with TLS; the answer is a millisecond later here.
+    "tests/test_pool.py::TestPool::test_pool_config_persistence",
 }
 """What comes out differently through the agent, and why."""
 
 
 @pytest.fixture(scope="module")
 def permissive() -> Iterator[Stack]:
-    with Stack(policies=EVERYTHING, classification={}) as running:
+    # the server has no TLS: of asyncpg's tests some fail, directly too, where it is offered
+    with Stack(policies=EVERYTHING, classification={}, datastore={"client_tls": "disable"}) as running:
         yield running
 
 
