@@ -227,3 +227,9 @@ def test_both_read_hostile_bytes_alike(layout: Layout, lines: list[bytes], cut: 
             return str(error)
 
     assert ends(COMPILED) == ends(REFERENCE)
+
+
+def test_there_is_no_layout_of_no_columns() -> None:
+    """Found by fuzzing: a row of none has no end, so that a stream of them would be read for ever."""
+    with pytest.raises(ValueError, match="no columns"):
+        Layout(CopyKind.TEXT, b"\t", rb"\N", b'"', b'"', b"", True)

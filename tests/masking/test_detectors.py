@@ -75,6 +75,13 @@ def test_what_only_looks_like_it(kind: str, text: str, around: str) -> None:
     assert find(kind, around.format(text).encode()) == []
 
 
+def test_an_iban_is_hinted_at_however_it_is_spaced() -> None:
+    """Found by fuzzing: the hint wanted groups of four, so that in a buffer without others it was not looked for."""
+    value = b"DE1106 0 4704350 24 0 30010"
+    assert find("iban", value) == [value]
+    assert compiled(DETECTORS["iban"].hint).search(value) is not None
+
+
 def test_several_in_one_value() -> None:
     text = b"ann@example.org, bob@example.org;eve@example.net"
     assert find("email", text) == [b"ann@example.org", b"bob@example.org", b"eve@example.net"]

@@ -38,7 +38,7 @@ class Layout:
     """How the rows of one COPY are written: `kind` a CopyKind, `delimiter`, `quote` and `escape` one byte each.
 
     `columns` is a byte a column, of MASKED and QUOTED. Where `tells_null` is False, a value may be written as NULL is
-    (text format, with another NULL than `\\N`), so that no NULL is taken for one.
+    (text format, with another NULL than `\\N`), so that no NULL is taken for one. Raises ValueError without columns.
     """
 
     kind: int
@@ -48,6 +48,11 @@ class Layout:
     escape: bytes
     columns: bytes
     tells_null: bool
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            # in text a row of none is an empty line, in which nothing is to be masked
+            raise ValueError("no columns: there is nothing to mask")
 
 
 Buffer = bytes | bytearray | memoryview

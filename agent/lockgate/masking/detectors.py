@@ -143,7 +143,7 @@ DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType({
         r"[2-6](?:[ \-]?[0-9]){12}", _beginnings(r"[2-6](?:[ \-]?[0-9]){12,18}", card)
     ),
     "iban": Detector(
-        r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4} ?[A-Z0-9]{2}",
+        r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11}",
         _beginnings(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}", iban),
     ),
     "us_ssn": Detector(_SSN, _matches(_SSN, ssn)),
