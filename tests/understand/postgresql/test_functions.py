@@ -7,9 +7,11 @@ import pytest
 from lockgate.understand.postgresql.functions import (
     ANYTHING,
     HARMLESS,
+    ambiguous,
     effects_of_call,
     function_name,
     known,
+    spelt,
     tells_only_arguments,
     unknown_operator,
 )
@@ -140,3 +142,26 @@ def test_every_operator_of_the_server_is_known(release: type[Postgres]) -> None:
     with release() as server:
         names = server.psql("select distinct oprname from pg_operator").split()
     assert [name for name in names if unknown_operator((name,)) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "name"),
+    [
+        ("json_scalar('a')", "json_scalar"),
+        ("json('a')", "json"),
+        ("json_serialize(a)", "json_serialize"),
+        ("json_value(a, 'b')", "json_value"),
+        ("json_query(a, 'b')", "json_query"),
+        ("json_exists(a, 'b')", "json_exists"),
+        ("json_object()", "json_object"),
+        ("json_array('a')", "json_array"),
+        ("json_arrayagg(a)", "json_arrayagg"),
+        ("merge_action()", "merge_action"),
+        ("coalesce(a, b)", None),
+    ],
+)
+def test_what_is_a_call_to_older_servers_only_has_its_name(expression: str, name: str | None) -> None:
+    [tree] = parse(f"SELECT {expression}")
+    assert spelt(tree.stmt.targetList[0].val) == name
+    if name is not None:
+        assert ambiguous(frozenset({name}))

@@ -13,6 +13,7 @@ from lockgate.understand.postgresql.functions import (
     effects_of_name,
     function_name,
     known,
+    spelt,
     unknown_operator,
 )
 from lockgate.understand.postgresql.names import named_objects, role_name
@@ -306,7 +307,7 @@ class _Reader:
             case "VacuumRelation":
                 self.columns.update(dict.fromkeys(strings(node.va_cols)))
             case _:
-                pass
+                self._spelt(node, when)
 
     def _assigned(self, targets: tuple[Node, ...] | None) -> None:
         self.columns.update((target.name, None) for target in targets or () if target.name)
@@ -327,6 +328,17 @@ class _Reader:
             change = configured(call.args or (), self._pinned.get(id(call.raw)))
             self.objects[f"setting:{change.name}"] = None
             self._changed(change, when)
+
+    def _spelt(self, node: Node, when: _When) -> None:
+        """What is a call to older servers only."""
+        name = spelt(node)
+        if name is None or name not in self.shadowed:
+            return
+        facts = None if self.lookup is None else self.lookup.call(name)
+        if facts is None:
+            self._does(name, ANYTHING, when)
+        else:
+            self._own(name, facts, when)
 
     def _own(self, name: str, facts: Facts | None, when: _When) -> None:
         """A call of one of the database's own functions."""

@@ -14,6 +14,7 @@ from lockgate.understand.postgresql.functions import (
     built_in,
     effects_of_call,
     function_name,
+    spelt,
     tells_only_arguments,
     tells_others_data,
     unknown_operator,
@@ -154,6 +155,8 @@ class Expressions(ABC):
                 found.append(unknown(why))
                 if node.kind != "FuncCall" or function_name(node) != "current_setting":
                     self._touch_anything()
+                if spelt(node) is not None:
+                    self.sink(node, union([NOWHERE, *(self._value(part, scope) for part in children(node))]))
             if node.kind == "FuncCall":
                 found += self._call(node, scope)
             else:
@@ -259,7 +262,9 @@ class Expressions(ABC):
             operator = unknown_operator(strings(node.name), self.catalog.functions)
             return None if operator is None else f"{operator} is not known to be free of other data"
         if node.kind != "FuncCall":
-            return None
+            called = spelt(node)
+            own = called in self.catalog.functions
+            return f"function {called}() is not known to be free of other data" if own else None
         name = function_name(node)
         free = tells_only_arguments(node, self.catalog.functions)
         if name == "current_setting":
@@ -318,8 +323,16 @@ class Expressions(ABC):
         return None
 
     def _projected(self, call: Node, scope: Scope) -> Origin | None:
-        """`column(t)`, where there is no function of that name (ParseFuncOrColumn): a column of a row; else None."""
+        """`column(t)`, where there is no function of that name (ParseFuncOrColumn): a column of a row; else None.
+
+        `system_user`, which is a function since PostgreSQL 16, is a column before that.
+        """
         arguments: tuple[Node, ...] = call.args or ()
+        if not arguments and call.funcformat == "COERCE_SQL_SYNTAX":
+            column, _ = self._column((function_name(call),), scope)
+            if column is not None:
+                self._touch(column)
+            return column
         if len(call.funcname) != 1 or len(arguments) != 1 or arguments[0].kind != "ColumnRef":
             return None
         name, names = function_name(call), strings(arguments[0].fields)

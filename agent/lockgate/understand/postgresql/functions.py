@@ -118,9 +118,39 @@ _BETWEEN = frozenset({"BETWEEN", "NOT BETWEEN", "BETWEEN SYMMETRIC", "NOT BETWEE
 _ORDERED = frozenset({"<", "<=", ">", ">="})
 
 
+_SPELT = {
+    "JsonScalarExpr": "json_scalar",
+    "JsonParseExpr": "json",
+    "JsonSerializeExpr": "json_serialize",
+    "JsonObjectConstructor": "json_object",
+    "JsonObjectAgg": "json_objectagg",
+    "JsonArrayConstructor": "json_array",
+    "JsonArrayQueryConstructor": "json_array",
+    "JsonArrayAgg": "json_arrayagg",
+    "MergeSupportFunc": "merge_action",
+}
+_SPELT_BY_OPERATION = {
+    "JSON_EXISTS_OP": "json_exists",
+    "JSON_QUERY_OP": "json_query",
+    "JSON_VALUE_OP": "json_value",
+}
+_SPELT_NAMES = frozenset({*_SPELT.values(), *_SPELT_BY_OPERATION.values()})
+
+
+def spelt(node: Node) -> str | None:
+    """The function that a server older than the grammar here calls where the grammar has words of its own.
+
+    PostgreSQL 16 and 17 made `json_value(a, b)` and its like part of the language; before, it is what somebody
+    called so. None where all releases agree.
+    """
+    if node.kind == "JsonFuncExpr":
+        return _SPELT_BY_OPERATION.get(node.op)
+    return _SPELT.get(node.kind)
+
+
 def ambiguous(names: frozenset[str]) -> bool:
     """Whether one of these names of functions and operators outside pg_catalog is a known one as well."""
-    return not (names.isdisjoint(_BUILT_IN) and names.isdisjoint(_OPERATORS))
+    return not (names.isdisjoint(_BUILT_IN) and names.isdisjoint(_OPERATORS) and names.isdisjoint(_SPELT_NAMES))
 
 
 def function_name(call: Node) -> str:

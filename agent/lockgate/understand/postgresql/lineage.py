@@ -189,7 +189,7 @@ class Reading:
         inner = self._rows(statement.query)
         why = inner.why if inner is not None and statement.query.kind == "ExecuteStmt" else None
         for node in walk(statement.query):
-            why = why or (self._reader.other_data(node) if node.kind in ("FuncCall", "A_Expr") else None)
+            why = why or self._reader.other_data(node)
         return Rows((("QUERY PLAN", unknown(why) if why else NOWHERE),))
 
     def _copy(self, statement: Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lockgate.understand.postgresql.functions import function_name
+from lockgate.understand.postgresql.functions import function_name, spelt
 from lockgate.understand.postgresql.origins import NOWHERE, Entry, Origin, Rows, Scope, union
 from lockgate.understand.postgresql.queries import Queries
 from lockgate.understand.postgresql.tree import Node, items, relation_name, walk
@@ -51,7 +51,7 @@ class Modifications(Queries):
 
     def sink(self, call: Node, origin: Origin) -> None:
         if origin != NOWHERE:
-            self._flow(f"function:{function_name(call)}", origin)
+            self._flow(f"function:{spelt(call) or function_name(call)}", origin)
 
     def make(self, relation: Node, names: tuple[str, ...], rows: Rows) -> None:
         """The rows of a query become a relation of this name (CREATE TABLE AS, CREATE VIEW, SELECT INTO)."""
