@@ -21,7 +21,7 @@ BENCH_PACKAGES := haproxy pgbouncer
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(BPF_SOURCES))
-PYX := $(shell find agent -name '*.pyx')
+PYX := $(shell find agent -name '*.pyx' -o -name '*.pxd') $(wildcard agent/lockgate/masking/*.h)
 
 # What the tests of ordinary clients take from elsewhere: node-postgres, and asyncpg's own tests.
 CLIENTS := build/clients
@@ -83,7 +83,7 @@ bench: setup ## figures beside the proxies people use instead, as ratios
 	$(BIN)/python -m tests.bench
 
 fuzz: setup ## hostile bytes for FUZZ_SECONDS (120)
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/python -m tests.fuzz.fuzz_session
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(BIN)/python -m tests.fuzz
 
 soak: setup ## ordinary work and ordinary accidents for SOAK_SECONDS (600)
 	$(BIN)/python -m tests.soak $${SOAK_SECONDS:-600}

@@ -71,8 +71,14 @@ def play_bytes(script: Sequence[Action], answers: bytes, random: Random) -> None
 
 
 def main() -> int:
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else int.from_bytes(os.urandom(4), "big")
-    seconds = float(os.environ.get("FUZZ_SECONDS", SECONDS))
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    return run(float(os.environ.get("FUZZ_SECONDS", SECONDS)), seed)
+
+
+def run(seconds: float, seed: int | None = None) -> int:
+    """Fuzz for that long; 1 when something broke."""
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}, {seconds:g} s", flush=True)
     random, count, end = Random(seed), 0, time.monotonic() + seconds
     while time.monotonic() < end:
