@@ -190,6 +190,27 @@ def test_which_tables_run_code_of_the_database_when_written_to(
     assert {r.name for r in found.by_oid.values() if r.schema == "pg_catalog" and r.fires} == {"pg_settings"}
 
 
+def test_relations_that_are_read_by_way_of_somebodys_functions(
+    server: Postgres, database: str, endpoint: Endpoint
+) -> None:
+    server.psql(
+        """CREATE FUNCTION looks(int) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+           CREATE OPERATOR ?! (RIGHTARG = int, FUNCTION = looks);
+           CREATE TABLE called (id int); CREATE POLICY p ON called USING (looks(id));
+           CREATE TABLE operated (id int); CREATE POLICY p ON operated USING (?! id);
+           CREATE TABLE off (id int); CREATE POLICY p ON off USING (looks(id));
+           CREATE TABLE plain (id int); CREATE POLICY p ON plain USING (id > 0 AND current_user <> 'x');
+           CREATE TABLE asks (id int); CREATE POLICY p ON asks USING (id IN (SELECT id FROM called));
+           ALTER TABLE called ENABLE ROW LEVEL SECURITY; ALTER TABLE operated ENABLE ROW LEVEL SECURITY;
+           ALTER TABLE plain ENABLE ROW LEVEL SECURITY; ALTER TABLE asks ENABLE ROW LEVEL SECURITY;
+           CREATE VIEW above AS SELECT id FROM called; CREATE VIEW on_top AS SELECT 1 FROM above;
+           CREATE VIEW aside AS SELECT id FROM plain;""",
+        database,
+    )
+    found = read(endpoint, database).catalog
+    assert {r.name for r in found.by_oid.values() if r.screens} == {"called", "operated", "asks", "above", "on_top"}
+
+
 def test_functions_of_an_extension_are_no_rivals_of_postgresqls_own(
     server: Postgres, database: str, endpoint: Endpoint
 ) -> None:

@@ -67,6 +67,7 @@ FIRING = catalog(
     replace(relation(1, "orders", "id"), fires=True),
     replace(relation(2, "a.b", "id"), fires=True),
     relation(3, "scratch", "id"),
+    replace(relation(4, "screened", "id"), screens=True),
 )
 
 
@@ -81,11 +82,14 @@ FIRING = catalog(
         ("COPY orders FROM STDIN", True),
         ("SELECT 1; INSERT INTO orders VALUES (1)", True),
         ("SELECT * FROM orders", False),
+        ("SELECT count(*) FROM screened", True),
+        ("COPY screened TO STDOUT", True),
+        ("DELETE FROM scratch USING screened", True),
         ("INSERT INTO scratch VALUES (1)", False),
         ("SELECT 1", False),
     ],
 )
-def test_writes_that_set_off_code_of_the_databases_own(text: str, expected: bool) -> None:
+def test_what_sets_off_code_of_the_databases_own(text: str, expected: bool) -> None:
     assert fires([Understanding().request(text)], FIRING) is expected
 
 

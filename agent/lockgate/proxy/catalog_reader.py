@@ -154,6 +154,23 @@ SELECT r.ev_class, d.refobjid FROM pg_catalog.pg_rewrite r
   JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class
 """
+# Relations that are read by the way of somebody's functions, and, below, which relation's reading goes on to which.
+_SCREENING = """
+SELECT p.polrelid AS oid FROM pg_catalog.pg_policy p
+  JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
+ WHERE d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+"""
+_LOOKS_AT = """
+SELECT r.ev_class AS oid, d.refobjid AS other FROM pg_catalog.pg_rewrite r
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class
+ WHERE r.ev_type = '1'
+UNION
+SELECT p.polrelid, d.refobjid FROM pg_catalog.pg_policy p
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = p.oid
+   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> p.polrelid
+"""
 _TEXT_TYPES = "SELECT oid FROM pg_catalog.pg_type WHERE typname = 'citext' AND typtype = 'b' AND typcategory = 'S'"
 
 
@@ -280,7 +297,8 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
         rows = await connection.fetch(_RELATIONS)
         functions = await connection.fetch(_FUNCTIONS)
         routines = await connection.fetch(_ROUTINES, BODY_CHARACTERS, ROUTINES + 1)
-        fires = _firing(await connection.fetch(_FIRING), await connection.fetch(_GOES_ON))
+        fires = _leading_to(await connection.fetch(_FIRING), await connection.fetch(_GOES_ON))
+        screens = _leading_to(await connection.fetch(_SCREENING), await connection.fetch(_LOOKS_AT))
         text_types = await connection.fetch(_TEXT_TYPES)
     by_oid: dict[int, Relation] = {}
     by_name: dict[str, list[Relation]] = {}
@@ -294,6 +312,7 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
             columns=tuple(Column(*column) for column in columns),
             definition=definitions.get(row["oid"]),
             fires=row["oid"] in fires,
+            screens=row["oid"] in screens,
         )
         by_oid[relation.oid] = relation
         by_name.setdefault(relation.name, []).append(relation)
@@ -315,8 +334,8 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
     return reading, own
 
 
-def _firing(rows: Sequence[Any], goes_on: Sequence[Any]) -> set[int]:
-    """The relations of `rows`, and those whose writes go on to one of them."""
+def _leading_to(rows: Sequence[Any], goes_on: Sequence[Any]) -> set[int]:
+    """The relations of `rows`, and those that by `goes_on` lead to one of them."""
     before: dict[int, list[int]] = {}
     for edge in goes_on:
         before.setdefault(edge["other"], []).append(edge["oid"])

@@ -61,15 +61,15 @@ def _copied_leak(copied: CopyOut, masked: set[str], snapshot: Snapshot, altered:
 
 
 def fires(requests: Sequence[Request], catalog: Catalog) -> bool:
-    """Whether a write of `requests` runs code of the database's own: triggers, rules, defaults that call functions.
+    """Whether `requests` run code of the database's own that they don't name.
 
-    What that code reads nobody told, and it can say it in an error, in a notice, or as rows of a result.
+    A write does by triggers, rules and defaults that call functions, a read by row security. What that code reads
+    nobody told, and it can say it in an error, in a notice, or as rows of a result.
     """
     return any(
-        relation.fires
+        relation.screens or (relation.fires and Effect.WRITE in statement.effects)
         for request in requests
         for statement in request.statements
-        if Effect.WRITE in statement.effects
         for name in statement.objects
         # a name may itself hold a dot, and which schema is meant needn't be known
         for bare in (name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "."))

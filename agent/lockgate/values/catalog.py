@@ -22,7 +22,8 @@ class Relation:
 
     `fires` says that a write to it may run code of the database's own: triggers, rules, and functions that are not
     PostgreSQL's in defaults, checks, indexes and policies. What the write goes on to counts: partitions and children of
-    a table, tables under a view, tables that a foreign key cascades to.
+    a table, tables under a view, tables that a foreign key cascades to. `screens` says that reading it may: by a policy
+    for its rows (row security) that calls what is not PostgreSQL's, of a table under a view or looked at by a policy too.
     """
 
     oid: int
@@ -32,6 +33,7 @@ class Relation:
     columns: tuple[Column, ...]
     definition: str | None = None
     fires: bool = False
+    screens: bool = False
 
     @property
     def qualified(self) -> str:

@@ -39,6 +39,15 @@ def test_what_is_met_while_running_may_quote_a_value(code: str, message: str) ->
     assert parse_error(cleaned[5:])["C"] == code
 
 
+@pytest.mark.parametrize("code", ["23505", "42501", "53200", "57014"])
+@pytest.mark.parametrize("kind", [b"E", b"N"])
+def test_what_a_function_raises_may_hold_a_value_in_any_field(kind: bytes, code: str) -> None:
+    """RAISE ... USING ERRCODE, MESSAGE, TABLE, CONSTRAINT and so on: each of them is an expression."""
+    names = dict.fromkeys("stcdn", SECRET)
+    cleaned = errors.without_values(kind, error(code, SECRET, W="PL/pgSQL function f() line 1 at RAISE", **names)[5:])
+    assert SECRET.encode() not in cleaned
+
+
 @pytest.mark.parametrize(
     ("code", "message", "more"),
     [

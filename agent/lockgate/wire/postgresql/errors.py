@@ -30,8 +30,10 @@ _VALUELESS_CODES: Final = frozenset((INSUFFICIENT_PRIVILEGE, QUERY_CANCELED, ADM
                                      "57P02", "57P03", "57P05"))  # fmt: skip
 """Single conditions of that kind. Not class 42: `ssn::regclass` says 'relation "123-45-6789" does not exist'."""
 
-_NAMES: Final = "PstcdnFLR"
-"""Fields that quote nothing: the position, names of schema objects, the place in PostgreSQL's source."""
+_PLACES: Final = "PFLR"
+"""The position in the client's text, and the place in PostgreSQL's source."""
+_NAMES: Final = _PLACES + "stcdn"
+"""Fields that quote nothing: these, and names of schema objects."""
 
 WITHHELD = "the message is withheld because it may quote masked columns"
 
@@ -50,14 +52,16 @@ def without_values(kind: bytes, payload: bytes) -> bytes:
     """An ErrorResponse or NoticeResponse rewritten so that no value of a row can be in it.
 
     DETAIL, HINT, CONTEXT and the internal query always go. The message stays where it is about the client's own text
-    (it has a position in it, which errors met while running never do) or of a kind that quotes no values.
+    (it has a position in it, which errors met while running never do) or of a kind that quotes no values. Neither it
+    nor names of objects stay where it comes out of a function: RAISE puts what it likes into any of them.
     """
     fields = parse_error(payload)
     code = fields.get("C", INTERNAL_ERROR)
     severity = fields.get("V") or fields.get("S") or "ERROR"
-    telling = "P" in fields or code[:2] in _VALUELESS_CLASSES or code in _VALUELESS_CODES
+    inside = "W" in fields
+    telling = not inside and ("P" in fields or code[:2] in _VALUELESS_CLASSES or code in _VALUELESS_CODES)
     message = fields.get("M", "") if telling and kind == b"E" else WITHHELD
-    kept = b"".join(f"{name}{fields[name]}\0".encode() for name in _NAMES if name in fields)
+    kept = b"".join(f"{name}{fields[name]}\0".encode() for name in (_PLACES if inside else _NAMES) if name in fields)
     return frame(kind, _fields(severity, code, message, None, None)[:-1] + kept + b"\0")
 
 
