@@ -1,5 +1,7 @@
 """`python -m tests.bench [--quick] [--json FILE]`: every workload against every peer, alternating, in one run.
 
+BENCH_ONLY=tls,maskers in the environment chooses by groups (`workloads.GROUPS`); without it all are run.
+
 A round runs each workload against each peer in turn, in an order that moves on by one from round to round. Needs
 root (the agent does). Exit status: 0 everything was measured (whether or not an aim was reached), 1 something wasn't.
 """
@@ -20,7 +22,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from tests.bench import database, peers, report, workloads
+from tests.bench import database, features, peers, report, workloads
 
 SUBJECT = "lockgate"
 OPEN_FILES = 8192
@@ -34,6 +36,7 @@ def main(quick: bool, path: Path | None) -> None:
     """Measure the agent against its peers in front of one scratch PostgreSQL."""
     if os.geteuid() != 0:
         raise click.UsageError("the agent and the servers are started as root")
+    groups = selected(os.environ.get("BENCH_ONLY", ""))
     signal.signal(signal.SIGTERM, _terminated)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
@@ -41,7 +44,7 @@ def main(quick: bool, path: Path | None) -> None:
     progress = Console(stderr=True, highlight=False)
     began = time.monotonic()
     load = os.getloadavg()[0]
-    results = measure(rounds=2 if quick else 5, seconds=1 if quick else 2, progress=progress)
+    results = measure(groups=groups, rounds=2 if quick else 5, seconds=1 if quick else 2, progress=progress)
     console = Console(width=None if sys.stdout.isatty() else 120)
     report.show(results, console, SUBJECT)
     console.print(
@@ -52,29 +55,45 @@ def main(quick: bool, path: Path | None) -> None:
     sys.exit(1 if results.missing or results.failures else 0)
 
 
-def measure(*, rounds: int, seconds: int, progress: Console) -> report.Results:
+def measure(*, groups: frozenset[str], rounds: int, seconds: int, progress: Console) -> report.Results:
     """Start everything, run every round, stop everything."""
     results = report.Results()
     with ExitStack() as cleanup:
         folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lockgate-bench-")))
         folder.chmod(0o755)
         progress.print("starting the database, the agent and its peers")
-        server, stack, why = database.start(cleanup)
+        server, stack, why = database.start(cleanup, folder)
         if stack is None:
             results.missing[SUBJECT] = why
         measured, missing = peers.start(cleanup, server.port, folder, stack)
         results.missing |= missing
         server.psql("SELECT count(*) FROM people; SELECT count(*) FROM pgbench_accounts")
-        progress.print("memory")
-        everybody(results, 0, measured, workloads.Workload("memory", lambda peer, _: workloads.idle(peer)), seconds)
+        if "relay" in groups:
+            progress.print("memory")
+            everybody(results, 0, measured, workloads.Workload("memory", lambda peer, _: workloads.idle(peer)), seconds)
+        if "grants" in groups and stack is not None:
+            features.grant(stack)
+        chosen = [workload for workload in (*workloads.WORKLOADS, *features.WORKLOADS) if workload.group in groups]
         for number in range(rounds):
             progress.print(f"round {number + 1} of {rounds}")
             turn = number % len(measured)
-            for workload in workloads.WORKLOADS:
-                everybody(results, number, [*measured[turn:], *measured[:turn]], workload, seconds)
-        later = workloads.Workload("memory after the load", lambda peer, _: workloads.loaded(peer))
-        everybody(results, 0, measured, later, seconds)
+            for workload in chosen:
+                if number < workload.rounds:
+                    everybody(results, number, [*measured[turn:], *measured[:turn]], workload, seconds)
+        if "relay" in groups:
+            later = workloads.Workload("memory after the load", lambda peer, _: workloads.loaded(peer))
+            everybody(results, 0, measured, later, seconds)
     return results
+
+
+def selected(text: str) -> frozenset[str]:
+    """The groups that BENCH_ONLY names; all of them where it is empty."""
+    found = frozenset(name for name in text.replace(",", " ").split())
+    if unknown := found - features.GROUPS:
+        raise click.UsageError(
+            f"BENCH_ONLY: {', '.join(sorted(unknown))}: none of {', '.join(sorted(features.GROUPS))}"
+        )
+    return found or features.GROUPS
 
 
 def everybody(

@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.process import yield_to_others
+from tests.support.certificates import Signer
 from tests.support.cgroup import in_cgroup
 from tests.support.postgres import free_port
 from tests.support.stack import PEOPLE, Stack
@@ -42,6 +43,7 @@ class Peer:
     """Where its clients connect to. `pid` None: there is no process in between. `cgroup`: where its clients run.
 
     `background` are processes that go on working for a run when it is over: they come to rest before the next.
+    `tls_port` is where it ends TLS that clients begin with, where it can't be asked for TLS.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Peer:
     pid: int | None = None
     cgroup: str | None = None
     background: tuple[int, ...] = ()
+    tls_port: int | None = None
 
     def placed(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` where this peer's clients are, as who started it."""
@@ -79,7 +82,11 @@ def start(cleanup: ExitStack, server_port: int, folder: Path, stack: Stack | Non
 @contextmanager
 def haproxy(server_port: int, folder: Path) -> Iterator[Peer]:
     port = free_port()
+    tls_port = free_port()
     config = folder / "haproxy.cfg"
+    pem = folder / "haproxy.pem"
+    certificate, key = Signer(folder, "haproxys").certify("haproxy", "127.0.0.1")
+    pem.write_bytes(certificate.read_bytes() + key.read_bytes())
     config.write_text(f"""
 global
     nbthread 1
@@ -91,10 +98,11 @@ defaults
     timeout server 10m
 listen postgresql
     bind 127.0.0.1:{port}
+    bind 127.0.0.1:{tls_port} ssl crt {pem} alpn postgresql
     server scratch 127.0.0.1:{server_port}
 """)
     with _running("haproxy", [*_nobody(), _binary("haproxy"), "-db", "-f", str(config)], port, folder) as peer:
-        yield peer
+        yield replace(peer, tls_port=tls_port)
 
 
 @contextmanager

@@ -10,6 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.database import MASKERS
+
+FORMS = ("text", "binary", "copy text", "copy csv", "copy binary")
+HITS = ("plain", "plain, new constants", "masked", "masked, new constants", "prepared")
+MISSES = ("one table", "a join", "nested", "an update")
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -29,6 +35,36 @@ MEASURES = (
     Measure("bulk masked", "1 million rows, one column masked", "k rows/s"),
     Measure("latency p50", "SELECT 1, median", "us"),
     Measure("latency p99", "SELECT 1, 99th percentile", "us"),
+    Measure("connections", "connections", "a second"),
+    *(
+        measure
+        for prefix, told in (("tls ", "TLS with the client"), ("upstream tls ", "TLS with the server"))
+        for measure in (
+            *(
+                Measure(f"{prefix}select {mode} x{clients}", f"{told}: pgbench -S, {mode} x{clients}", "tps")
+                for mode in ("simple", "prepared")
+                for clients in (1, 8)
+            ),
+            Measure(f"{prefix}bulk plain", f"{told}: 1 million rows", "k rows/s"),
+            Measure(f"{prefix}copy", f"{told}: COPY of 1 million rows", "k rows/s"),
+            Measure(f"{prefix}latency p50", f"{told}: SELECT 1, median", "us"),
+            Measure(f"{prefix}latency p99", f"{told}: SELECT 1, 99th percentile", "us"),
+            Measure(f"{prefix}connections", f"{told}: connections", "a second"),
+        )
+    ),
+    *(
+        Measure(f"mask {masker} {form}", f"one column {masker}, {form}", "k rows/s")
+        for masker in MASKERS
+        for form in FORMS
+    ),
+    Measure("detect clean", "all detectors, clean text", "k rows/s"),
+    Measure("detect found", "all detectors, 1 % found", "k rows/s"),
+    Measure("granted x1", "DELETE under a grant", "tps"),
+    Measure("unheld x1", "UPDATE that nobody holds", "tps"),
+    Measure("trusted connections", "a connection and a SELECT, trust", "tps"),
+    Measure("scram connections", "a connection and a SELECT, SCRAM", "tps"),
+    Measure("migration in one transaction", "200 changes of the schema, one transaction", "a second"),
+    Measure("migration, each by itself", "200 changes of the schema, each by itself", "a second"),
 )
 
 COSTS = (
@@ -40,6 +76,20 @@ COSTS = (
     Measure("cpu select simple x8", "CPU a statement, simple, 8 clients", "us"),
     Measure("cpu select prepared x1", "CPU a statement, prepared, 1 client", "us"),
     Measure("cpu select prepared x8", "CPU a statement, prepared, 8 clients", "us"),
+    *(
+        Measure(f"cpu {prefix}select {mode} x{clients}", f"CPU a statement, {prefix}{mode} x{clients}", "us")
+        for prefix in ("tls ", "upstream tls ")
+        for mode in ("simple", "prepared")
+        for clients in (1, 8)
+    ),
+    *(Measure(f"hit {name}", f"judged before: {name}", "us") for name in HITS),
+    *(Measure(f"miss {name}", f"a new shape: {name}", "us") for name in MISSES),
+    Measure("masked adds", "what a masked column adds to a hit", "us"),
+    Measure("detectors clean", "all detectors on clean rows", "MB/s"),
+    Measure("detectors found", "all detectors, 1 % found", "MB/s"),
+    Measure("detectors ns", "all detectors on clean rows, a byte", "ns"),
+    Measure("catalog 300", "reading the catalog, 300 relations", "ms"),
+    Measure("catalog 3000", "reading the catalog, 3,000 relations", "ms"),
 )
 
 
@@ -58,9 +108,11 @@ AIMS = (
     Aim("select prepared x1", "haproxy", 0.6),
     Aim("select prepared x8", "haproxy", 0.6),
     Aim("bulk plain", "direct", 0.7),
-    Aim("bulk masked", "direct", 0.5),
+    Aim("bulk masked", "direct", 0.7),
     Aim("connection", None, 30.0),
     Aim("idle rss", None, 60.0),
+    Aim("masked adds", None, 15.0),
+    Aim("detectors ns", None, 5.0),
 )
 
 
