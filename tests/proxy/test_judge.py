@@ -249,6 +249,18 @@ def test_what_a_trigger_may_say_is_masked_and_withheld(bench: Bench) -> None:
     assert bench("INSERT INTO orders VALUES (1)", of=silent).verdict.masks == ()
 
 
+def test_who_has_masks_hears_no_payloads(bench: Bench, shop: Snapshot) -> None:
+    """What triggers and others notify of can't be told: with the catalog or without."""
+    for of in (shop, None):
+        found = bench("LISTEN changes", of=of)
+        assert found.deaf
+        assert found.barrier
+        assert found.refusal is None
+    assert not bench("SELECT 1", of=shop).deaf
+    assert not bench("SELECT email FROM customers", of=shop).deaf
+    assert not bench("NOTIFY changes, 'x'", of=shop).deaf
+
+
 def test_nor_by_what_was_prepared_when_nobody_looked(bench: Bench, shop: Snapshot) -> None:
     found = bench("EXECUTE p", "INSERT INTO scratch SELECT id, email FROM customers", of=shop)
     assert found.refusal is not None

@@ -379,7 +379,8 @@ class StatementGate:
         watch = None
         if judgement.watched is not None and snapshot is not None and self.store.enforced:
             watch = Watch(judgement.watched, judgement.described, snapshot, self._expire)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch)
+        deaf = judgement.deaf and self.store.enforced
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch, deaf=deaf)
 
     def refuse(
         self,

@@ -49,6 +49,7 @@ class Judgement:
     copies out. `facts` are the fields of the record that don't depend on literals, as they are when it goes forward.
     `secrets` are classified columns whose literals must not be recorded, None when the text may be recorded as it is.
     `alters` says that it may change the catalog, `unknown` that a newer catalog could change the judgement.
+    `deaf` says that it may listen to notifications, whose payloads may tell of masked columns.
     `watched` are the classified columns it was judged by, None when those are all. What all runs of it have in common
     is remembered here: `described` for `Watch.seen`, `plans` for `ResultMasking`, `redaction` for the text without what
     meets `secrets` (None like that).
@@ -63,6 +64,7 @@ class Judgement:
     secrets: frozenset[str] | None
     alters: bool
     unknown: bool
+    deaf: bool = False
     watched: frozenset[str] | None = None
     described: set[bytes] = field(default_factory=set, compare=False)
     plans: Plans = field(default_factory=dict, compare=False)
@@ -173,6 +175,7 @@ class Judge:
             secrets=secrets,
             alters=alters,
             unknown=unknown or not known,
+            deaf=bool(verdict.masks or verdict.detects) and any(_listens(s) for s in whole.statements),
             watched=None if self._classification.keys() <= set(columns) else frozenset(columns),
             redaction=None if secrets is None else Redaction(secrets),
         )
@@ -250,6 +253,11 @@ def _only_prepared(request: Request, held: Verdict, decide: Callable[[Request], 
         held, decision=Decision.ALLOW, reason="it is prepared, not run: it waits when it is executed",
         approvers=(), timeout=0.0, timeout_in_transaction=0.0, grant=0.0,
     )  # fmt: skip
+
+
+def _listens(statement: Statement) -> bool:
+    """Whether it may LISTEN: what comes then was said by triggers and others, of whatever rows they like."""
+    return statement.kind == "LISTEN" or Effect.UNKNOWN in statement.effects
 
 
 def _alters(statement: Statement) -> bool:

@@ -22,8 +22,8 @@ class Relation:
 
     `fires` says that a write to it may run code of the database's own: triggers, rules, and functions that are not
     PostgreSQL's in defaults, checks, indexes and policies. What the write goes on to counts: partitions and children of
-    a table, tables under a view, tables that a foreign key cascades to. `screens` says that reading it may: by a policy
-    for its rows (row security) that calls what is not PostgreSQL's, of a table under a view or looked at by a policy too.
+    a table, tables under a view, tables that a foreign key cascades to. `screens` says that reading it may:
+    by a policy for its rows (row security) that calls what is not PostgreSQL's, its own or that of a table under it.
     """
 
     oid: int

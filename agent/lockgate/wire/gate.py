@@ -80,7 +80,8 @@ class Ruling:
 
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
-    read. `handle` is the gate's own.
+    read. `handle` is the gate's own. `deaf`, of a request with a barrier: the payloads of notifications from now on are
+    not for this client.
     """
 
     refusal: Refusal | None = None
@@ -88,6 +89,7 @@ class Ruling:
     barrier: bool = False
     handle: Any = None
     watch: Watch | None = None
+    deaf: bool = False
 
 
 @dataclass(slots=True)

@@ -90,6 +90,16 @@ def test_notices_notifications_and_settings_may_come_at_any_time(play: Playbook)
     play.to_client(*told, fields("?"), *told, row(b"1"), *told, complete("SELECT 1"), ready())
 
 
+@pytest.mark.parametrize("said", [(query("LISTEN"),), (parse("", "LISTEN"), bind("", ""), execute(""), SYNC)])
+def test_payloads_are_kept_from_who_may_not_see_what_they_tell(said: tuple[bytes, ...]) -> None:
+    play = Playbook(ScriptedGate({"LISTEN": Ruling(barrier=True, deaf=True)})).begun()
+    told, rest = frame(b"A", b"\0\0\0\1c\0user1@example.org\0"), frame(b"A", b"\0\0\0\1c\0\0")
+    play.server(told).to_client(told)
+    play.client(*said)
+    play.server(told).to_client(rest)
+    play.server(frame(b"A", b"\0\0\0\1c\0\0")).to_client(rest)
+
+
 def test_strings_that_can_be_read_in_two_ways_end_the_connection(play: Playbook) -> None:
     play.server(parameter("standard_conforming_strings", "on"))
     assert not play.session.closing

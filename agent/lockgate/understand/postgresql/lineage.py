@@ -175,6 +175,9 @@ class Reading:
             case "CopyStmt":
                 self._copy(statement)
                 return None
+            case "ListenStmt":
+                reader.touched.add(ANYTHING)
+                return None
             case "CallStmt":
                 reader.refer(statement.funccall, Scope())
                 return Rows(why="what a procedure returns is not known")

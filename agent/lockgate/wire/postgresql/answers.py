@@ -24,6 +24,8 @@ from lockgate.wire.postgresql.conversation import (
 from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
 CANT_MASK: Final = "the result can't be masked"
+_PROCESS_BYTES: Final = 4
+"""What a NotificationResponse begins with: who notifies."""
 NOT_UTF8: Final = "lockgate: masked columns are copied in client_encoding UTF8 only, set before the statement"
 _NOTHING: Final = b""
 _SASL: Final = b"\0\0\0\x0a"
@@ -272,6 +274,9 @@ class Answers:
         return self._async(b"N", payload)
 
     def notification(self, payload: bytes) -> bytes | None:
+        if self._conversation.deaf:
+            channel, ending, _ = payload[_PROCESS_BYTES:].partition(b"\0")
+            return frames.frame(b"A", payload[:_PROCESS_BYTES] + channel + ending + b"\0")
         return self._async(b"A", payload)
 
     # start-up

@@ -97,8 +97,8 @@ class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
     __slots__ = ("authenticated", "authentication", "barrier", "binding_withheld", "copying_in", "copying_out",
-                 "cursors", "discarding", "encoding_moved", "gate", "held", "muted", "muted_to_sync", "open_runs",
-                 "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements", "status",
+                 "cursors", "deaf", "discarding", "encoding_moved", "gate", "held", "muted", "muted_to_sync",
+                 "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements", "status",
                  "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
@@ -138,6 +138,8 @@ class Conversation:
         """A COPY on its way. The server may turn to reading copied data and ignore a Sync, or fail and heed it: until
         it has said which, nothing may stand behind."""
         self.barrier: Run | None = None
+        self.deaf = False
+        """Whether payloads of notifications are kept from the client."""
         self.unreported = False
         """Whether a barrier ran since the last ReadyForQuery: PostgreSQL 14 and later report settings only then."""
         self.utf8 = False
@@ -228,6 +230,11 @@ class Conversation:
             first = False
         if not self.pending:
             self.discarding = True
+
+    def stop_behind(self, run: Run) -> None:
+        """No text goes on before `run` has been answered."""
+        self.barrier = run
+        self.deaf = self.deaf or run.ruling.deaf
 
     def sync_awaited(self) -> bool:
         """Whether a Sync is on its way: the server's skipping, or holding back of reports, ends there."""

@@ -195,7 +195,7 @@ class Frontend:
         conversation.begin(run)
         awaited = Awaited(QUERY, run)
         if ruling.barrier:
-            conversation.barrier = run
+            conversation.stop_behind(run)
         if not ordinary:
             awaited.makes = makes(conversation, request)
             if copies(request, asked.candidates):
@@ -305,7 +305,7 @@ class Frontend:
         self._send(message, awaited)
         conversation.segment_ran = True
         if run.ruling.barrier and not run.settled:
-            conversation.barrier = run
+            conversation.stop_behind(run)
             conversation.unreported = conversation.wary = True
             self._out.append(frames.FLUSH)
         if portal.judged is not None and copies(run.request, portal.judged):
