@@ -98,8 +98,8 @@ class Conversation:
 
     __slots__ = ("authenticated", "authentication", "barrier", "binding_withheld", "copying_in", "copying_out",
                  "cursors", "deaf", "discarding", "encoding_moved", "gate", "held", "muted", "muted_to_sync",
-                 "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements", "status",
-                 "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
+                 "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements",
+                 "status", "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
