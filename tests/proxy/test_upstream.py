@@ -158,7 +158,7 @@ def test_plain_where_the_server_offers_no_tls(tmp_path: Path) -> None:
         (b"S" + b"\x16\x03injected", "something else"),
         (b"NZ\0\0\0\5I", "something else"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something else"),
-        (b"S", "failed"),
+        (b"S", "failed: closed during the TLS handshake"),
     ],
 )
 def test_an_answer_that_is_none_is_a_native_error(tmp_path: Path, answer: bytes, why: str) -> None:

@@ -130,5 +130,6 @@ def _why(error: OSError | UpstreamTlsError) -> str:
     if isinstance(error, ssl.SSLError):
         return told(error)
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        # uvloop gives a connection that ended in the handshake no word of its own
+        return error.strerror or str(error) or "closed during the TLS handshake"
     return str(error)
