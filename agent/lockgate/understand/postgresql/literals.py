@@ -42,7 +42,7 @@ _KEYED_FUNCTION = re.compile(r"(.*\.)?(dblink.*|crypt|hmac|pgp_.*|encrypt(_iv)?|
 _SECRET_SETTING = re.compile(r"passw|secret|token|key|conninfo|credential", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"passw(or)?d\s*=|://[^/\s]*:[^/\s]*@|\bpassword\s+(E|U&)?'", re.IGNORECASE)
 
-_PASSWORD_HINT = re.compile(r"passw|://", re.IGNORECASE)
+PASSWORD_HINT = re.compile(r"passw|://", re.IGNORECASE)
 """In every text with the word PASSWORD, and in all that `_SECRET_TEXT` finds."""
 
 _UNREADABLE_STOP = re.compile(r"['\"$\\]|--|/\*")
@@ -92,7 +92,7 @@ def hidden(
 
 def without(text: str, tokens: list[parser.Token], replaced: dict[int, str]) -> str:
     """The text with what is `hidden` replaced, and with passwords that are known by the text around or in them."""
-    if _PASSWORD_HINT.search(text):
+    if PASSWORD_HINT.search(text):
         replaced = dict.fromkeys(_with_passwords(text, tokens), GONE) | replaced
     return _cut(text, tokens, replaced) if replaced else text
 

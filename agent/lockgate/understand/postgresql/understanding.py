@@ -61,9 +61,9 @@ def _digest(statements: tuple[Statement, ...]) -> str:
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
-def shaped(request: Request) -> bool:
-    """Whether every text of its shape has the same statements, whatever the constants in it are."""
-    return request.shape.startswith(_SHAPED)
+def normalised(request: Request) -> str | None:
+    """Its text with `$1`, `$2`, ... for constants, where every such text has the same statements; None where not."""
+    return request.shape[len(_SHAPED) :] if request.shape.startswith(_SHAPED) else None
 
 
 class Understanding:
