@@ -91,7 +91,7 @@ def select(
 
     def run(peer: Peer, seconds: int) -> Mapping[str, float]:
         host, port, _ = way.to(peer)
-        argv = [str(BINARIES / "pgbench"), "-n", *(("-S",) if script is None else ("-f", "/dev/stdin")), "-M", mode,
+        argv = [str(BINARIES / "pgbench"), "-n", *(("-S",) if script is None else ("-f", "-")), "-M", mode,
                 "-c", str(clients), "-j", "1", "-T", str(seconds), *options, "-h", host, "-p", str(port),
                 "-U", way.user if peer.pid is None else "app", "postgres"]  # fmt: skip
         before = _cpu(peer)
