@@ -47,7 +47,8 @@ def guided(target: Target, seconds: int) -> str | None:
         told = run.stdout.decode("utf-8", "replace")
         found = [file for file in folder.iterdir() if file.is_file()]
         if run.returncode != 0 or found:
-            reason = told.rpartition("Uncaught Python exception")[2][:3000]
+            _, raised, reason = told.rpartition("Uncaught Python exception")
+            reason = reason[:3000] if raised else told[-3000:]
             literals = "\n".join(f"{file.name}: {file.read_bytes()!r}" for file in found)
             return f"{target.name} is broken:\n{reason}\n{literals}"
         runs, edges = _RUNS.findall(told), _EDGES.findall(told)

@@ -15,6 +15,7 @@ from lockgate.understand.postgresql import Understanding
 from lockgate.values.copying import CopyKind
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, ProtocolError, Refusal, Ruling, Run
+from lockgate.wire.names import Names
 from lockgate.wire.postgresql import frames
 from lockgate.wire.postgresql.frames import startup
 from lockgate.wire.postgresql.references import NOBODYS, execution
@@ -138,6 +139,9 @@ class World:
         self.piece = piece
         self.gate = Judge()
         self.session = Session(self.gate, Kernel, message_bytes=self.limit, row_bytes=self.limit, tls=self.tls)
+        if self.limit == CRAMPED:
+            conversation = self.session._conversation
+            conversation.statements, conversation.portals, conversation.cursors = Names(3), Names(3), Names(3)
         self.to_client = bytearray()
         self.to_server = bytearray()
         for number, data in steps[1:]:

@@ -440,6 +440,13 @@ def test_prepared_statements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert play.client_errors() == ["08P01 lockgate: more than 2 names"]
 
 
+def test_portals_are_bounded_and_what_was_let_run_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "NAMES", 2)
+    play = Playbook().begun().client(parse("a", "A"), *(bind(name, "a") for name in "123"))
+    assert play.client_errors() == ["08P01 lockgate: more than 2 names"]
+    assert play.gate.settled == [("A", "broken")] * len(play.gate.asked) == [("A", "broken")] * 3
+
+
 def test_refusals_carry_detail_and_hint(split: Split) -> None:
     play = with_rulings(split, delete=Refusal("42501", "no", "policy p", "ask"))
     play.client(query("DELETE")).to_client(errors.error_response(Refusal("42501", "no", "policy p", "ask")), ready())

@@ -266,8 +266,8 @@ class Frontend:
                 return
             run = Run(request, ruling)
             portal = Portal(raw_portal, run, judged)
+            conversation.begin(run)  # first: it has been recorded, and wants an outcome also where the names run out
             entry = make(conversation.portals, portal_name, portal, conversation.segment)
-            conversation.begin(run)
             self._send(message, Awaited(BIND, run, portal=entry))
 
         ruling = conversation.gate.run(asked)
