@@ -95,7 +95,7 @@ def test_an_acknowledgement_names_the_chunk() -> None:
         (msgpack.packb(["t", packed(RECORD), {"chunk": 5}]), "str"),
         (msgpack.packb(["t", packed(RECORD), {"compressed": "zstd"}]), "not known"),
         (msgpack.packb(["t", b"no gzip", {"compressed": "gzip"}]), "compressed entries"),
-        (msgpack.packb(["t", gzip.compress(b"\xc0" * 50)[:-4], {"compressed": "gzip"}]), "in the middle"),
+        (msgpack.packb(["t", gzip.compress(b"\xc0" * 50, mtime=0)[:-4], {"compressed": "gzip"}]), "in the middle"),
         (b"\x91" * 100_000, "not msgpack|recursion|at least"),
     ],
 )
