@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 
 from lockgate.config import Credential
-from lockgate.masking import Classified, StaleCatalog, Unmaskable, choose_maskers, resolve
+from lockgate.masking import Classified, RootKey, StaleCatalog, Unmaskable, build_plan, choose_maskers, resolve
+from lockgate.masking.cells import Cell, mask_value
 from lockgate.proxy.catalog_reader import CatalogReader, Reading
 from lockgate.understand.postgresql import ANYTHING, Understanding, copies, outputs, uses
 from lockgate.values.identity import Endpoint
@@ -23,8 +24,7 @@ from lockgate.values.verdict import Mask
 from tests.support.postgres import Postgres
 from tests.support.random_schema import Schema
 
-MASKED = "*masked*"
-"""Stands for every masked cell, NULL or not."""
+KEYS = RootKey(bytes(32)).keys("orders")
 TIMEOUT = "200ms"
 
 
@@ -42,7 +42,7 @@ class FieldDescription:
 class Seen:
     """What comes of a statement in one world: its masked rows, or why there are none."""
 
-    rows: tuple[tuple[str | bytes | None, ...], ...] = ()
+    rows: tuple[tuple[bytes | None, ...], ...] = ()
     masks: int = 0
     refused: str | None = None
     error: str | None = None
@@ -83,8 +83,9 @@ class World:
         maskers = self.maskers(fields, known)
         if isinstance(maskers, str):
             return Seen(refused=maskers)
+        cells = build_plan(fields, maskers, keys=KEYS).cells
         rows = tuple(
-            tuple(MASKED if masker else result.get_value(row, i) for i, masker in enumerate(maskers))
+            tuple(_shown(cell, result.get_value(row, i)) for i, cell in enumerate(cells))
             for row in range(result.ntuples)
         )
         return Seen(rows, sum(masker is not None for masker in maskers))
@@ -116,6 +117,10 @@ class World:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def _shown(cell: Cell, value: bytes | None) -> bytes | None:
+    return mask_value(cell, value or b"") if value is not None or cell.null else None
 
 
 class Worlds:
