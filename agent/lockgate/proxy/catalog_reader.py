@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -54,6 +54,8 @@ SELECT view, pg_catalog.pg_get_viewdef(view) AS definition FROM pg_catalog.unnes
 _RELATIONS = """
 SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
        a.names, a.numbers, a.types, a.computed,
+       EXISTS (SELECT FROM pg_catalog.pg_depend x WHERE x.objid = c.oid AND x.deptype = 'e'
+                  AND x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS extension,
        ARRAY(SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS parents,
        ARRAY(SELECT DISTINCT (g.attnum::int4 << 16) | d.refobjsubid
                FROM pg_catalog.pg_attribute g
@@ -134,7 +136,7 @@ SELECT tgrelid AS oid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgen
 UNION
 SELECT ev_class FROM pg_catalog.pg_rewrite WHERE ev_type <> '1' AND ev_enabled <> 'D'
 UNION
-SELECT coalesce(e.adrelid, k.conrelid, i.indrelid, p.polrelid)
+SELECT coalesce(e.adrelid, k.conrelid, i.indrelid, p.polrelid, s.stxrelid, t.partrelid)
   FROM pg_catalog.pg_depend d
   LEFT JOIN pg_catalog.pg_attrdef e ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND e.oid = d.objid
   LEFT JOIN pg_catalog.pg_constraint k
@@ -142,7 +144,46 @@ SELECT coalesce(e.adrelid, k.conrelid, i.indrelid, p.polrelid)
   LEFT JOIN pg_catalog.pg_index i
     ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = d.objid
   LEFT JOIN pg_catalog.pg_policy p ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = d.objid
- WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+  LEFT JOIN pg_catalog.pg_statistic_ext s
+    ON d.classid = 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass AND s.oid = d.objid
+  LEFT JOIN pg_catalog.pg_partitioned_table t
+    ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND t.partrelid = d.objid
+ WHERE d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+"""
+# Functions that make or check the values of a type: of the checks of domains, which hold wherever a type is made of
+# one, and of casts. `relation` is the table whose row it is, which then fires as well.
+_TYPES = """
+WITH RECURSIVE made (type, other) AS (
+  SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
+  UNION ALL
+  SELECT oid, typelem FROM pg_catalog.pg_type WHERE typelem >= 16384
+  UNION ALL
+  SELECT rngtypid, rngsubtype FROM pg_catalog.pg_range WHERE rngsubtype >= 16384
+  UNION ALL
+  SELECT c.reltype, a.atttypid FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+   WHERE a.atttypid >= 16384 AND c.reltype <> 0 AND NOT a.attisdropped
+), checks (type, function) AS (
+  SELECT k.contypid, coalesce(o.oprcode, d.refobjid)
+    FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid
+    LEFT JOIN pg_catalog.pg_operator o
+      ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
+   WHERE k.contypid <> 0
+     AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+  UNION
+  SELECT m.type, c.function FROM checks c JOIN made m ON m.other = c.type
+)
+SELECT t.typname::text AS name, CASE WHEN u.kept THEN nullif(t.typrelid, 0) END AS relation,
+       n.nspname::text || '.' || p.proname AS function
+  FROM (SELECT type, function, true AS kept FROM checks
+        UNION ALL
+        SELECT casttarget, castfunc, false FROM pg_catalog.pg_cast
+         WHERE casttarget >= 16384 AND castfunc >= 16384) u
+  JOIN pg_catalog.pg_type t ON t.oid = u.type
+  JOIN pg_catalog.pg_proc p ON p.oid = u.function
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'
+                      AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
 """
 _GOES_ON = """
 SELECT inhparent AS oid, inhrelid AS other FROM pg_catalog.pg_inherits
@@ -225,7 +266,7 @@ class CatalogReader:
     async def session(self, endpoint: Endpoint, database: str) -> AsyncIterator[Any]:
         """An asyncpg connection of the agent's own, read-only, for at most READ_SECONDS. Raises CatalogError, also for
         what fails while it is used."""
-        import asyncpg  # imported late: an agent whose datastores have nothing classified stays the smaller for it
+        # imported late: an agent whose datastores have nothing classified stays the smaller for it
         from asyncpg.exceptions import (
             InterfaceError,
             InternalClientError,
@@ -233,11 +274,12 @@ class CatalogReader:
             PostgresError,
         )
 
+        from lockgate.proxy.reader_protocol import connect
+
         try:
             password = await self._passwords.of(self._credential)
         except SecretError as error:
             raise CatalogError(str(error)) from None
-        connect: Any = asyncpg.connect  # untyped
         try:
             connection = await connect(
                 host=endpoint.host,
@@ -297,8 +339,10 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
         rows = await connection.fetch(_RELATIONS)
         functions = await connection.fetch(_FUNCTIONS)
         routines = await connection.fetch(_ROUTINES, BODY_CHARACTERS, ROUTINES + 1)
-        fires = _leading_to(await connection.fetch(_FIRING), await connection.fetch(_GOES_ON))
-        screens = _leading_to(await connection.fetch(_SCREENING), await connection.fetch(_LOOKS_AT))
+        types = await connection.fetch(_TYPES)
+        firing = {*(r["oid"] for r in await connection.fetch(_FIRING)), *(r["relation"] for r in types)}
+        fires = _leading_to(firing, await connection.fetch(_GOES_ON))
+        screens = _leading_to({r["oid"] for r in await connection.fetch(_SCREENING)}, await connection.fetch(_LOOKS_AT))
         text_types = await connection.fetch(_TEXT_TYPES)
     by_oid: dict[int, Relation] = {}
     by_name: dict[str, list[Relation]] = {}
@@ -313,6 +357,7 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
             definition=definitions.get(row["oid"]),
             fires=row["oid"] in fires,
             screens=row["oid"] in screens,
+            extension=row["extension"],
         )
         by_oid[relation.oid] = relation
         by_name.setdefault(relation.name, []).append(relation)
@@ -323,6 +368,7 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
             by_name={name: tuple(relations) for name, relations in by_name.items()},
             functions=frozenset(row[0] for row in functions),
             routines=_routines(routines),
+            types=_types(types),
         ),
         parents={row["oid"]: tuple(row["parents"]) for row in rows if row["parents"]},
         generated={
@@ -334,18 +380,25 @@ async def _read(connection: Any, database: str, known: Mapping[_View, str]) -> t
     return reading, own
 
 
-def _leading_to(rows: Sequence[Any], goes_on: Sequence[Any]) -> set[int]:
-    """The relations of `rows`, and those that by `goes_on` lead to one of them."""
+def _leading_to(relations: Iterable[int | None], goes_on: Sequence[Any]) -> set[int]:
+    """These `relations`, and those that by `goes_on` lead to one of them."""
     before: dict[int, list[int]] = {}
     for edge in goes_on:
         before.setdefault(edge["other"], []).append(edge["oid"])
-    waiting = [row["oid"] for row in rows if row["oid"] is not None]
+    waiting = [oid for oid in relations if oid is not None]
     found: set[int] = set()
     while waiting:
         oid = waiting.pop()
         if oid not in found:
             found.add(oid)
             waiting += before.get(oid, ())
+    return found
+
+
+def _types(rows: Sequence[Any]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        found[row["name"]] = (*found.get(row["name"], ()), row["function"])
     return found
 
 
