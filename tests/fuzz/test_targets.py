@@ -33,7 +33,7 @@ def test_nothing_at_all_holds(target: Target) -> None:
 
 
 @ALL
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(random=st.randoms(use_true_random=True), changes=st.integers(1, 6))
 def test_what_becomes_of_it_holds(target: Target, random: Random, changes: int) -> None:
     data = random.choice(target.seeds)
@@ -51,6 +51,7 @@ def test_what_becomes_of_it_holds(target: Target, random: Random, changes: int) 
     [
         ("detectors", b"DE1106 0 4704350 24 0 30010"),
         ("copied", bytes((0, 0, 1, 1)) + b"\n\n"),
+        ("tls", bytes((0, 255, 240, 0, 1, 250, 0, 1, 255, 0, 255))),
     ],
 )
 def test_what_was_found(name: str, data: bytes) -> None:

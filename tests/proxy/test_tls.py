@@ -213,3 +213,15 @@ def test_a_chain_goes_through_memory_and_a_locked_key_is_not_asked_for(authority
         with pytest.raises(ssl.SSLError):
             load_chain(context, wrong)
     load_chain(context, pem)
+
+
+def test_after_an_error_nothing_is_sent_and_nothing_raises(authority: Authority) -> None:
+    """Found by fuzzing: what the agent still had to say raised an error of OpenSSL's."""
+    peer = Peer(authority)
+    peer.connect()
+    with pytest.raises(TlsError):
+        peer.server.receive(memoryview(b"\x17\x03\x03\x00\x20" + bytes(32)))
+    peer.server.take()
+    peer.server.send(b"nothing")
+    peer.server.close()
+    assert peer.server.take() == b""

@@ -73,11 +73,12 @@ class Tls:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
+            self.established = False  # OpenSSL takes nothing more to send, and raises
             raise TlsError(_told(error)) from None
         return _plain[:size]
 
     def send(self, data: bytes) -> None:
-        """Encrypt `data`. Before the handshake is over there is nobody to tell it to: it is dropped."""
+        """Encrypt `data`. Before the handshake is over, or after a TlsError, nobody can be told: it is dropped."""
         if self.established:
             self._object.write(data)
 
