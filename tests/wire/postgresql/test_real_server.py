@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from lockgate.masking import Plan, RootKey, build_plan
-from lockgate.wire.gate import Asked, MaskingError, Ruling
+from lockgate.wire.gate import Asked, CopyMask, MaskingError, Ruling
 from lockgate.wire.postgresql.frames import Field
 from lockgate.wire.postgresql.session import Session
 from tests.support.passing_proxy import passing_proxy
@@ -44,6 +44,9 @@ class _Ssn:
             raise MaskingError("what secret holds can't be told")
         plan = build_plan(fields, ["redact" if f.name == "ssn" else None for f in fields], keys=KEYS, utf8=utf8)
         return plan if plan.masks else None
+
+    def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyMask | None:
+        raise MaskingError("which columns are copied can't be told")
 
 
 @pytest.fixture(scope="module")
