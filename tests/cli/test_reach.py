@@ -57,3 +57,9 @@ def test_what_answers_but_is_no_collector_is_said(tmp_path: Path) -> None:
         with pytest.raises(Failure, match="not as a collector does"):
             Api(load_agent(desk.agent_yaml)).get("/v1/holds")
         thread.join()
+
+
+def test_what_a_collector_says_does_not_write_to_the_terminal() -> None:
+    assert Failure("the collector refused: \x1b]0;root\x07\x9b2J\nagain").format_message() == (
+        "the collector refused: \\x1b]0;root\\x07\\x9b2J\nagain"
+    )

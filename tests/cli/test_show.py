@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.cli.show import duration, line, plain, table
+from lockgate.cli.show import duration, json_line, line, plain, table
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,17 @@ def test_what_is_not_printable_is_an_escape(text: str, shown: str) -> None:
 def test_a_line_is_printable_and_one_line(text: str) -> None:
     assert line(text).isprintable()
     assert len(line(text, 20)) <= 20
+
+
+@given(st.recursive(st.text(), lambda value: st.dictionaries(st.text(), value)))
+def test_json_is_printable_and_says_the_same(value: object) -> None:
+    """C1 controls and signs that reorder a line are no less at work in JSON."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        json_line({"statement": value, "always": "\x9b2J\u202e\x7f\U000e0041"})
+    shown = out.getvalue().removesuffix("\n")
+    assert shown.isprintable()
+    assert json.loads(shown) == {"statement": value, "always": "\x9b2J\u202e\x7f\U000e0041"}
 
 
 def test_a_table_keeps_markup_as_text(capsys: pytest.CaptureFixture[str]) -> None:

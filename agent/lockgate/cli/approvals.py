@@ -183,8 +183,9 @@ def _decide(api: Api, prefix: str, decision: str, comment: str, as_json: bool, g
         click.echo(f"\n{decided['state'].capitalize()} by {plain(by['person'])} ({plain(by['principal'])}).")
         if grant is not None:
             who = plain(_who(hold))
-            click.echo(f"Granted to {who} for {duration(grant)}: statements like it run unasked, {hold['covers']}.")
-            click.echo(f"To end that: lockgate approvals revoke {by['granted']}")
+            covers = plain(hold["covers"])
+            click.echo(f"Granted to {who} for {duration(grant)}: statements like it run unasked, {covers}.")
+            click.echo(f"To end that: lockgate approvals revoke {plain(by['granted'])}")
     return decided
 
 

@@ -8,6 +8,7 @@ import click
 import msgspec
 import yaml
 
+from lockgate.cli.show import plain
 from lockgate.config import AgentFile, CollectorFile, load_agent, load_collector
 
 ANSWER_SECONDS = 10.0
@@ -19,6 +20,10 @@ class Failure(click.ClickException):
     """The thing asked about failed: exit status 1."""
 
     exit_code = 1
+
+    def format_message(self) -> str:
+        # a collector's words may quote what a client, or another host, has said
+        return plain(self.message, keep="\n")
 
 
 def load(path: str) -> AgentFile | CollectorFile:

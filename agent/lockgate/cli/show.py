@@ -42,8 +42,17 @@ def duration(seconds: float) -> str:
 
 
 def json_line(value: object) -> None:
-    """One JSON object on a line of its own."""
-    click.echo(msgspec.json.encode(value).decode())
+    """One JSON object on a line of its own, as safe to look at as `plain`: JSON has an escape for every sign."""
+    text = msgspec.json.encode(value).decode()
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    click.echo(text)
+
+
+def _escaped(sign: str) -> str:
+    """One character as JSON may write it: in units of UTF-16."""
+    units = sign.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def console() -> Console:

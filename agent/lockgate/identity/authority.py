@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lockgate.identity.keyfile import KeyFileError, load_or_create, replace
+from lockgate.identity.keyfile import KeyFileError, load_or_create, publish, replace
 
 FILE: Final = "ca.pem"
 """In the agent's state folder: the private key, and the certificate behind it."""
@@ -88,6 +88,13 @@ class Authority:
     def pem(self) -> bytes:
         """The certificate that clients verify with."""
         return self.certificate.public_bytes(Encoding.PEM)
+
+    def publish(self, folder: Path) -> None:
+        """Put the certificate into the agent's run folder, for everyone to read. Raises AuthorityError."""
+        try:
+            publish(folder / PUBLISHED, self.pem)
+        except KeyFileError as error:
+            raise AuthorityError(str(error)) from error
 
     @property
     def fingerprint(self) -> str:

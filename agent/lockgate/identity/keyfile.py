@@ -43,12 +43,30 @@ def replace(path: Path, content: bytes) -> None:
         raise KeyFileError(f"{path}: {error.strerror or error}") from error
 
 
+def publish(path: Path, content: bytes) -> None:
+    """Put `content`, for everyone to read, at `path`: at once and whole, whatever is there now.
+
+    Raises KeyFileError, also where others may write in the folder: what they put there would be taken for ours.
+    """
+    try:
+        _check_folder(path.parent)
+        name = _write(path, content)
+        try:
+            os.chmod(name, 0o644)
+            os.rename(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror or error}") from error
+
+
 def _check_folder(folder: Path) -> None:
-    """Whoever may write in the folder may replace the key, whatever the key's own mode."""
+    """Whoever may write in the folder may replace what is in it, whatever its own mode."""
     found = folder.stat()
     if found.st_uid != os.geteuid():
         raise KeyFileError(
-            f"{folder}: belongs to uid {found.st_uid}, not to uid {os.geteuid()} that keeps its key there"
+            f"{folder}: belongs to uid {found.st_uid}, not to uid {os.geteuid()} that keeps its files there"
         )
     if stat.S_IMODE(found.st_mode) & 0o022:
         raise KeyFileError(f"{folder}: others may write here (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w")

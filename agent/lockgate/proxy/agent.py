@@ -27,7 +27,7 @@ from lockgate.audit.errors import SpoolError
 from lockgate.audit.shipper import Shipper
 from lockgate.audit.spool import Spool
 from lockgate.config import AgentFile, ConfigError
-from lockgate.identity.authority import PUBLISHED, Authority, AuthorityError
+from lockgate.identity.authority import Authority, AuthorityError
 from lockgate.identity.cache import Identities
 from lockgate.identity.keys import HostKey, HostKeyError
 from lockgate.identity.principals import Directory
@@ -220,7 +220,7 @@ class _Agent:
         key = HostKey.load_or_create(state / "host.key")
         issuer = TokenIssuer(key, settings.agent.name)
         authority = Authority.load_or_create(state, settings.agent.name)
-        (run_dir / PUBLISHED).write_bytes(authority.pem)
+        authority.publish(run_dir)
         identities = Identities(self._directory, issuer, limit=limits.workload_cache)
         identities.watch(loop)
         stack.callback(identities.close)
