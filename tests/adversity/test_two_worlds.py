@@ -23,7 +23,7 @@ from tests.support.random_sql import Writer
 from tests.support.worlds import Seen, World, Worlds
 
 SCHEMAS = 4
-EXAMPLES = 100
+EXAMPLES = 60
 LONGEST = 4000
 """Characters of a statement: longer ones mostly run into the time limit."""
 TIMED_OUT = "statement timeout"

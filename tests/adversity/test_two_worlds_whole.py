@@ -32,7 +32,7 @@ forbid (principal, action == Action::"reveal", resource);
 @id("nobody-guesses")
 forbid (principal, action in [Action::"infer", Action::"infer_equal"], resource);
 """
-STATEMENTS = 150
+STATEMENTS = 100
 LONGEST = 4000
 """Characters of a statement: longer ones mostly run into the time limit."""
 

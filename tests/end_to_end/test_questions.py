@@ -40,6 +40,13 @@ def test_a_masked_column_is_not_sorted_by_and_still_looked_up(asking: Stack) -> 
     assert asking.psql("ann", "SELECT id FROM customers WHERE email = 'user7@example.org'").stdout == "7\n"
 
 
+def test_which_rows_an_expression_fails_for_is_not_told(asking: Stack) -> None:
+    run = asking.psql("ann", "SELECT 1 / (ascii(email) - 97) FROM customers")
+    assert "masked for you, and you may not choose rows by it, or compute of it what may fail" in run.stderr
+    run = asking.psql("ann", r"\pset null NULL", "SELECT nullif(substr(email, 1, 1), 'u') FROM customers WHERE id = 7")
+    assert run.stdout.endswith("***\n"), run.stderr
+
+
 def test_an_address_in_a_note_is_masked_where_it_stands(asking: Stack) -> None:
     run = asking.psql("ann", "SELECT body FROM notes WHERE id = 7")
     assert run.stdout == "ask ***\n", run.stderr

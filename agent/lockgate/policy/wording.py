@@ -30,7 +30,7 @@ _USES = {
     Use.PATTERN: "match it with patterns",
     Use.GROUP: "group by it",
     Use.JOIN: "join by it",
-    Use.PREDICATE: "choose rows by it",
+    Use.PREDICATE: "choose rows by it, or compute of it what may fail",
 }
 
 
