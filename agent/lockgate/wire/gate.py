@@ -74,9 +74,9 @@ class Watch(Protocol):
         """Raises MaskingError when a result with this RowDescription (its payload) has what wasn't judged."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each statement, and that would take three times as long
+@dataclass(frozen=True, slots=True)
 class Ruling:
-    """Go on, or don't. Nobody changes it.
+    """Go on, or don't.
 
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
@@ -117,7 +117,7 @@ class Run:
     settled: bool = False
 
 
-@dataclass(slots=True)  # not frozen, as Ruling
+@dataclass(slots=True)  # not frozen: one is made for each statement, and that would take three times as long
 class Asked:
     """A request that is about to run. Nobody changes it.
 
