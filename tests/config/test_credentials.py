@@ -62,10 +62,12 @@ def test_no_credential_is_for_whoever_can_be_dialled(tmp_path: Path, address: st
     """A client would dial a server of its own, and be handed what the agent answers it with."""
     given = AGENT.replace('    addresses: ["127.0.0.1:5432"]\n', "")
     path = tmp_path / "agent.yaml"
-    path.write_text(given + WIDE.format(address))
-    with pytest.raises(ConfigError, match=r"addresses\[1\].*verify-full"):
-        load_agent(path)
-    path.write_text(given + WIDE.format(address) + "    upstream_tls: verify-full\n")
+    ca = "    upstream_ca: ca.crt\n"
+    for short in ("", "    upstream_tls: require\n" + ca, "    upstream_tls: verify-full\n"):
+        path.write_text(given + WIDE.format(address) + short)
+        with pytest.raises(ConfigError, match=r"addresses\[1\].*verify-full and upstream_ca"):
+            load_agent(path)
+    path.write_text(given + WIDE.format(address) + "    upstream_tls: verify-full\n" + ca)
     assert load_agent(path).datastores[0].verified
 
 

@@ -140,11 +140,11 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             if problem := credential.problem():
                 raise document.error((*here, *way, *problem[0]), problem[1])
         for number, address in enumerate(store.addresses):
-            if (store.credential is not None or store.roles) and not store.verified and _is_wide(address):
+            if (store.credential is not None or store.roles) and _is_wide(address) and not _names_its_servers(store):
                 raise document.error(
                     (*here, "addresses", number),
                     f"{address} has hosts that are not the datastore's, and whoever dials them would have the "
-                    f"credential: name its hosts, or say upstream_tls: verify-full",
+                    f"credential: name its hosts, or say upstream_tls: verify-full and upstream_ca",
                 )
         if store.channel_binding == "require" and store.upstream_tls == "disable":
             raise document.error((*here, "channel_binding"), "upstream_tls: disable has nothing to bind to")
@@ -159,6 +159,15 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
 def _is_wide(address: str) -> bool:
     host, _ = split_address(address)
     return host == "*" or "/" in host
+
+
+def _names_its_servers(store: Datastore) -> bool:
+    """Whether only the datastore's own servers can have a certificate for the address they are dialled at.
+
+    An authority that is asked for no address certifies any server of the company's, and those of the system's store
+    whoever has a public address.
+    """
+    return store.upstream_tls == "verify-full" and store.upstream_ca is not None
 
 
 def _tls_problem(store: Datastore) -> tuple[str, str] | None:
