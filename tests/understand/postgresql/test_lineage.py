@@ -314,3 +314,24 @@ def test_constraints_look_at_whole_rows_of_what_is_written(text: str, tables: st
     assert rows - {"public.contacts"} == {f"public.{table}" for table in tables.split()}
     if "customers" in tables:
         assert "public.customers.ssn" in checked(Understanding().request(text), CATALOG, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("alter table customers alter ssn type int", "public.customers.ssn"),
+        ("alter table customers add unique (ssn)", "public.customers.ssn"),
+        ("create unique index on customers (id, ssn)", "public.customers.ssn"),
+        ("create index on orders (evil(id))", ANYTHING),
+        ("do $$ begin null; end $$", ANYTHING),
+        ("refresh materialized view contacts", ANYTHING),
+        ("create extension x", ANYTHING),
+        ("listen x", ANYTHING),
+        ("create table newcomer (id int) partition by range (id)", None),
+        ("alter table orders add total2 int", None),
+    ],
+)
+def test_a_command_may_tell_of_rows_that_it_does_not_name(text: str, told: str | None) -> None:
+    found = influences(Understanding().request(text), CATALOG, 0)
+    assert found is not None
+    assert told in found if told is not None else not {ANYTHING, "public.customers.ssn"} & found

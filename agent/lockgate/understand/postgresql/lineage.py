@@ -17,6 +17,8 @@ from lockgate.values.use import Use
 
 _QUERIES = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _WRAPPERS = frozenset({"PrepareStmt", "DeclareCursorStmt"})
+_RUN_CODE = frozenset({"DoStmt", "RefreshMatViewStmt", "CreateExtensionStmt", "AlterExtensionStmt", "ListenStmt"})
+"""Commands that run, or let somebody be told by, what they don't spell out."""
 
 
 def outputs(request: Request, catalog: Catalog, *, statement: int) -> tuple[Output, ...] | None:
@@ -175,9 +177,6 @@ class Reading:
             case "CopyStmt":
                 self._copy(statement)
                 return None
-            case "ListenStmt":
-                reader.touched.add(ANYTHING)
-                return None
             case "CallStmt":
                 reader.refer(statement.funccall, Scope())
                 return Rows(why="what a procedure returns is not known")
@@ -208,14 +207,27 @@ class Reading:
         self._reader.condition(statement.whereClause, scope)
 
     def _other(self, statement: Node) -> None:
-        """A command: the columns that its expressions name are those of the relation it is about."""
+        """A command: the columns that its expressions name are those of the relation it is about.
+
+        Its error may tell of all of a row: of what is no key, or doesn't fit the new type. That of an index tells what
+        is in it.
+        """
         relation = statement.relation or statement.table
-        if not isinstance(relation, Node) or relation.kind != "RangeVar":
+        if statement.kind in _RUN_CODE:
+            self._reader.touched.add(ANYTHING)
+        if statement.kind == "CreateStmt" or not isinstance(relation, Node) or relation.kind != "RangeVar":
             return
-        scope = Scope(None, [self._reader.table(relation, None)])
+        entry = self._reader.table(relation, None)
+        keys = {element.name for element in statement.indexParams or ()}
+        for name, origin in entry.rows.columns:
+            if statement.kind != "IndexStmt" or name in keys:
+                self._reader.touched |= origin.all
+        scope = Scope(None, [entry])
         for node in walk(statement):
             if node.kind == "ColumnRef":
                 self._reader.refer(node, scope, Use.PREDICATE)
+            elif self._reader.other_data(node) is not None:
+                self._reader.touched.add(ANYTHING)
 
 
 def _into(select: Node) -> Node | None:
