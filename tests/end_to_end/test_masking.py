@@ -50,10 +50,15 @@ def test_what_does_not_depend_on_a_masked_column_is_left_alone(stack: Stack) -> 
     assert run.stdout == "100|name99|ABC\n", run.stderr
 
 
-def test_the_result_may_not_be_copied_out_or_over(stack: Stack) -> None:
+def test_what_is_copied_out_is_masked(stack: Stack) -> None:
+    for sql in ("COPY customers TO STDOUT", "COPY (SELECT email FROM customers) TO STDOUT"):
+        run = stack.psql("ann", sql)
+        assert "u***@e***.org" in run.stdout, (sql, run.stderr)
+        assert "user7" not in run.stdout + run.stderr
+
+
+def test_the_result_may_not_be_copied_over(stack: Stack) -> None:
     for sql in (
-        "COPY customers TO STDOUT",
-        "COPY (SELECT email FROM customers) TO STDOUT",
         "INSERT INTO scratch SELECT id, email FROM customers",
         "UPDATE customers SET note = email",
     ):
