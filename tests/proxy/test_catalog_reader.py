@@ -463,3 +463,41 @@ def test_definitions_of_the_servers_own_views_are_kept_until_one_is_replaced(
     own = asked[0] - 1
     assert own > 100
     assert asked == [own + 1, 1, 1, 2]
+
+
+def test_types_whose_values_functions_make_or_check(server: Postgres, database: str, endpoint: Endpoint) -> None:
+    server.psql(
+        """
+        CREATE FUNCTION good(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';
+        CREATE OPERATOR ?> (RIGHTARG = int, FUNCTION = good);
+        CREATE DOMAIN checked AS int CHECK (good(value)); CREATE DOMAIN checked_too AS checked;
+        CREATE DOMAIN operated AS int CHECK (?> value);
+        CREATE DOMAIN small AS int CHECK (value < 10);
+        CREATE TYPE pair AS (a int, b checked_too[]);
+        CREATE TYPE coin AS (amount int);
+        CREATE FUNCTION to_coin(int) RETURNS coin LANGUAGE sql AS 'SELECT ROW($1)::coin';
+        CREATE CAST (int AS coin) WITH FUNCTION to_coin(int);
+        CREATE TABLE of_checked (a pair); CREATE TABLE of_small (a small, b coin);
+        CREATE TABLE by_operator (a int CHECK (?> a));
+        CREATE TABLE estimated (a int, b int);
+        CREATE STATISTICS estimates ON (good(a)), b FROM estimated;
+        CREATE TABLE parted (a int) PARTITION BY LIST (good(a));
+        """,
+        database,
+    )
+    found = read(endpoint, database).catalog
+    named_types = {name: calls for name, calls in found.types.items() if not name.startswith("_")}
+    good = ("public.good",)
+    assert named_types == {
+        **dict.fromkeys(("checked", "checked_too", "operated", "pair", "of_checked"), good), "coin": ("public.to_coin",)
+    }  # fmt: skip
+    assert found.types["_checked"] == good
+    fires = {r.name for r in found.by_oid.values() if r.schema == "public" and r.fires}
+    assert fires == {"of_checked", "by_operator", "estimated", "parted"}
+
+
+def test_what_belongs_to_an_extension_is_told(server: Postgres, database: str, endpoint: Endpoint) -> None:
+    server.psql("CREATE EXTENSION pg_stat_statements; CREATE VIEW own AS SELECT 1 AS a", database)
+    found = read(endpoint, database).catalog
+    assert named(found, "pg_stat_statements").extension
+    assert not named(found, "own").extension

@@ -24,6 +24,7 @@ class Relation:
     PostgreSQL's in defaults, checks, indexes and policies. What the write goes on to counts: partitions and children of
     a table, tables under a view, tables that a foreign key cascades to. `screens` says that reading it may:
     by a policy for its rows (row security) that calls what is not PostgreSQL's, its own or that of a table under it.
+    `extension` says that it belongs to one.
     """
 
     oid: int
@@ -34,6 +35,7 @@ class Relation:
     definition: str | None = None
     fires: bool = False
     screens: bool = False
+    extension: bool = False
 
     @property
     def qualified(self) -> str:
@@ -78,3 +80,6 @@ class Catalog:
     functions: frozenset[str] = frozenset()
     routines: Mapping[str, tuple[Routine, ...]] = field(default_factory=dict)
     """Unqualified name -> every function of that name that is not PostgreSQL's own, extensions' included."""
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Unqualified name of a type -> the functions (`schema.name`) that are not PostgreSQL's own and make or check its
+    values: those of a domain's checks, also in what the type is made of, and of casts to it. Extensions' left out."""

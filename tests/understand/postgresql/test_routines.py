@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lockgate.understand.postgresql import Understanding, outputs, reread
-from lockgate.values.catalog import Catalog, Routine
+from lockgate.values.catalog import Catalog, Relation, Routine
 from lockgate.values.statement import Effect, Statement
 
 
@@ -167,3 +167,74 @@ def test_what_a_function_returns_stays_unknown_to_lineage(text: str) -> None:
     (output,) = outputs(reread(Understanding().request(text), DATABASE), DATABASE, statement=0) or ()
     assert output.sources is None
     assert output.why
+
+
+def view(number: int, name: str, definition: str | None, kind: str = "v", **more: bool) -> Relation:
+    return Relation(number, "public", name, kind, (), definition, **more)
+
+
+VIEWS = [
+    view(1, "wiper", " SELECT writes() AS x"),
+    view(2, "wiper_below", " SELECT w.x FROM wiper w"),
+    view(3, "reading", " SELECT reads(t.id) AS x FROM t"),
+    view(4, "owners", " SELECT owner() AS x"),
+    view(5, "kept", " SELECT writes() AS x", "m"),
+    view(6, "installed", " SELECT writes() AS x", extension=True),
+    view(7, "being_altered", None),
+    view(9, "over_settings", " SELECT s.name, s.setting FROM pg_settings s"),
+    view(10, "over_that", " SELECT s.name, s.setting FROM public.over_settings s"),
+]
+VIEWING = Catalog(
+    "db",
+    {each.oid: each for each in VIEWS},
+    {each.name: (each,) for each in VIEWS},
+    NAMES,
+    {
+        **{each.name: (each,) for each in ALL},
+        "a.reads": (routine("a.reads", "SELECT writes()"),),
+        "by_view": (routine("by_view", "BEGIN RETURN (SELECT x FROM wiper_below); END", "plpgsql", "s"),),
+        "by_type": (routine("by_type", "DECLARE v checked := 1; BEGIN RETURN v; END", "plpgsql", "s"),),
+    },
+    {"checked": ("public.writes",), "small": ("public.reads",)},
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT * FROM wiper", "TABLE wiper_below", "COPY wiper TO STDOUT", "EXPLAIN ANALYZE TABLE wiper",
+     "SELECT by_view()", "REFRESH MATERIALIZED VIEW kept", "INSERT INTO t TABLE wiper", "TABLE being_altered",
+     "SELECT 1::checked", "SELECT '{}'::public.checked[]", "SELECT by_type()",
+     "SELECT * FROM json_to_record('{}') AS r(a checked)", 'SELECT "a.reads"(1)'],
+)  # fmt: skip
+def test_a_view_or_type_does_what_its_functions_do(text: str) -> None:
+    assert one(text, VIEWING).effects >= {Effect.UNKNOWN, Effect.WRITE}
+    assert Effect.UNKNOWN in one(text, VIEWING, current=False).effects
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT * FROM reading", "TABLE installed", "TABLE kept", "WITH wiper AS (SELECT 1) TABLE wiper",
+     "SELECT 1::small", "SELECT 1::pg_catalog.checked", "SELECT name FROM over_that"],
+)  # fmt: skip
+def test_one_that_only_reads_is_read(text: str) -> None:
+    assert one(text, VIEWING).effects == {Effect.READ}
+
+
+def test_naming_a_view_does_not_read_it() -> None:
+    assert one("DROP VIEW wiper", VIEWING).effects == {Effect.DDL}
+    assert one("GRANT SELECT ON wiper TO bob", VIEWING).effects == {Effect.ADMIN}
+    assert one("CREATE VIEW more AS SELECT * FROM wiper", VIEWING).effects == {Effect.DDL}
+
+
+def test_owners_rights_are_told_behind_a_view_whose_own_name_stays_the_only_object() -> None:
+    statement = one("SELECT * FROM owners", VIEWING)
+    assert statement.definer_functions == ("owners",)
+    assert statement.objects == ("owners",)
+
+
+@pytest.mark.parametrize("target", ["over_settings", "public.over_that"])
+def test_an_update_of_a_view_of_the_settings_sets_them(target: str) -> None:
+    statement = one(f"UPDATE {target} SET setting = 'x' WHERE name = 'role'", VIEWING)
+    assert statement.settings == ("?",)
+    assert Effect.SESSION in statement.effects
+    assert not one("UPDATE reading SET x = 1 WHERE x = 2", VIEWING).settings

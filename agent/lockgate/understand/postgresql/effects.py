@@ -39,6 +39,13 @@ _ADMIN_ALTERATIONS = frozenset({
 })  # fmt: skip
 
 
+_READING = frozenset({
+    "SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt", "ExplainStmt", "PrepareStmt",
+    "DeclareCursorStmt", "CreateTableAsStmt", "CallStmt",
+})  # fmt: skip
+"""Statements that compute the views they name, unless they only keep them for later."""
+
+
 class _When(Enum):
     """What happens to the part of a statement that is being read."""
 
@@ -142,6 +149,7 @@ class _Reader:
 
     def read(self, statement: Node) -> None:
         own = tag(statement)
+        reading = statement.kind in _READING
         stack: list[tuple[Node, frozenset[str], _When]] = [(statement, frozenset(), _When.RUN)]
         while stack:
             node, ctes, when = stack.pop()
@@ -152,6 +160,8 @@ class _Reader:
             elif kind == "RangeVar":
                 if node.schemaname or node.relname not in ctes:
                     self.objects[relation_name(node)] = None
+                    if reading and self.lookup is not None:
+                        self._own(relation_name(node), self.lookup.view(node.schemaname, node.relname), when)
             else:
                 self._other(node, when)
             below = self._scoped(node, ctes, when)
@@ -235,11 +245,12 @@ class _Reader:
                 for clause in node.mergeWhenClauses or ():
                     if clause.commandType != "CMD_NOTHING":
                         self.inside[str(clause.commandType).removeprefix("CMD_")] = None
+                self.limited = self.limited and limited(node)
             case "UpdateStmt" | "DeleteStmt":
                 self.limited = self.limited and limited(node)
                 if node.fromClause or node.usingClause or node.returningClause:
                     self.effects |= READ
-                if node.kind == "UpdateStmt" and node.relation.relname == "pg_settings":
+                if node.kind == "UpdateStmt" and self._goes_to_settings(node.relation):
                     # a rule of that view calls set_config
                     self.effects |= SESSION | ANYTHING
                     self.objects[f"setting:{UNNAMED}"] = None
@@ -251,6 +262,11 @@ class _Reader:
                     self.effects |= ADMIN
             case "LockStmt":
                 self.effects |= WRITE if (node.mode or 0) > _ROW_EXCLUSIVE else READ
+            case "RefreshMatViewStmt":
+                if self.lookup is not None:
+                    target = node.relation
+                    facts = self.lookup.view(target.schemaname, target.relname, refresh=True)
+                    self._own(relation_name(target), facts, when)
             case "CreateFunctionStmt":
                 language = next((o.arg.sval or "" for o in node.options or () if o.defname == "language"), "")
                 if language.lower() in ("c", "internal") or language.lower().endswith("u"):
@@ -292,6 +308,10 @@ class _Reader:
                 if strings(node.method)[-1] not in _SAMPLING:
                     self.functions[".".join(strings(node.method))] = None
                     self.effects |= ANYTHING
+            case "TypeName":
+                names = strings(node.names)
+                if self.lookup is not None and names and names[:-1] != ("pg_catalog",):
+                    self._own(names[-1], self.lookup.type(names[-1]), when)
             case "RoleSpec":
                 self.objects[role_name(node)] = None
             case "ColumnDef" if node.colname:  # ALTER COLUMN ... TYPE has one without
@@ -308,6 +328,12 @@ class _Reader:
                 self.columns.update(dict.fromkeys(strings(node.va_cols)))
             case _:
                 self._spelt(node, when)
+
+    def _goes_to_settings(self, target: Node) -> bool:
+        if target.relname == "pg_settings":
+            return True
+        beneath = None if self.lookup is None else self.lookup.beneath(target.schemaname, target.relname)
+        return bool(beneath and not beneath.isdisjoint({"pg_settings", "pg_catalog.pg_settings"}))
 
     def _assigned(self, targets: tuple[Node, ...] | None) -> None:
         self.columns.update((target.name, None) for target in targets or () if target.name)

@@ -43,13 +43,25 @@ class Facts:
 
 
 class Lookup(Protocol):
-    """A database's own functions and operators."""
+    """A database's own functions and operators, and what calls them without naming them."""
 
     def call(self, name: str) -> Facts | None:
         """What a call of `name` or `schema.name` does, None when there is no such function."""
 
     def attribute(self, name: str, *, row: bool) -> Facts | None:
         """What `(value).name`, or `t.name` of a row, does if it is a call; None when no function can be meant."""
+
+    def view(self, schema: str | None, name: str, *, refresh: bool = False) -> Facts | None:
+        """What reading `schema.name` does beyond reading, None when that is nothing.
+
+        `refresh`: what computing it anew does, if it keeps its rows (a materialised view).
+        """
+
+    def beneath(self, schema: str | None, name: str) -> frozenset[str]:
+        """The relations that a write to the view `schema.name` may go on to, as its definition writes them."""
+
+    def type(self, name: str) -> Facts | None:
+        """What making a value of the type `name` does, None when that is nothing."""
 
 
 _ADMIN = _words("""

@@ -10,11 +10,15 @@ most functions in SQL that only read were never declared anything. So what a fun
 
 Everything else may do anything, and so may what runs with the rights of its owner (SECURITY DEFINER). Lineage asks none
 of this: what such a function returns stays unknown.
+
+A function is also called by whoever reads a view that calls it, or makes a value of a type that a function makes or
+checks. What belongs to an extension is left to who installed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from pglast import parser
@@ -22,6 +26,7 @@ from pglast import parser
 from lockgate.understand.postgresql.effects import read_statement
 from lockgate.understand.postgresql.functions import ANYTHING, HARMLESS, Facts, built_in, effects_of_name
 from lockgate.understand.postgresql.parsing import Unreadable, parse, slow_to_scan
+from lockgate.understand.postgresql.relations import find, is_query
 from lockgate.values.catalog import Catalog, Routine
 from lockgate.values.statement import Effect
 
@@ -38,38 +43,74 @@ _CONSTANTS: Final = frozenset({"SCONST", "USCONST", "BCONST", "XCONST", "ICONST"
 
 
 class Routines:
-    """The functions and operators of one catalog (`functions.Lookup`). For one request: what it found, it keeps."""
+    """The functions and operators of one catalog (`functions.Lookup`). For one request: what it found, it keeps.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Not `current`: every one of them may do something else by now.
+    """
+
+    def __init__(self, catalog: Catalog, *, current: bool = True) -> None:
         self._catalog = catalog
+        self._current = current
         self._found: dict[str, Facts] = {}
         self._open: list[str] = []
 
     def call(self, name: str) -> Facts | None:
         """All functions of one name in whatever schema count as one: which is meant hangs on types and the path."""
-        schema, _, bare = name.rpartition(".")
-        if schema == "pg_catalog":
+        if name.startswith("pg_catalog.") or not self._current:
             return None  # it was looked for among PostgreSQL's own; what else is there is nobody's to vouch for
-        named = self._catalog.routines.get(bare)
-        if named is None:
+        found = [
+            self._once(meant, (self._facts(routine) for routine in routines))
+            for meant in suffixes(name)
+            if (routines := self._catalog.routines.get(meant))
+        ]
+        return _together(found) if found else None
+
+    def view(self, schema: str | None, name: str, *, refresh: bool = False) -> Facts | None:
+        kind = "m" if refresh else "v"
+        found = [
+            self._once(f"view {r.oid}", map(self._sql, (r.definition,))) if r.definition is not None else _UNKNOWN
+            for r in find(self._catalog, schema, name)
+            if r.kind == kind and is_query(r) and not r.extension
+        ]
+        return _beyond_reading(replace(_together(found), objects=()))
+
+    def beneath(self, schema: str | None, name: str) -> frozenset[str]:
+        waiting, seen, names = list(find(self._catalog, schema, name)), set[int](), set[str]()
+        while waiting and len(seen) < ROUTINES_READ:
+            relation = waiting.pop()
+            if relation.oid in seen or not is_query(relation) or relation.definition is None:
+                continue
+            seen.add(relation.oid)
+            for below in self._sql(relation.definition).objects:
+                names.add(below)
+                waiting += (r for bare in suffixes(below) for r in find(self._catalog, None, bare))
+        return frozenset(names)
+
+    def type(self, name: str) -> Facts | None:
+        calls = self._catalog.types.get(name)
+        if calls is None:
             return None
-        found = self._found.get(bare)
+        return _beyond_reading(_together(map(self._called, calls))) if self._current else _UNKNOWN
+
+    def _once(self, key: str, parts: Iterable[Facts]) -> Facts:
+        """`parts` together, looked at the first time only."""
+        found = self._found.get(key)
         if found is not None:
             return found
-        if self._open and self._open[-1] == bare:
+        if self._open and self._open[-1] == key:
             return Facts(HARMLESS)  # itself: nothing that the rest of it doesn't do
-        if bare in self._open or len(self._open) >= CALLS_DEEP or len(self._found) >= ROUTINES_READ:
+        if key in self._open or len(self._open) >= CALLS_DEEP or len(self._found) >= ROUTINES_READ:
             return _UNKNOWN
-        self._open.append(bare)
+        self._open.append(key)
         try:
-            found = self._found[bare] = _together(self._facts(routine) for routine in named)
+            found = self._found[key] = _together(parts)
         finally:
             self._open.pop()
         return found
 
     def attribute(self, name: str, *, row: bool) -> Facts | None:
         named = self._catalog.routines.get(name, ())
-        if not any(routine.of_row if row else routine.unary for routine in named):
+        if not self._current or not any(routine.of_row if row else routine.unary for routine in named):
             return None
         return self.call(name)
 
@@ -133,8 +174,11 @@ class Routines:
         return _together(facts)
 
     def _named(self, name: str, *, called: bool) -> Facts:
-        """What the mention of a name may do: of a function as if it were called, nothing of anything else."""
+        """What the mention of a name may do: of a function as if it were called, of a view as if it were read."""
         own = self.call(name)
+        for other in (self.view(None, name), self.type(name)):
+            if other is not None:
+                own = other if own is None else _together((own, other))
         if built_in(name):
             effects = effects_of_name(name)
             there = Facts(HARMLESS if effects <= _READ else effects | ANYTHING)
@@ -142,6 +186,15 @@ class Routines:
         if own is not None:
             return own
         return _UNKNOWN if called else Facts(HARMLESS)
+
+
+def suffixes(name: str) -> tuple[str, ...]:
+    """What a dotted name may be the name of: a name may itself hold a dot, so the schema may be missing."""
+    return name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == ".")
+
+
+def _beyond_reading(found: Facts) -> Facts | None:
+    return None if found.effects <= _READ and not found.definer else found
 
 
 def _folded(word: str) -> str:

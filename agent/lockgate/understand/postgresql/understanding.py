@@ -9,7 +9,8 @@ from hashlib import blake2b
 from lockgate.understand.postgresql.effects import read_statement, refused
 from lockgate.understand.postgresql.functions import ambiguous
 from lockgate.understand.postgresql.parsing import MAX_BYTES, Unreadable, parse
-from lockgate.understand.postgresql.routines import Routines
+from lockgate.understand.postgresql.relations import find, is_query
+from lockgate.understand.postgresql.routines import Routines, suffixes
 from lockgate.understand.postgresql.shapes import constants_are_free, shape_of
 from lockgate.understand.postgresql.tree import Node
 from lockgate.values.catalog import Catalog
@@ -35,7 +36,7 @@ def reread(request: Request, catalog: Catalog, *, current: bool = True) -> Reque
     """
     if request.refusal is not None or not (ambiguous(catalog.functions) or _calls(request, catalog)):
         return request
-    lookup = Routines(catalog) if current else None
+    lookup = Routines(catalog, current=current)
     statements = tuple(read_statement(tree.stmt, catalog.functions, lookup) for tree in parse(request.text))
     if statements == request.statements:
         return request
@@ -43,13 +44,18 @@ def reread(request: Request, catalog: Catalog, *, current: bool = True) -> Reque
 
 
 def _calls(request: Request, catalog: Catalog) -> bool:
-    """Whether a name in it could be that of one of the catalog's functions: a column may be a call as well."""
+    """Whether a name in it could be that of one of the catalog's functions, or of what calls one: a view, a type, a
+    column."""
+    if catalog.types:
+        return True  # the names of types are not kept
     routines = catalog.routines
     for statement in request.statements:
         for name in statement.functions:
             bare = name.removeprefix("operator(").removesuffix(")") if name.startswith("operator(") else name
-            if bare.rpartition(".")[2] in routines:
+            if any(meant in routines for meant in suffixes(bare)):
                 return True
+        if any(is_query(r) for name in statement.objects for bare in suffixes(name) for r in find(catalog, None, bare)):
+            return True
         if any(name in routines for name in statement.columns):
             return True
     return False
