@@ -26,7 +26,8 @@ class Statement:
     runs (the DELETE of a WITH query, of EXPLAIN ANALYZE, of a MERGE), queries left out. `objects` are the names the
     statement touches as written, lower-cased where the language folds them (`public.orders`, `orders`, `role:bob`).
     `columns` are the column names referred to anywhere, unqualified. `functions` are the called functions not known
-    harmless. `has_where` is False for an UPDATE, DELETE or SELECT over a relation without a predicate, True otherwise.
+    harmless. `has_where` is False for an UPDATE, DELETE, MERGE or SELECT over a relation without a predicate that looks
+    at its rows, for TRUNCATE and for COPY of a whole relation, True otherwise.
     `makes` is the name it gives to another statement (`("prepared", "p1")` for PREPARE, `("cursor", "c")` for DECLARE),
     `uses` the name of the one it goes on with (EXECUTE, FETCH, MOVE). `refusal` is set when the statement can't be
     judged at all (and why, in one line). `settings` are the parameters it changes for itself, its session or later
