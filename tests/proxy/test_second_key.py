@@ -215,44 +215,34 @@ def test_parameters_are_bound_to_the_approval(tmp_path: Path) -> None:
     async def use() -> None:
         async with held(tmp_path) as (house, desk):
             client = await house.begun()
+            client = await house.begun()
             digests = set()
-            for value in (b"1", b"2"):
-                client.send(parse("", DELETE), bind("", "", value), execute(""), SYNC)
+            for where in ("id = 1", "id > 0"):
+                client.send(query(f"PREPARE p AS {DELETE} WHERE {where}"))
+                await client.until("Z")
+                client.send(query("EXECUTE p"))
                 hold = await desk.hold()
+                assert hold.statement == f"EXECUTE p\n-- goes on with:\nPREPARE p AS {DELETE} WHERE {where}"
                 digests.add(hold.digest)
                 await desk.decide(hold, "deny")
+                await client.until("Z")
+                client.send(query("DEALLOCATE p"))
                 await client.until("Z")
             assert len(digests) == 2
 
     play(use())
 
 
-def test_a_hold_that_fails_has_its_end_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_are_secrets_shown_in_what_a_name_stands_for(tmp_path: Path) -> None:
     async def use() -> None:
-        async with House(tmp_path) as house:
+        async with held(tmp_path, classification=CLASSIFICATION) as (house, desk):
             client = await house.begun()
-
-            async def broken(*_: object) -> Any:
-                raise ArithmeticError("a bug")
-
-            monkeypatch.setattr(house.holds, "wait", broken)
-            monkeypatch.setattr(house.holds, "withdraw", lambda _: None)
-            assert errors_of(await client.ask(DELETE))[0].startswith("XX000")
-            assert (ends(house), house.server.ran) == (["broken"], [])
-
-    play(use())
-
-
-def test_what_is_prepared_waits_once_when_it_is_executed(tmp_path: Path) -> None:
-    async def use() -> None:
-        async with held(tmp_path) as (house, desk):
-            client = await house.begun()
-            await client.ask(f"PREPARE p AS {DELETE}")
-            assert begun(house) == [(f"PREPARE p AS {DELETE}", "allow")]
-            client.send(query("EXECUTE p"))
-            await desk.decide(await desk.hold())
+            client.send(query("PREPARE p AS DELETE FROM customers WHERE email = 'ada@example.org'"))
             await client.until("Z")
-            assert begun(house)[1:] == [("EXECUTE p", "hold")]
+            client.send(query("EXECUTE p"))
+            hold = await desk.hold()
+            assert "PREPARE p AS DELETE FROM customers WHERE email = " in hold.statement
+            assert "ada" not in hold.statement
 
     play(use())
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from lockgate.approval.client import ApprovalError, Resolution
@@ -20,6 +20,7 @@ from lockgate.proxy.holds import TooManyHeld, no, unapproved
 from lockgate.proxy.judge import Judgement
 from lockgate.proxy.parameters import formats, shown
 from lockgate.proxy.recorder import Begun
+from lockgate.understand.postgresql import Redaction
 from lockgate.values.statement import Effect
 from lockgate.values.verdict import Decision, Verdict
 from lockgate.wire.gate import Asked, Refusal, Ruling
@@ -60,6 +61,7 @@ async def hold(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot
         return Ruling(gate.refuse(asked, judgement, TRANSACTION_FAILED, snapshot))
     text = gate.recordable(asked.request, judgement, snapshot)
     values = shown(asked.parameters(), formats(asked.formats), secret=judgement.secrets is not None)
+    values += _going_on(gate, asked, judgement, snapshot)
     if len(text) + len(values) > TEXT_CHARACTERS:
         # nobody can approve what they can't read to its end
         return Ruling(gate.refuse(asked, judgement, TOO_LONG, snapshot))
@@ -73,6 +75,18 @@ async def hold(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot
         return Ruling(unrecorded)
     gate.services.metrics.statement(gate.store.name, "hold")
     return await _wait(gate, asked, begun, waiting, verdict)
+
+
+def _going_on(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot: Snapshot | None) -> str:
+    """The texts behind the names that it uses, for the approver: `EXECUTE p` alone says nothing."""
+    found = ""
+    for other in dict.fromkeys(asked.candidates):
+        if other.text == asked.request.text:
+            continue
+        # a redaction is of one shape
+        redaction = None if judgement.secrets is None else Redaction(judgement.secrets)
+        found += f"\n-- goes on with:\n{gate.recordable(other, replace(judgement, redaction=redaction), snapshot)}"
+    return found
 
 
 def _hold(gate: StatementGate, asked: Asked, judgement: Judgement, text: str, covered: Coverage) -> Hold:
@@ -228,5 +242,7 @@ def _held(
 
 
 def _digest(gate: StatementGate, asked: Asked) -> str:
-    return digest(asked.request.text, asked.parameters(), formats(asked.formats), gate.claims, gate.recorder.id,
+    # none of them holds a NUL, so no two lists are told alike
+    texts = "\0".join((asked.request.text, *(other.text for other in asked.candidates)))
+    return digest(texts, asked.parameters(), formats(asked.formats), gate.claims, gate.recorder.id,
                   gate.store.name, gate.database, gate.user)  # fmt: skip
