@@ -95,3 +95,14 @@ def test_what_nobody_classified_is_looked_at_also_where_nothing_is_classified() 
     assert masking.plan(0, [Field("id", 0, 0, 23, 0)], utf8=True) is None
     nothing = Verdict(Decision.ALLOW, "p", "", 1)
     assert ResultMasking.of(nothing, None, (), None, lambda: None, KEYS) is None
+
+
+def test_what_is_said_is_looked_at_where_no_column_is_masked_and_withheld_where_one_is() -> None:
+    looked_at = ResultMasking.of(LOOKED_AT, None, (), None, lambda: None, KEYS)
+    assert looked_at is not None
+    assert looked_at.said("no such address: ann@example.org") == "no such address: a***@e***.org"
+    assert looked_at.said("nothing of the kind") == "nothing of the kind"
+    both = Verdict(Decision.ALLOW, "p", "", 1, MASKED.masks, detects=LOOKED_AT.detects)
+    masked = ResultMasking.of(both, (None,), (), SNAPSHOT, lambda: None, KEYS)
+    assert masked is not None
+    assert masked.said("nothing of the kind") is None

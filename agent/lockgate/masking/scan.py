@@ -146,6 +146,14 @@ class Scan:
                 changed.append((row, start, end, shown))
         return (replace_cells(data, changed) if changed else data), found
 
+    def text(self, value: bytes) -> bytes:
+        """One text, such as an error message, with what was found replaced."""
+        kinds = self.hints.kinds_in(value)
+        if not kinds:
+            return value
+        shown = self._value(value, Watch.TEXT, kinds, Counter())
+        return REDACTED if shown is None else shown
+
     def _value(self, value: bytes, how: Watch, kinds: Sequence[int], found: Counter[str]) -> bytes | None:
         if how is Watch.JSONB:
             shown = self._value(value[1:], Watch.JSON, kinds, found)

@@ -19,6 +19,7 @@ from lockgate.masking import (
     mask_rows,
     stricter,
 )
+from lockgate.masking.scan import Scan, Watch
 from lockgate.proxy.catalog import Snapshot
 from lockgate.understand.postgresql import CopyOut, outputs
 from lockgate.values.copying import CopyKind
@@ -111,6 +112,11 @@ class ResultMasking:
 
         layout = layout_of(copied.format, [output.name for output in sent], plan.touched)
         return CopyStream(layout, mask, header=copied.format.header)
+
+    def said(self, text: str) -> str | None:
+        """See `lockgate.wire.gate.Masking`."""
+        scan = None if self.masks else Scan.of(self.detectors, bytes((Watch.TEXT,)), self.keys, utf8=True)
+        return None if scan is None else scan.text(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def _plan(self, fields: Sequence[Any], known: tuple[Output, ...] | None, *, utf8: bool) -> Plan:
         snapshot = self.snapshot

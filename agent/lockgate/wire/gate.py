@@ -44,6 +44,13 @@ class Masking(Protocol):
         does.
         """
 
+    def said(self, text: str) -> str | None:
+        """A text that the server says of the request, in an error or a notice, as it may be shown.
+
+        None, whatever the text, when it could quote what is masked: it is then withheld whole.
+        """
+        return None
+
 
 class CopyMask(Protocol):
     """Masks the messages of one COPY TO STDOUT on their way."""

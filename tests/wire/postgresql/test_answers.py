@@ -16,6 +16,7 @@ from tests.support.playbook import (
     PARSED,
     SUSPENDED,
     SYNC,
+    LookedAt,
     Masked,
     Playbook,
     ScriptedGate,
@@ -51,6 +52,23 @@ def test_an_error_of_a_masked_statement_quotes_nothing(masked: Playbook) -> None
     found = masked.session.drain_client()
     assert SSN not in found
     assert b"C22P02\0M" + WITHHELD.encode() in found
+
+
+def test_texts_are_gone_over_where_values_are_only_looked_at(split: Split) -> None:
+    ruling = Ruling(masking=LookedAt(nothing=True))
+    play = Playbook(ScriptedGate({"SECRET": ruling}), split=split).begun()
+    play.client(query("SECRET")).server(notice("saw 123-45-6789"), QUOTING, ready())
+    found = play.session.drain_client()
+    assert SSN not in found
+    assert b'Minvalid input syntax: "***"\0' in found
+    assert b"DFailing row contains (***)\0" in found
+    assert b"saw ***" in found
+    # what holds none stands as it was
+    play.client(query("SECRET")).server(error("42P01", 'relation "t" does not exist', H="Make it."), ready())
+    assert error("42P01", 'relation "t" does not exist', H="Make it.") in play.session.drain_client()
+    # and so does what the server says of other statements
+    play.client(query("SELECT 1")).server(QUOTING, ready())
+    assert QUOTING in play.session.drain_client()
 
 
 def test_an_error_at_sync_quotes_nothing_of_what_ran_before(masked: Playbook) -> None:

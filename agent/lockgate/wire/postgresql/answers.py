@@ -20,6 +20,7 @@ from lockgate.wire.postgresql.conversation import (
     Awaited,
     Conversation,
     Owed,
+    veils,
 )
 from lockgate.wire.postgresql.frames import parse_error, parse_fields
 
@@ -165,7 +166,7 @@ class Answers:
         conversation.answered()
         if awaited.run is not None:
             conversation.lift(awaited.run)
-            if awaited.run.ruling.masking is not None:
+            if veils(awaited.run):
                 conversation.veiled = True
         return None
 
@@ -176,13 +177,13 @@ class Answers:
         fields = parse_error(payload)
         head = self._head()
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
-            return errors.without_values(b"E", payload) if self._quotes(head) else self._async(b"E", payload)
+            return self._shown(b"E", payload, head) or self._async(b"E", payload)
         if head is None:
             raise ProtocolError("the server sent an error that answers nothing")
         if head.refusal is not None:
             replacement: bytes | None = errors.error_response(head.refusal)
         else:
-            replacement = errors.without_values(b"E", payload) if self._quotes(head) else None
+            replacement = self._shown(b"E", payload, head)
         conversation.copying_in = conversation.copying_out = False
         code = fields.get("C")
         if head.owed is QUERY or head.owed is REFUSED_QUERY:
@@ -201,13 +202,19 @@ class Answers:
             return None
         return errors.error_response(own.refused(code, fields.get("M", "")), "FATAL")
 
-    def _quotes(self, head: Awaited | None) -> bool:
-        """Whether a message may quote masked columns. What is met while parsing quotes the client's own text only."""
-        if head is None:
-            return self._conversation.veiled
-        if head.owed is PARSE:
-            return False
-        return self._conversation.veiled or (head.run is not None and head.run.ruling.masking is not None)
+    def _shown(self, kind: bytes, payload: bytes, head: Awaited | None) -> bytes | None:
+        """An error or a notice in other words, None as it stands.
+
+        It may quote masked columns, or what is looked for in every text. What is met while parsing quotes the client's
+        own text only.
+        """
+        if head is not None and head.owed is PARSE:
+            return None
+        run = None if head is None else head.run
+        if self._conversation.veiled or (run is not None and veils(run)):
+            return errors.without_values(kind, payload)
+        masking = None if run is None else run.ruling.masking
+        return None if masking is None else errors.with_texts(kind, payload, masking.said)
 
     def ready(self, payload: bytes) -> bytes | None:
         conversation = self._conversation
@@ -269,9 +276,8 @@ class Answers:
         return self._async(b"S", payload)
 
     def notice(self, payload: bytes) -> bytes | None:
-        if self._conversation.ready and self._quotes(self._head()):
-            return errors.without_values(b"N", payload)
-        return self._async(b"N", payload)
+        shown = self._shown(b"N", payload, self._head()) if self._conversation.ready else None
+        return shown or self._async(b"N", payload)
 
     def notification(self, payload: bytes) -> bytes | None:
         if self._conversation.deaf:

@@ -93,6 +93,12 @@ class Awaited:
     """Whether the server answered it with an error."""
 
 
+def veils(run: Run) -> bool:
+    """Whether what the server says of `run` could quote what is masked, so that its texts are withheld whole."""
+    masking = run.ruling.masking
+    return masking is not None and masking.said("") is None
+
+
 class Conversation:
     """Shared state. `status` is ReadyForQuery's, as the client last saw it."""
 
@@ -194,7 +200,7 @@ class Conversation:
         del self.open_runs[id(run)]
         if self.barrier is run:
             self.barrier = None
-        if run.ruling.masking is not None:
+        if veils(run):
             self.veiled = True
         self.gate.settle(run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from lockgate.wire.gate import Refusal
@@ -35,6 +36,9 @@ _PLACES: Final = "PFLR"
 _NAMES: Final = _PLACES + "stcdn"
 """Fields that quote nothing: these, and names of schema objects."""
 
+_TEXTS: Final = frozenset("MDHWq")
+"""Message, detail, hint, context and the internal query: where values may stand."""
+
 WITHHELD = "the message is withheld because it may quote masked columns"
 
 
@@ -63,6 +67,15 @@ def without_values(kind: bytes, payload: bytes) -> bytes:
     message = fields.get("M", "") if telling and kind == b"E" else WITHHELD
     kept = b"".join(f"{name}{fields[name]}\0".encode() for name in (_PLACES if inside else _NAMES) if name in fields)
     return frame(kind, _fields(severity, code, message, None, None)[:-1] + kept + b"\0")
+
+
+def with_texts(kind: bytes, payload: bytes, said: Callable[[str], str | None]) -> bytes | None:
+    """An ErrorResponse or NoticeResponse whose texts `said` has gone over; None when it changed nothing."""
+    fields = parse_error(payload)
+    shown = {name: said(text) if name in _TEXTS else text for name, text in fields.items()}
+    if shown == fields:
+        return None
+    return frame(kind, b"".join(f"{name}{text or WITHHELD}\0".encode() for name, text in shown.items()) + b"\0")
 
 
 def _fields(severity: str, code: str, message: str, detail: str | None, hint: str | None) -> bytes:
