@@ -12,7 +12,7 @@ import psycopg
 
 from lockgate.masking import Plan, Program, RootKey, build_plan, mask_rows
 from lockgate.masking.cells import Action, Cell
-from lockgate.wire.gate import Asked, Ruling
+from lockgate.wire.gate import Asked, Masking, Ruling
 from lockgate.wire.postgresql.frames import Field
 from tests.support.passing_proxy import passing_proxy
 from tests.support.playbook import ScriptedGate
@@ -31,7 +31,7 @@ SELECT 12345::int4 AS tokenise, 9007199254740993::int8 AS tokenise, 12345678.90:
 """Each column is called as it is masked."""
 
 
-class _Named:
+class _Named(Masking):
     def plan(self, statement: int, fields: Sequence[Field], *, utf8: bool) -> Plan:
         maskers = [None if f.name == "plain" else f.name for f in fields]
         return build_plan(fields, maskers, keys=KEYS, utf8=utf8, detectors={"email": "partial"})

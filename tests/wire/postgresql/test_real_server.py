@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from lockgate.masking import Plan, RootKey, build_plan
-from lockgate.wire.gate import Asked, CopyMask, MaskingError, Ruling
+from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, Ruling
 from lockgate.wire.postgresql.frames import Field
 from lockgate.wire.postgresql.session import Session
 from tests.support.passing_proxy import passing_proxy
@@ -38,7 +38,7 @@ class SsnGate(ScriptedGate):
         return Ruling(masking=_Ssn() if masked else None, barrier=asked.request.text.upper().startswith("SET"))
 
 
-class _Ssn:
+class _Ssn(Masking):
     def plan(self, statement: int, fields: Sequence[Field], *, utf8: bool) -> Plan | None:
         if any(f.name == "secret" for f in fields):
             raise MaskingError("what secret holds can't be told")
