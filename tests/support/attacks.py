@@ -79,6 +79,13 @@ class Attacker:
 
     def run(self, attack: Attack) -> None:
         """Do it, and hold what comes of it against its row."""
+        try:
+            self._run(attack)
+        except BaseException:
+            self.close()  # whatever state it is in
+            raise
+
+    def _run(self, attack: Attack) -> None:
         raw = self._connected()
         for _ in self.spool.new():
             pass  # what others left
@@ -140,6 +147,9 @@ class Attacker:
         if self._raw is None:
             self._raw = Raw(self.stack, self.person, port=self.upstream.port)
             self._raw.start()
+            # what is classified is known from here on
+            self._raw.send(query("SELECT 1 FROM customers LIMIT 1"))
+            self._raw.until()
         return self._raw
 
     def _usable(self, raw: Raw) -> None:

@@ -9,7 +9,7 @@ from tests.support.attacks import Attack, Attacker
 WITHHELD = "withheld because it may quote masked columns"
 
 CALLING = [
-    Attack("a notification", "AD", ["LISTEN c", "SELECT pg_notify('c', email) FROM customers"], "lockgate: copying"),
+    Attack("a notification", "MD", ["LISTEN c", "SELECT pg_notify('c', email) FROM customers"], "lockgate: copying"),
     Attack("a setting as carrier", "D", ["SELECT set_config('a.b', email, false) FROM customers"], "lockgate: copying"),
     Attack("a large object", "D", ["SELECT lo_from_bytea(0, email::bytea) FROM customers"], "lockgate: copying"),
     Attack("an advisory lock", "D", ["SELECT pg_advisory_lock(ascii(email)) FROM customers"], "lockgate: copying"),

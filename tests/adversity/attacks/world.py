@@ -50,14 +50,39 @@ INSERT INTO unique_emails SELECT email FROM customers;
 INSERT INTO scratch VALUES (1, 'one'), (2, 'two');
 CREATE TABLE slowly (id int);
 CREATE TABLE vault (id int PRIMARY KEY, who text, mail text, pin text, joined date);
-INSERT INTO vault SELECT id, email, email, ssn, born FROM customers;
+INSERT INTO vault SELECT id, email, email, ssn, date '2001-05-01' + id % 20 FROM customers;
 CREATE TABLE blind (id int PRIMARY KEY, code text, day date);
 INSERT INTO blind SELECT id, email, born FROM customers;
 CREATE TABLE letters (id int PRIMARY KEY, body text);
 INSERT INTO letters SELECT id, 'write to ' || email || ' at once' FROM customers;
+CREATE FUNCTION look(text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN RAISE NOTICE 'it is %', (SELECT email FROM customers WHERE id = 1); RETURN true; END $$;
+CREATE TABLE screened (id int, body text);
+INSERT INTO screened VALUES (1, 'one');
+ALTER TABLE screened ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON screened USING (look(body));
+CREATE VIEW screened_too AS SELECT id FROM screened;
+CREATE FUNCTION raise(text) RETURNS int LANGUAGE plpgsql STABLE AS $$
+DECLARE said text := (SELECT email FROM customers WHERE id = 1);
+BEGIN RAISE EXCEPTION USING ERRCODE = $1, MESSAGE = said, TABLE = said, CONSTRAINT = said, COLUMN = said; END $$;
+CREATE FUNCTION report() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_notify('changes', (SELECT email FROM customers WHERE id = 1)); RETURN NEW; END $$;
+CREATE TABLE reported (id int);
+CREATE TRIGGER t AFTER INSERT ON reported FOR EACH ROW EXECUTE FUNCTION report();
+CREATE TABLE shadows (id int, "system_user" text);
+INSERT INTO shadows SELECT id, email FROM customers;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 ANALYZE;
 """
+
+OLDER = """
+CREATE FUNCTION "json_scalar"(text) RETURNS text LANGUAGE sql AS 'DELETE FROM scratch; SELECT email FROM customers';
+CREATE FUNCTION "json_value"(text, text) RETURNS text LANGUAGE sql AS 'SELECT email FROM customers';
+CREATE FUNCTION "json_array"(text) RETURNS text LANGUAGE sql AS 'DELETE FROM scratch; SELECT email FROM customers';
+CREATE FUNCTION "json_arrayagg"(text) RETURNS text LANGUAGE sql AS 'DELETE FROM scratch; SELECT email FROM customers';
+CREATE FUNCTION "merge_action"() RETURNS text LANGUAGE sql AS 'DELETE FROM scratch; SELECT email FROM customers';
+"""
+"""Functions by names that became words of the grammar in PostgreSQL 16 and 17."""
 
 RULES = """
 @id("two-for-truncating")
@@ -93,6 +118,7 @@ CLASSIFIED = {
         "public.vault.joined": ["months"],
         "public.blind.code": ["blind"],
         "public.blind.day": ["blind"],
+        "public.shadows.system_user": ["email"],
     }
 }
 
