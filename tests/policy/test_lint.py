@@ -60,7 +60,7 @@ def test_attributes_of_the_context_are_found_wherever_they_stand(condition: str,
 
 
 def test_words_of_other_attributes_are_free() -> None:
-    assert lint.check_words(parse('context.objects.contains("wriet") && context.user == "read"'), "p:1") == ()
+    assert lint.check_words(parse('context.functions.contains("wriet") && context.user == "read"'), "p:1") == ()
 
 
 def test_a_kind_in_small_letters_never_matches() -> None:
@@ -74,6 +74,35 @@ def test_a_kind_that_hides_inside_another_is_no_safe_thing_to_forbid() -> None:
     assert "p:1: the kind 'DELETE' can be walked around" in warning
     assert lint.check_words(parse('context.kinds.contains("DELETE")'), "p:1") == ()
     assert "'SELECT'" in lint.check_words(parse('context.kinds.contains("SELECT")'), "p:1")[0]
+
+
+@pytest.mark.parametrize("names", ['"orders"', '"public.orders"', '"orders", "public.payments", "payments"'])
+def test_a_relation_forbidden_by_one_of_its_names_goes_by_the_other(names: str) -> None:
+    (warning,) = lint.check_words(parse(f"context.objects.containsAny([{names}])"), "p:1")
+    assert "p:1: statements may also write 'orders' with its schema or without" in warning
+
+
+@pytest.mark.parametrize("names", ['"orders", "public.orders"', '"role:bob"', '"setting:role", "program"'])
+def test_one_forbidden_by_both_does_not(names: str) -> None:
+    assert lint.check_words(parse(f"context.objects.containsAny([{names}])"), "p:1") == ()
+
+
+@pytest.mark.parametrize(
+    ("effect", "clause", "warned"),
+    [
+        ("forbid", "when { context has estimated_rows && context.estimated_rows > 9 }", True),
+        ("permit", "unless { context has estimated_rows && context.estimated_rows > 9 }", True),
+        ("permit", "when { context has estimated_rows && context.estimated_rows < 9 }", False),
+        ("forbid", "unless { context has estimated_rows && context.estimated_rows < 9 }", False),
+        ("forbid", "when { !(context has estimated_rows) || context.estimated_rows > 9 }", False),
+        ("forbid", "when { if context has estimated_rows then false else true }", False),
+        ("forbid", "when { context.has_where }", False),
+    ],
+)
+def test_what_passes_because_nobody_could_estimate_it(effect: str, clause: str, warned: bool) -> None:
+    policy = f"{effect} (principal, action, resource) {clause};"
+    warnings = lint.check_words(cedarpy.policies_to_pst(policy).static_policies["policy0"], "p:1")
+    assert any("can't be estimated passes" in warning for warning in warnings) is warned
 
 
 def test_names_are_found_in_scope_and_conditions() -> None:

@@ -21,6 +21,9 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WHOLE = "*"
 """Stands for every attribute of `context`, where a policy takes it as a whole."""
 
+ESTIMATE = "estimated_rows"
+"""The attribute of `context` that is absent where the datastore can't tell."""
+
 _COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
 _NESTING = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
 """Kinds that can stand inside a statement of another kind: in WITH, EXPLAIN ANALYZE, PREPARE, COPY (...) TO. The
@@ -51,7 +54,48 @@ def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
                 f"{where}: the kind {word!r} can be walked around: inside WITH, EXPLAIN or PREPARE it is not alone "
                 "(contains() finds all kinds but SELECT, context.effects holds whatever it stands in)"
             )
-    return tuple(warnings)
+    return (*warnings, *_spellings(template, where), *_without_estimate(template, where))
+
+
+def _spellings(template: pst.Template, where: str) -> list[str]:
+    """Warnings about a forbid on a relation by one of its names: statements may use another."""
+    if str(template.effect) != "forbid":
+        return []
+    words = {word for attribute, word, _ in _words(template) if attribute == "objects" and not _is_no_relation(word)}
+    bare = {word.rpartition(".")[2] for word in words}
+    return [
+        f"{where}: statements may also write {name!r} with its schema or without: name both "
+        "(and a view over it is another object)"
+        for name in sorted(bare)
+        if name not in words or not any(word.endswith(f".{name}") for word in words)
+    ]
+
+
+def _is_no_relation(word: str) -> bool:
+    return ":" in word or word == "program"  # role:bob, COPY ... PROGRAM
+
+
+def _without_estimate(template: pst.Template, where: str) -> list[str]:
+    """A warning where a statement passes because nobody could estimate its rows."""
+    lenient = pst.When if str(template.effect) == "forbid" else pst.Unless
+    if any(
+        isinstance(clause, lenient) and ESTIMATE in _attributes(clause) and not _asks_for_none(clause)
+        for clause in template.clauses
+    ):
+        return [
+            f"{where}: a statement whose rows can't be estimated passes (EXECUTE, EXPLAIN ANALYZE, several at once): "
+            f"add !(context has {ESTIMATE})"
+        ]
+    return []
+
+
+def _asks_for_none(node: object) -> bool:
+    """Whether it says what happens when there is no estimate."""
+    if isinstance(node, pst.IfThenElse):
+        return True
+    if isinstance(node, pst.UnaryOp) and node.op == "not":
+        return ESTIMATE in _attributes(node)
+    return any(map(_asks_for_none, _parts(node)))
 
 
 def named(template: pst.Template) -> frozenset[tuple[str, str]]:
