@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockgate.approval.hold import Hold, NotAllowed
+from lockgate.approval.hold import Became, Hold, NotAllowed
 from lockgate.collector import grants as grants_module
 from lockgate.collector.grants import GrantEnded, Grants, NoSuchGrant, TooManyGrants
 from lockgate.collector.holds import HoldConflict, Holds, Signed
@@ -144,6 +144,20 @@ def test_revoked_it_is_over_from_that_moment(store: Store, holds: Holds) -> None
         grants.revoke("grant-0001", BOB, Revocation("grant-0001"), "", NOW + 3)
     with pytest.raises(NoSuchGrant):
         grants.get("grant-0009")
+
+
+def test_an_answer_that_never_arrived_is_not_good_for_longer_than_its_grant(store: Store, holds: Holds) -> None:
+    """An agent that is told again has not sent the statement: somebody could have kept the answer from it."""
+    holds.post(waiting(), NOW)
+    approve(holds)
+    for identifier in ("hold-0002", "hold-0003"):
+        assert holds.post(waiting(identifier), NOW + 2).state == "approved"
+    holds.became("hold-0003", Became(outcome="released", at=NOW + 2), NOW + 2)
+    Grants(store).revoke("grant-0001", BOB, Revocation("grant-0001"), "", NOW + 3)
+    again = holds.post(waiting("hold-0002"), NOW + 4)
+    assert (again.state, again.decided) == ("waiting", None)
+    assert holds.get("hold-0002", NOW + 4).state == "waiting"
+    assert holds.post(waiting("hold-0003"), NOW + 4).state == "approved", "what ran has run"
 
 
 def test_of_two_who_grant_at_once_one_does(store: Store, holds: Holds) -> None:

@@ -87,6 +87,11 @@ class Grants:
             )
         return None
 
+    def live(self, identifier: str, now: float) -> bool:
+        """Whether it is in force."""
+        state = self.get(identifier)
+        return state.revoked is None and now < state.grant.until
+
     def get(self, identifier: str) -> GrantState:
         """Raises NoSuchGrant."""
         rows = self._db.execute(f"{_SELECT} WHERE id = ?", (identifier,)).fetchall()

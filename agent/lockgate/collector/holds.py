@@ -89,7 +89,18 @@ class Holds:
                 return HoldState(hold=hold, state=state, decided=decided)
             if known.hold != hold:
                 raise HoldConflict("another hold goes by this id")
+            if self._granted_no_more(known, now):
+                # its agent never had the answer, or it would not ask again: somebody is asked
+                self._db.execute("UPDATE holds SET state = 'waiting', decided = NULL WHERE id = ?", (hold.id,))
+                return self._get(hold.id)
             return known
+
+    def _granted_no_more(self, known: HoldState, now: float) -> bool:
+        """Whether a grant let it run that has ended, and nobody has said that it ran."""
+        decided = known.decided
+        if known.became is not None or decided is None or decided.by_grant is None or now >= known.hold.expires:
+            return False
+        return not self._grants.live(decided.by_grant, now)
 
     def get(self, identifier: str, now: float) -> HoldState:
         """Raises NoSuchHold."""
