@@ -87,10 +87,10 @@ class Grants:
             )
         return None
 
-    def live(self, identifier: str, now: float) -> bool:
-        """Whether it is in force."""
-        state = self.get(identifier)
-        return state.revoked is None and now < state.grant.until
+    def ended(self, identifier: str, now: float) -> bool:
+        """Whether there was such a grant, and it is over."""
+        over = "SELECT count(*) FROM grants WHERE id = ? AND NOT (revoked IS NULL AND until > ?)"
+        return bool(self._db.execute(over, (identifier, now)).fetchone()[0])
 
     def get(self, identifier: str) -> GrantState:
         """Raises NoSuchGrant."""

@@ -100,7 +100,7 @@ class Holds:
         decided = known.decided
         if known.became is not None or decided is None or decided.by_grant is None or now >= known.hold.expires:
             return False
-        return not self._grants.live(decided.by_grant, now)
+        return self._grants.ended(decided.by_grant, now)
 
     def get(self, identifier: str, now: float) -> HoldState:
         """Raises NoSuchHold."""
