@@ -16,7 +16,8 @@ class Decision(StrEnum):
 class Mask:
     """A classified column that this principal may not see plain.
 
-    `column` is `schema.table.column` (PostgreSQL), `masker` one that `lockgate.masking.parse_masker` reads (`partial`, `truncate:4`).
+    `column` is `schema.table.column` (PostgreSQL), `masker` one that `lockgate.masking.parse_masker` reads (`partial`,
+    `truncate:4`).
     """
 
     column: str
