@@ -32,7 +32,7 @@ def agent(folder: Path, answer: bytes) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize("answer", [b"", b"\n", b"not json\n", b"[]\n", b"\xff\n"])
+@pytest.mark.parametrize("answer", [b"", b"\n", b"not json\n", b"[]\n", b"\xff\n", b'{"a":"\xff"}\n'])
 def test_an_answer_that_is_none(tmp_path: Path, answer: bytes) -> None:
     with agent(tmp_path, answer), pytest.raises(AgentAway, match="without an answer"):
         ask(tmp_path, "status")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 import pytest
 
+from lockgate.approval import client as client_module
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
 from lockgate.approval.hold import Decided, Hold, Locks
 from lockgate.collector.server import Server
@@ -290,18 +292,84 @@ def test_an_old_decision_is_not_taken_for_a_new_hold(tmp_path: Path) -> None:
     play(tmp_path, use)
 
 
-def test_an_answer_that_is_none_is_an_error(tmp_path: Path) -> None:
-    async def use(scene: Scene) -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-            await writer.drain()
-            writer.close()
+async def answering(scene: Scene, answer: bytes) -> asyncio.Server:
+    """In the collector's place. It says `answer` and goes."""
 
-        host, _, port = scene.config.collector.http.partition(":")
-        async with await asyncio.start_server(answer, host, int(port)):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    host, _, port = scene.config.collector.http.partition(":")
+    return await asyncio.start_server(serve, host, int(port))
+
+
+def http(status: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"hold": "\xff"}', b'{"hold": ' + b"[" * 100_000])
+def test_an_answer_that_is_none_is_an_error(tmp_path: Path, body: bytes) -> None:
+    async def use(scene: Scene) -> None:
+        async with await answering(scene, http("200 OK", body)):
             with pytest.raises(ApprovalError, match="can't be read"):
                 await scene.client.hold(hold())
+
+    play(tmp_path, use)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http("403 Forbidden", b'{"error": "\xff"}'),
+        http("403 Forbidden", b'{"error": ' + b"[" * 100_000),
+        http("200 OK", b"not packed", "Content-Encoding: gzip"),
+        http("200 OK", b" " * 2000),
+        b"not HTTP\r\n\r\n",
+    ],
+)
+def test_whatever_a_collector_says_to_our_key_nothing_else_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """The agent would stop for it."""
+    monkeypatch.setattr(client_module, "ANSWER_BYTES", 1000)
+
+    async def use(scene: Scene) -> None:
+        async with await answering(scene, answer):
+            with pytest.raises(ApprovalError):
+                await scene.client.publish_key()
+
+    play(tmp_path, use)
+
+
+def test_an_answer_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "TIMEOUT_SECONDS", 0.3)
+    gone = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        except ConnectionError:
+            gone.set()
+        finally:
+            writer.close()
+
+    async def use(scene: Scene) -> None:
+        host, _, port = scene.config.collector.http.partition(":")
+        async with await asyncio.start_server(drip, host, int(port)):
+            before = time.monotonic()
+            with pytest.raises(ApprovalError, match="could not be cancelled"):
+                await scene.client.cancel("hold-0001")
+            assert time.monotonic() - before < 3
+            await gone.wait()
 
     play(tmp_path, use)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -89,3 +90,9 @@ def test_a_host_can_not_sign_in_the_name_of_another() -> None:
 def test_garbage_is_no_token(header: str | None) -> None:
     with pytest.raises((InvalidToken, UnknownHost)):
         of(ACCESS.bearer(header))
+
+
+def test_claims_nested_without_end_are_no_token() -> None:
+    claims = base64.urlsafe_b64encode(b'{"iss":"named","more":' + b"[" * 9000).decode().rstrip("=")
+    with pytest.raises(InvalidToken, match="can't be read"):
+        of(ACCESS.bearer(bearer(f"a.{claims}.c")))

@@ -42,7 +42,7 @@ def ask(run_dir: str | Path, op: str, **fields: str | int) -> dict[str, Any]:
         raise AgentAway(f"{path}: the agent does not answer ({error.strerror or error})") from error
     try:
         found = msgspec.json.decode(answer, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AgentAway(f"{path}: the agent closed without an answer") from error
     if "error" in found:
         raise AgentRefused(str(found.get("message") or found["error"]))

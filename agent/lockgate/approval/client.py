@@ -34,8 +34,13 @@ TIMEOUT_SECONDS = 10.0
 """For an answer that is due at once."""
 BACKOFF_SECONDS = (0.2, 5.0)
 """The first and the longest pause before the collector is asked again."""
+ANSWER_BYTES = 16 * 1024 * 1024
+"""The longest answer: it has the hold, of at most `collector.http.BODY_BYTES`, and what was said of it."""
 CONNECTIONS = 1100
 """Each statement that waits has one: `limits.held_statements` and some to spare."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON they should be."""
 
 Outcome = Literal["approved", "denied", "expired", "cancelled"]
 
@@ -242,7 +247,7 @@ class ApprovalClient:
         try:
             answer = await self._request("GET", f"/v1/hosts/{host}/key", None, TIMEOUT_SECONDS)
             found = msgspec.json.decode(answer, type=_KeyAnswer)
-        except (_Unreachable, _Refused, msgspec.MsgspecError) as error:
+        except (_Unreachable, _Refused, *UNREADABLE) as error:
             raise ApprovalError(f"the key of the approver's host {host!r} can't be had: {error}") from error
         if not found.trusted:
             raise ApprovalError(f"the approver's host {host!r} is not named in the collector's configuration")
@@ -252,11 +257,13 @@ class ApprovalClient:
         answer = await self._request(method, path, body, wait + TIMEOUT_SECONDS)
         try:
             return msgspec.json.decode(answer, type=HoldState)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise ApprovalError(f"the collector's answer can't be read: {error}") from error
 
     async def _request(self, method: str, path: str, body: bytes | None, timeout: float) -> bytes:
-        """The body of a good answer. Raises _Refused for a 4xx but 429, _Unreachable for anything else."""
+        """The body of a good answer, had within `timeout` seconds. Raises _Refused for a 4xx but 429, _Unreachable for
+        anything else.
+        """
         import httpx
 
         if self._http is None:
@@ -264,13 +271,22 @@ class ApprovalClient:
             limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=10)
             self._http = httpx.AsyncClient(base_url=self._url, trust_env=False, limits=limits)
         headers = {"Authorization": f"Bearer {self._host_token()}", "Content-Type": "application/json"}
+        answer = bytearray()
         try:
-            response = await self._http.request(method, path, content=body, headers=headers, timeout=timeout)
-        except httpx.TransportError as error:
+            # of the whole: httpx's own timeouts begin anew with every byte
+            async with (
+                asyncio.timeout(timeout),
+                self._http.stream(method, path, content=body, headers=headers, timeout=timeout) as response,
+            ):
+                async for piece in response.aiter_bytes():
+                    answer += piece
+                    if len(answer) > ANSWER_BYTES:
+                        raise _Unreachable(f"an answer of more than {ANSWER_BYTES} bytes")
+        except (httpx.RequestError, TimeoutError) as error:
             raise _Unreachable(str(error) or type(error).__name__) from error
         if response.is_success:
-            return response.content
-        problem = _problem(response.content)
+            return bytes(answer)
+        problem = _problem(bytes(answer))
         if response.is_client_error and response.status_code != 429:
             raise _Refused(problem.error, problem.message or f"status {response.status_code}")
         raise _Unreachable(problem.message or f"status {response.status_code}")
@@ -279,5 +295,5 @@ class ApprovalClient:
 def _problem(body: bytes) -> _Problem:
     try:
         return msgspec.json.decode(body, type=_Problem)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return _Problem()  # not the collector's own words: a proxy between, say

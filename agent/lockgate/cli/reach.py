@@ -81,11 +81,11 @@ class Api:
         try:
             with httpx.Client(trust_env=False, timeout=timeout) as client:
                 response = client.request(method, url + path, headers=headers, **content)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise Failure(f"the collector at {url} does not answer: {error}") from error
         try:
             answer = msgspec.json.decode(response.content, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Failure(f"{url} answered {response.status_code}, and not as a collector does") from error
         if response.is_success:
             return answer

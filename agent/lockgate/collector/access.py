@@ -154,5 +154,5 @@ def _issuer(text: str) -> str:
     try:
         body = base64.b64decode(parts[1] + "=" * (-len(parts[1]) % 4), altchars="-_", validate=True)
         return _read_issuer(body).iss
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise InvalidToken("the claims can't be read") from error
