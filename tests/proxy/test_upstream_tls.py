@@ -305,6 +305,16 @@ def test_where_the_signature_has_no_hash_there_is_no_binding() -> None:
     assert channel_binding(signed(ed25519.Ed25519PrivateKey.generate(), None)) == b""
 
 
+def test_of_a_certificate_that_can_not_be_read_there_is_no_binding() -> None:
+    """OpenSSL takes it, where nothing is verified: the connection is made, and must not hang."""
+    der = signed(ec.generate_private_key(ec.SECP256R1()), SHA256())
+    ecdsa_with_sha256 = bytes.fromhex("06082a8648ce3d040302")
+    unknown = ecdsa_with_sha256[:-1] + b"\x7f"
+    assert der.count(ecdsa_with_sha256) == 2
+    assert channel_binding(der.replace(ecdsa_with_sha256, unknown)) == b""
+    assert channel_binding(b"\x30\x00") == b""
+
+
 def signed(key: Any, algorithm: HashAlgorithm | None) -> bytes:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
     now = datetime.datetime.now(datetime.UTC)

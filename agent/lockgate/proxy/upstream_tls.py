@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
 from lockgate.config import Datastore
@@ -179,10 +180,13 @@ def channel_binding(certificate: bytes) -> bytes:
     """The tls-server-end-point data (RFC 5929, section 4.1) of a server's certificate in DER.
 
     Its hash by the hash function of its signature, SHA-256 for MD5 and SHA-1; empty where the signature has none of
-    its own (Ed25519), for which nothing is defined.
+    its own (Ed25519), for which nothing is defined, and where which one it has can't be told.
     """
-    found = x509.load_der_x509_certificate(certificate)
-    algorithm = found.signature_hash_algorithm
+    try:
+        found = x509.load_der_x509_certificate(certificate)
+        algorithm = found.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):  # OpenSSL reads more than this, and nobody need have verified it
+        return b""
     if algorithm is None:
         return b""
     if isinstance(algorithm, hashes.MD5 | hashes.SHA1):
