@@ -10,7 +10,7 @@ import pytest
 from lockgate.config import Credential
 from lockgate.proxy import estimates as module
 from lockgate.proxy.catalog_reader import CatalogReader
-from lockgate.proxy.estimates import Estimates
+from lockgate.proxy.estimates import Estimates, rows_of
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog
 from lockgate.values.identity import Endpoint
@@ -66,6 +66,18 @@ def test_rows_that_are_returned_or_changed(asked: Asked) -> None:
     (updated,) = asked("UPDATE orders SET total = 1 WHERE total = 3 AND id <> (SELECT max(id) FROM orders)")
     assert updated is not None
     assert 80 <= updated <= 120
+
+
+def test_more_rows_than_policy_can_count_are_the_most_it_can(asked: Asked) -> None:
+    everything = ", ".join(f"orders o{n}" for n in range(7))
+    assert asked(f"SELECT 1 FROM {everything}") == [2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    "said", ["", "[]", "{}", '[{"Plan": {}}]', '[{"Plan": {"Node Type": "Result", "Plan Rows": "1"}}]', "[" * 9000]
+)
+def test_what_is_no_plan_is_no_estimate(said: str) -> None:
+    assert rows_of(said) is None
 
 
 def test_parameters_are_planned_for_whatever_they_will_be(asked: Asked) -> None:

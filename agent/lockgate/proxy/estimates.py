@@ -8,11 +8,12 @@ rights that the statement needs (SELECT on the tables, for a DELETE also DELETE)
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
 
 from lockgate.proxy.catalog_reader import CatalogError, CatalogReader
 from lockgate.understand.postgresql.planning import plannable
@@ -31,6 +32,8 @@ KEPT_SECONDS: Final = 10.0
 """An estimate counts this long for the same text: ANALYZE runs every minute at most."""
 KEPT_CHARACTERS: Final = 8192
 """Longer texts are asked about each time."""
+MOST_ROWS: Final = 2**63 - 1
+"""What policy's numbers hold: the planner expects up to 1e100 of a few tables without a condition between them."""
 
 _PARAMETERS: Final = """
 SELECT pg_catalog.cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = 'lockgate'
@@ -80,18 +83,31 @@ class Estimates:
             await connection.fetch(f"PREPARE lockgate AS {text}")
             missing = await connection.fetchval(_PARAMETERS)
             nothing = f"({', '.join(['NULL'] * missing)})" if missing else ""
-            return _rows(json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE lockgate{nothing}")))
+            return rows_of(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE lockgate{nothing}"))
 
 
-def _rows(explained: Any) -> int | None:
-    plan = explained[0]["Plan"]
-    if plan["Node Type"] != "ModifyTable":
-        return int(plan["Plan Rows"])
-    return sum(int(part["Plan Rows"]) for part in _inputs(plan))
+class _Plan(msgspec.Struct, frozen=True):
+    node: str = msgspec.field(name="Node Type")
+    rows: float = msgspec.field(name="Plan Rows")
+    relationship: str = msgspec.field(default="", name="Parent Relationship")
+    plans: tuple[_Plan, ...] = msgspec.field(default=(), name="Plans")
 
 
-def _inputs(plan: Any) -> Iterator[Any]:
-    """What a ModifyTable changes, without the sub-queries beside it."""
-    for part in plan.get("Plans", ()):
-        if part.get("Parent Relationship") in ("Outer", "Member"):
-            yield part
+class _Explained(msgspec.Struct, frozen=True):
+    plan: _Plan = msgspec.field(name="Plan")
+
+
+_read = msgspec.json.Decoder(tuple[_Explained]).decode
+
+
+def rows_of(explained: str) -> int | None:
+    """The rows, at most MOST_ROWS, that what EXPLAIN (FORMAT JSON) says is about; None when it says nothing of them."""
+    try:
+        (found,) = _read(explained)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    rows = found.plan.rows
+    if found.plan.node == "ModifyTable":
+        # what it changes, without the sub-queries beside it
+        rows = sum(part.rows for part in found.plan.plans if part.relationship in ("Outer", "Member"))
+    return int(min(MOST_ROWS, max(0.0, rows)))
