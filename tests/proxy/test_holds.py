@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from lockgate.approval.client import ApprovalClient
+from lockgate.proxy import holds as module
 from lockgate.proxy.holds import Holds, TooManyHeld
 from tests.collector.chains import Host
 from tests.support.postgres import free_port
@@ -53,3 +54,20 @@ def test_a_farewell_that_does_not_arrive_is_logged_and_waited_for(caplog: pytest
         assert "could not be cancelled" in caplog.text
 
     asyncio.run(use())
+
+
+def test_who_asks_and_cancels_without_end_does_not_fill_the_memory(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FAREWELLS", 2)
+
+    async def use() -> None:
+        found = holds(1)
+        before = len(asyncio.all_tasks())
+        for _ in range(5):
+            found.withdraw("a" * 32)
+        assert len(asyncio.all_tasks()) == before + 2
+        await found.close()
+
+    asyncio.run(use())
+    assert caplog.text.count("2 such words") == 3

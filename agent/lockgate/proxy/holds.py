@@ -6,13 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
 from lockgate.approval.hold import Hold, Locks
 from lockgate.proxy.locks import LOOKS
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
+
+FAREWELLS: Final = 4096
+"""Last words to the collector that may be on their way. One that is away takes none of them: the hold expires there."""
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,10 @@ class Holds:
         self._farewell(self._client.tell_became(hold, refused))
 
     def _farewell(self, word: Coroutine[Any, Any, None]) -> None:
+        if len(self._farewells) >= FAREWELLS:
+            word.close()
+            log.warning("the collector is not told how a hold ended: %d such words are on their way", FAREWELLS)
+            return
         task = asyncio.get_running_loop().create_task(_told(word))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
