@@ -152,7 +152,7 @@ def test_an_answer_that_never_arrived_is_not_good_for_longer_than_its_grant(stor
     approve(holds)
     for identifier in ("hold-0002", "hold-0003"):
         assert holds.post(waiting(identifier), NOW + 2).state == "approved"
-    holds.became("hold-0003", Became(outcome="released", at=NOW + 2), NOW + 2)
+    holds.became("hold-0003", Became(outcome="released", at=NOW + 2))
     Grants(store).revoke("grant-0001", BOB, Revocation("grant-0001"), "", NOW + 3)
     again = holds.post(waiting("hold-0002"), NOW + 4)
     assert (again.state, again.decided) == ("waiting", None)

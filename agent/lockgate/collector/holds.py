@@ -175,7 +175,7 @@ class Holds:
                 self._say(identifier, "locks", _json(locks))
             return self._get(identifier)
 
-    def became(self, identifier: str, became: Became, now: float) -> HoldState:
+    def became(self, identifier: str, became: Became) -> HoldState:
         """What the agent made of an approval: its first word counts. Raises NoSuchHold, HoldConflict."""
         with Transaction(self._db):
             known = self._get(identifier)

@@ -123,7 +123,7 @@ class Queue:
     async def _became(self, request: Request) -> Response:
         known = await self._own(request)
         became = decode(await body_of(request), Became)
-        state = await self._writer.run(self._holds.became, known.hold.id, became, self._clock())
+        state = await self._writer.run(self._holds.became, known.hold.id, became)
         self._wake(known.hold.id)
         return answer(state)
 

@@ -24,7 +24,6 @@ _SMALL: Final = 2**31
 _LARGE: Final = 2**63
 _BASE: Final = 10_000
 _NUMERIC_POSITIVE, _NUMERIC_NEGATIVE = 0, 0x4000
-_DASHES: Final = (8, 13, 18, 23)
 _NUMERIC: Final = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]+))?")
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,19}")
 _UUID: Final = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -22,7 +22,7 @@ from lockgate.proxy.parameters import formats, shown
 from lockgate.proxy.recorder import Begun
 from lockgate.understand.postgresql import Redaction
 from lockgate.values.statement import Effect
-from lockgate.values.verdict import Decision, Verdict
+from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, Refusal, Ruling
 from lockgate.wire.postgresql import errors
 
@@ -65,7 +65,6 @@ async def hold(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot
     if len(text) + len(values) > TEXT_CHARACTERS:
         # nobody can approve what they can't read to its end
         return Ruling(gate.refuse(asked, judgement, TOO_LONG, snapshot))
-    verdict = judgement.verdict
     covered = await _coverage(gate, asked, judgement)
     waiting = _hold(gate, asked, judgement, text + values, covered)
     begun = gate.recorder.next()
@@ -74,7 +73,7 @@ async def hold(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot
     if unrecorded is not None:
         return Ruling(unrecorded)
     gate.services.metrics.statement(gate.store.name, "hold")
-    return await _wait(gate, asked, begun, waiting, verdict)
+    return await _wait(gate, asked, begun, waiting)
 
 
 def _going_on(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot: Snapshot | None) -> str:
@@ -138,7 +137,7 @@ async def _coverage(gate: StatementGate, asked: Asked, judgement: Judgement) -> 
     return coverage(requests, effects, verdict, catalog, gate.claims, place, gate.understand)
 
 
-async def _wait(gate: StatementGate, asked: Asked, begun: Begun, hold: Hold, verdict: Verdict) -> Ruling:
+async def _wait(gate: StatementGate, asked: Asked, begun: Begun, hold: Hold) -> Ruling:
     started = begun.sent
     outcome = "cancelled"
     resolution: Resolution | None = None
@@ -146,7 +145,7 @@ async def _wait(gate: StatementGate, asked: Asked, begun: Begun, hold: Hold, ver
     released: _Released | None = None
     answered = False
     try:
-        resolution = await _decision(gate, asked, hold, verdict)
+        resolution = await _decision(gate, asked, hold)
         outcome = resolution.outcome
         refusal = unapproved(hold, resolution)
         if refusal is None:
@@ -179,7 +178,7 @@ async def _wait(gate: StatementGate, asked: Asked, begun: Begun, hold: Hold, ver
     return gate.forward(released.judgement, begun, released.snapshot)
 
 
-async def _decision(gate: StatementGate, asked: Asked, hold: Hold, verdict: Verdict) -> Resolution:
+async def _decision(gate: StatementGate, asked: Asked, hold: Hold) -> Resolution:
     """Wait for it: the client is told, and so is, of the locks that it keeps, whoever looks. Raises TooManyHeld,
     ApprovalError."""
     holds = gate.services.holds
@@ -192,7 +191,7 @@ async def _decision(gate: StatementGate, asked: Asked, hold: Hold, verdict: Verd
         if not asked.in_transaction and not asked.formats:
             return await holds.wait(hold, lambda: None)
         # also outside a transaction: to parse a statement locks what it names, to the next Sync
-        lookout = locks.Lookout(lambda: gate.locks(), lambda found: holds.tell_locks(hold.id, found), holds.looks)
+        lookout = locks.Lookout(gate.locks, lambda found: holds.tell_locks(hold.id, found), holds.looks)
         await stack.enter_async_context(lookout)
         return await holds.wait(hold, lookout.asked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockgate.understand.postgresql.expressions import TooComplex as TooComplex
+from lockgate.understand.postgresql.expressions import TooComplex
 from lockgate.understand.postgresql.labels import label
 from lockgate.understand.postgresql.origins import NOWHERE, Cte, Entry, Origin, Rows, Scope, choice, union
 from lockgate.understand.postgresql.sources import Sources
