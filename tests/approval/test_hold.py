@@ -10,26 +10,9 @@ import pytest
 from lockgate.approval.hold import Hold, NotAllowed, check_decision, same_person
 from lockgate.identity.tokens import Approval
 from lockgate.values.identity import Claims
+from tests.collector.chains import hold
 
-HOLD = Hold(
-    id="hold-0001",
-    host="host-1",
-    digest="d" * 64,
-    principal="ann",
-    person="ann",
-    groups=("engineers",),
-    datastore="orders",
-    database="shop",
-    user="app",
-    statement="DELETE FROM orders",
-    effects=("write",),
-    objects=("orders",),
-    policy="bulk-writes",
-    reason="a bulk write needs a second person",
-    approvers=("dba",),
-    created=1000.0,
-    expires=1900.0,
-)
+HOLD = hold(created=1000.0, expires=1900.0)
 BOB = Claims("jti-1", "bob", "bob", ("dba",), "host-1", 1000, 1300)
 YES = Approval("hold-0001", "d" * 64, "approve")
 

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lockgate.demo.cgroup import in_cgroup
 from tests.bench.process import yield_to_others
 from tests.support.certificates import Signer
-from tests.support.cgroup import in_cgroup
 from tests.support.postgres import free_port
 from tests.support.stack import PEOPLE, Stack
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.demo.cgroup import in_cgroup
 from tests.clients.side_by_side import directly
-from tests.support.cgroup import in_cgroup
 from tests.support.stack import Stack
 
 SUITE = Path(__file__).parents[2] / "build" / "clients" / "asyncpg"

@@ -17,28 +17,10 @@ from lockgate.collector.holds import HoldConflict, Holds, NoSuchHold, TooManyHol
 from lockgate.collector.store import Store, StoreError, database
 from lockgate.identity.tokens import Approval
 from lockgate.values.identity import Claims
+from tests.collector.chains import hold
 
 NOW = 1_800_000_000.0
-HOLD = Hold(
-    id="hold-0001",
-    host="host-1",
-    digest="d" * 64,
-    principal="ann",
-    person="ann",
-    groups=("engineers",),
-    datastore="orders",
-    database="shop",
-    user="app",
-    statement="DELETE FROM orders",
-    effects=("write",),
-    objects=("orders",),
-    policy="bulk-writes",
-    reason="a bulk write needs a second person",
-    approvers=("dba",),
-    created=NOW,
-    expires=NOW + 900,
-    workload={"pid": 7, "exe": "/usr/bin/psql", "unit": None},
-)
+HOLD = hold(created=NOW, expires=NOW + 900)
 BOB = Claims("jti-1", "bob", "bob", ("dba",), "host-1", 1, 2)
 EVE = Claims("jti-2", "eve", "eve", ("dba",), "host-1", 1, 2)
 YES = Approval("hold-0001", "d" * 64, "approve")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from lockgate.demo.cgroup import Subtree
-from lockgate.kernel.cgroups import Hierarchy, of_process
+from lockgate.kernel.cgroups import Hierarchy
 from lockgate.kernel.libbpf import KernelError
+from tests.support.cgroup import of_process
 
 
 def name() -> str:

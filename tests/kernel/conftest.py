@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel.interceptor import Interceptor, detach
 from lockgate.kernel.layout import Network, Target
 from lockgate.values.identity import Origin
-from tests.support.cgroup import CgroupTree, in_cgroup, run_in
+from tests.support.cgroup import CgroupTree, run_in
 from tests.support.postgres import free_port
 
 ACCEPT_SECONDS = 5.0

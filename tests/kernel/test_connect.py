@@ -145,7 +145,7 @@ def test_a_cgroup_below_the_intercepted_one_is_intercepted(gate: Gate) -> None:
     gate.run(DIAL, "10.9.8.7", 5432, cgroup=below)
     origin, _ = gate.accept()
     assert origin is not None
-    assert gate.tree.hierarchy.path_of(origin.cgroup_id) == below
+    assert origin.cgroup_id == gate.tree.hierarchy.id_of(below)
 
 
 # --- what is left alone

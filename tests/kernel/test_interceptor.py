@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel import libbpf
 from lockgate.kernel.interceptor import TARGETS_MAX, Interceptor, detach
 from lockgate.kernel.layout import COUNTERS, Target
 from lockgate.kernel.libbpf import KernelError
 from tests.kernel.conftest import Gate, lines
-from tests.support.cgroup import CgroupTree, in_cgroup
+from tests.support.cgroup import CgroupTree
 from tests.support.postgres import free_port
 
 DIAL = "s = socket.create_connection((sys.argv[1], int(sys.argv[2]))); say(peer=s.getpeername()[:2])"

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from tests.support.cgroup import CgroupTree, in_cgroup
+from lockgate.demo.cgroup import in_cgroup
+from tests.support.cgroup import CgroupTree
 from tests.support.postgres import Postgres, free_port
 
 PROGRAM = str(Path(sys.executable).with_name("lockgate"))

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from .libbpf import KernelError, libc
-
-FILEID_KERNFS = 0xFE
-"""The handle type of kernfs nodes, whose whole handle is the 64-bit id (include/linux/exportfs.h, Linux 5.8)."""
+from .libbpf import KernelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +46,6 @@ class Hierarchy:
             return self.directory(cgroup).stat().st_ino  # kernfs: the inode number is the id, on 64-bit kernels
         except OSError as error:
             raise KernelError(f"cgroup {cgroup}", error.errno or 0) from None
-
-    def path_of(self, cgroup_id: int) -> str | None:
-        """The path of an id, None when that cgroup is gone. Needs CAP_DAC_READ_SEARCH."""
-        handle = ctypes.create_string_buffer(struct.pack("=IiQ", 8, FILEID_KERNFS, cgroup_id))
-        root = os.open(self.mount, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fd = libc().open_by_handle_at(root, handle, os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(root)
-        if fd < 0:
-            number = ctypes.get_errno()
-            if number in (errno.ESTALE, errno.ENOENT):
-                return None
-            raise KernelError(f"cgroup id {cgroup_id}", number)
-        try:
-            found = os.readlink(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)
-        return normal(found.removeprefix(str(self.mount)))
 
     def open(self, cgroup: str) -> int:
         """A descriptor to attach programs to; the caller closes it. Raises KernelError."""
@@ -117,14 +92,6 @@ class Hierarchy:
     def members(self, cgroup: str) -> tuple[int, ...]:
         """The processes in it, not those below it."""
         return tuple(int(pid) for pid in (self.directory(cgroup) / "cgroup.procs").read_text().split())
-
-
-def of_process(pid: int | None = None) -> str:
-    """The cgroup v2 path of a process (None: the caller). Raises FileNotFoundError or KernelError."""
-    for line in Path(f"/proc/{'self' if pid is None else pid}/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            return line[3:]
-    raise KernelError("this kernel has no cgroup v2")
 
 
 def normal(cgroup: str) -> str:
