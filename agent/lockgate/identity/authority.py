@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lockgate.identity.keyfile import KeyFileError, load_or_create, publish, replace
+from lockgate.config.keyfile import KeyFileError, load_or_create, publish, replace
 
 FILE: Final = "ca.pem"
 """In the agent's state folder: the private key, and the certificate behind it."""

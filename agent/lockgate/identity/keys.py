@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lockgate.identity.keyfile import KeyFileError, load_or_create
+from lockgate.config.keyfile import KeyFileError, load_or_create
 
 SIGNATURE_CONTEXT = b"lockgate-signature-v1\0"
 """Stands before everything `HostKey.sign` signs: a signed record can't be replayed as a token, nor the other way."""

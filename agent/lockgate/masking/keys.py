@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from lockgate.config import keyfile
 from lockgate.masking.keyed import KEY_BYTES
 
 ROOT_BYTES: Final = 32
@@ -52,20 +52,9 @@ class RootKey:
         """The key in a file that only its owner, this process, can read. Raises MaskingKeyError."""
         path = Path(path)
         try:
-            # O_NONBLOCK: a fifo in the key's place is refused below, not waited for
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:
-                found = os.fstat(descriptor)
-                mode = stat.S_IMODE(found.st_mode)
-                if not stat.S_ISREG(found.st_mode):
-                    raise MaskingKeyError(f"{path}: not a regular file")
-                if found.st_uid != os.geteuid():
-                    raise MaskingKeyError(f"{path}: belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
-                if mode & 0o077:
-                    raise MaskingKeyError(f"{path}: others may read it (mode {mode:04o}): make a new key, or chmod 600")
-                text = file.read(_FILE_LIMIT)
-        except OSError as error:
-            raise MaskingKeyError(f"{path}: {error.strerror or error}") from error
+            text = keyfile.load(path, _FILE_LIMIT)
+        except keyfile.KeyFileError as error:
+            raise MaskingKeyError(str(error)) from error
         try:
             return cls(bytes.fromhex(text.decode("ascii").strip()))
         except ValueError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.identity.keyfile import KeyFileError, load_or_create, publish, replace
+from lockgate.config.keyfile import KeyFileError, load_or_create, publish, replace
 
 
 def test_it_is_made_once(tmp_path: Path) -> None:

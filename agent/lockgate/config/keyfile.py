@@ -24,7 +24,26 @@ def load_or_create(path: Path, make: Callable[[], bytes], limit: int) -> bytes:
         _check_folder(path.parent)
         if not os.path.lexists(path):
             _create(path, make())
-        return _load(path, limit)
+        return load(path, limit)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror or error}") from error
+
+
+def load(path: Path, limit: int) -> bytes:
+    """The first `limit` bytes of a file that its owner, this process, and nobody else can read. Raises KeyFileError."""
+    try:
+        # O_NONBLOCK: a fifo in the key's place is refused below, not waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            mode = stat.S_IMODE(found.st_mode)
+            if not stat.S_ISREG(found.st_mode):
+                raise KeyFileError(f"{path}: not a regular file")
+            if found.st_uid != os.geteuid():
+                raise KeyFileError(f"{path}: belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
+            if mode & 0o077:
+                raise KeyFileError(f"{path}: others may read it (mode {mode:04o}): make a new key, or chmod 600")
+            return file.read(limit)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror or error}") from error
 
@@ -103,18 +122,3 @@ def _sync(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _load(path: Path, limit: int) -> bytes:
-    # O_NONBLOCK: a fifo in the key's place is refused below, not waited for
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        mode = stat.S_IMODE(found.st_mode)
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyFileError(f"{path}: not a regular file")
-        if found.st_uid != os.geteuid():
-            raise KeyFileError(f"{path}: belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
-        if mode & 0o077:
-            raise KeyFileError(f"{path}: others may read it (mode {mode:04o}): make a new key, or chmod 600")
-        return file.read(limit)
