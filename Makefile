@@ -76,7 +76,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check clients ## everything that has to hold, in under 15 minutes on 2 cores
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## figures beside the proxies people use instead, as ratios
 	@packaging/install-debian-packages $(BENCH_PACKAGES)

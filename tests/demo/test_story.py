@@ -36,7 +36,7 @@ def without(text: str, policy: str) -> str:
         ("masking.cedar", ["numbers-are-redacted"], "step 2 did not do what it says"),
         ("access.cedar", ["schema-is-migrated"], "A destructive statement is refused"),
         ("approvals.cedar", ["writes-take-two"], "A bulk delete waits for a second person"),
-        ("approvals.cedar", ["dba-and-security-approve"], "And the statement runs"),
+        ("approvals.cedar", ["dba-and-security-approve"], "Somebody else approves"),
     ],
 )
 def test_a_broken_policy_is_found_by_its_step(tmp_path: Path, file: str, gone: list[str], step: str) -> None:
