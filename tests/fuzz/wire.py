@@ -125,6 +125,11 @@ class Judge:
         return self.cancelling
 
 
+def _nothing(_: object) -> int:
+    """What any value weighs, where names are bounded by their number."""
+    return 0
+
+
 def _forbidden(request: Request) -> bool:
     return request.refusal is not None or "forbidden" in request.text.lower()
 
@@ -141,7 +146,8 @@ class World:
         self.session = Session(self.gate, Kernel, message_bytes=self.limit, row_bytes=self.limit, tls=self.tls)
         if self.limit == CRAMPED:
             conversation = self.session._conversation
-            conversation.statements, conversation.portals, conversation.cursors = Names(3), Names(3), Names(3)
+            conversation.statements, conversation.cursors = Names(3, _nothing, 0), Names(3, _nothing, 0)
+            conversation.portals = Names(3, _nothing, 0)
         self.to_client = bytearray()
         self.to_server = bytearray()
         for number, data in steps[1:]:

@@ -13,6 +13,7 @@ A making by text (`PREPARE`, `DECLARE`) belongs to no segment: when it fails, wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -33,17 +34,29 @@ class Entry(Generic[V]):
     doubted: bool = False
 
 
+LIGHT: Final = 8192
+"""What a value may weigh without being counted: `limit` of them are bound enough."""
+
+
 class Names(Generic[V]):
-    """One namespace of one connection. `limit` bounds the names; adding more raises OverflowError."""
+    """One namespace of one connection.
 
-    __slots__ = ("_entries", "_limit")
+    `limit` bounds the names; adding more raises OverflowError. So does adding a value of more than LIGHT where all values
+    together, as `weigh` has them, are over `heaviest`.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_entries", "_heaviest", "_limit", "_weigh")
+
+    def __init__(self, limit: int, weigh: Callable[[V], int], heaviest: int) -> None:
         self._entries: dict[str, list[Entry[V]]] = {}
         self._limit = limit
+        self._weigh = weigh
+        self._heaviest = heaviest
 
     def make(self, name: str, value: V | None, segment: int) -> Entry[V]:
         """The message that makes (or with None unmakes) `name` is about to be sent."""
+        if value is not None and (weight := self._weigh(value)) > LIGHT and weight + self._weight() > self._heaviest:
+            raise OverflowError(f"what stands for names takes more than {self._heaviest} characters")
         entry = Entry(name, value, segment)
         entries = self._entries.get(name)
         if entries is None:
@@ -93,6 +106,10 @@ class Names(Generic[V]):
             if entry.confirmed or entry.segment == segment != NO_SEGMENT:
                 break
         return found
+
+    def _weight(self) -> int:
+        every = (entry.value for entries in self._entries.values() for entry in entries)
+        return sum(self._weigh(value) for value in every if value is not None)
 
     def clear(self) -> None:
         """The server dropped every name."""

@@ -16,6 +16,9 @@ from lockgate.wire.postgresql.versions import Version
 NAMES: Final = 10_000
 """Prepared statements, and portals, of one connection. PostgreSQL has no bound; pgbouncer tracks 200 by default."""
 
+NAMED_CHARACTERS: Final = 64 * 1024 * 1024
+"""Characters that the texts behind the names of one kind may have together: a statement alone may have a million."""
+
 PENDING: Final = 10_000
 """Answers the server may owe at once; then the client waits. More than an unflushed server can keep to itself: its
 send buffer (8 KiB, PQ_SEND_BUFFER_SIZE) holds 1638 answers of the least size."""
@@ -93,6 +96,14 @@ class Awaited:
     """Whether the server answered it with an error."""
 
 
+def _length(named: Named) -> int:
+    return len(named.request.text)
+
+
+def _portal_length(portal: Portal) -> int:
+    return len(portal.run.request.text)
+
+
 def veils(run: Run) -> bool:
     """Whether what the server says of `run` could quote what is masked, so that its texts are withheld whole."""
     masking = run.ruling.masking
@@ -110,9 +121,9 @@ class Conversation:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.pending: deque[Awaited] = deque()
-        self.statements: Names[Named] = Names(NAMES)
-        self.portals: Names[Portal] = Names(NAMES)
-        self.cursors: Names[Named] = Names(NAMES)
+        self.statements: Names[Named] = Names(NAMES, _length, NAMED_CHARACTERS)
+        self.portals: Names[Portal] = Names(NAMES, _portal_length, NAMED_CHARACTERS)
+        self.cursors: Names[Named] = Names(NAMES, _length, NAMED_CHARACTERS)
         self.open_runs: dict[int, Run] = {}
         """By identity, in the order of their beginning."""
         self.status = IDLE
