@@ -41,8 +41,8 @@ LIGHT: Final = 8192
 class Names(Generic[V]):
     """One namespace of one connection.
 
-    `limit` bounds the names; adding more raises OverflowError. So does adding a value of more than LIGHT where all values
-    together, as `weigh` has them, are over `heaviest`.
+    `limit` bounds the names; adding more raises OverflowError. So does adding a value of more than LIGHT where all of
+    them together, as `weigh` has it, are over `heaviest`.
     """
 
     __slots__ = ("_entries", "_heaviest", "_limit", "_weigh")
