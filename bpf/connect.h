@@ -14,10 +14,18 @@
 #define ALLOW 1
 #define REJECT 0
 
-static __always_inline int reject(enum counter why)
+/*
+ * The agent can't have this connection. Where nothing is enforced it goes on as if there were none: to observe is never
+ * to block. Elsewhere it ends here: EPERM, or the error that was set before.
+ */
+static __always_inline int without_agent(const struct target *target, enum counter why)
 {
+	if (target->observed) {
+		count(PASSED_OBSERVED);
+		return ALLOW;
+	}
 	count(why);
-	return REJECT; /* EPERM */
+	return REJECT;
 }
 
 static __always_inline int is_exempt(__u64 cgroup_id)
@@ -55,10 +63,9 @@ static __always_inline void describe(struct origin *origin, struct bpf_sock_addr
 
 /*
  * While the agent is away anyone may bind its port and would be sent other people's connections, passwords included.
- * So a connection goes only to a listener made in the agent's cgroup; no listener at all is what it looks like
- * without Lockgate: connection refused.
+ * So a connection goes only to a listener made in the agent's cgroup. Returns REDIRECTED when there is one, else why not.
  */
-static __always_inline int reject_without_agent(struct bpf_sock_addr *ctx, const struct address *listener, __u16 port)
+static __always_inline enum counter find_agent(struct bpf_sock_addr *ctx, const struct address *listener, __u16 port)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *found;
@@ -74,19 +81,11 @@ static __always_inline int reject_without_agent(struct bpf_sock_addr *ctx, const
 		tuple.ipv6.dport = bpf_htons(port);
 		found = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
-	if (!found) {
-		if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval)) /* 5.18 */
-			bpf_set_retval(-ECONNREFUSED);
-		count(REJECTED_ABSENT);
-		return 1;
-	}
+	if (!found)
+		return REJECTED_ABSENT;
 	owner = socket_cgroup_id(found);
 	bpf_sk_release(found);
-	if (!is_exempt(owner)) {
-		count(REJECTED_IMPOSTOR);
-		return 1;
-	}
-	return 0;
+	return is_exempt(owner) ? REDIRECTED : REJECTED_IMPOSTOR;
 }
 
 /*
@@ -98,6 +97,7 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct targ
 {
 	struct target *target;
 	struct client *client;
+	enum counter found;
 
 	*port = 0;
 	/* A socket may connect again after a failure or AF_UNSPEC, by then in other hands: it starts with a clean sheet. */
@@ -111,13 +111,19 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, const struct targ
 		return ALLOW;
 	/* Its SYN would leave by that device for 127.0.0.1 and be waited for. To unbind it is not ours to do. */
 	if (ctx->sk->bound_dev_if > LOOPBACK_IFINDEX)
-		return reject(REJECTED_DEVICE);
+		return without_agent(target, REJECTED_DEVICE);
 	*listener = is_mapped(&wanted->address) ? address_of4(LOOPBACK4) : loopback6();
-	if (reject_without_agent(ctx, listener, target->listener_port))
-		return REJECT;
+	found = find_agent(ctx, listener, target->listener_port);
+	if (found != REDIRECTED) {
+		/* No listener at all is what it looks like without Lockgate: connection refused. */
+		if (found == REJECTED_ABSENT && !target->observed &&
+		    bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_set_retval)) /* 5.18 */
+			bpf_set_retval(-ECONNREFUSED);
+		return without_agent(target, found);
+	}
 	client = bpf_sk_storage_get(&clients, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!client)
-		return reject(REJECTED_STORAGE);
+		return without_agent(target, REJECTED_STORAGE);
 	describe(&client->origin, ctx, wanted, target);
 	*port = target->listener_port;
 	count(REDIRECTED);

@@ -19,6 +19,7 @@ enum counter {
 	WITHDRAWN,	 /* closed before it was accepted */
 	ADOPTED,
 	ADOPT_FAILED, /* no memory for the origin */
+	PASSED_OBSERVED, /* nothing is enforced there, and the agent could not take it */
 	COUNTERS,
 };
 

@@ -19,7 +19,8 @@ struct target_key {
 struct target {
 	__u32 datastore;
 	__u16 listener_port; /* host order */
-	__u16 zero;
+	__u8 observed;	     /* nothing is enforced: what the agent can't take goes straight to the datastore */
+	__u8 zero;
 };
 
 struct {

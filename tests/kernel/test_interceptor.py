@@ -16,9 +16,10 @@ import pytest
 
 from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel import libbpf
-from lockgate.kernel.interceptor import TARGETS_MAX, Interceptor, detach
+from lockgate.kernel.interceptor import Interceptor, detach
 from lockgate.kernel.layout import COUNTERS, Target
 from lockgate.kernel.libbpf import KernelError
+from lockgate.kernel.tables import TARGETS_MAX
 from tests.kernel.conftest import Gate, lines
 from tests.support.cgroup import CgroupTree
 from tests.support.postgres import free_port

@@ -18,6 +18,7 @@ _COMMANDS = {
     "exec": "lockgate.cli.host:execute",
     "status": "lockgate.cli.host:status",
     "doctor": "lockgate.cli.host:doctor",
+    "prepare": "lockgate.cli.host:prepare",
     "release": "lockgate.cli.host:release",
     "demo": "lockgate.cli.demo:demo",
     "policy": "lockgate.cli.policy:policy",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import sys
+from pathlib import Path
 
 import click
 
 from lockgate import config
+from lockgate.cli.show import fail
 
 _config = click.option(
     "--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml"
@@ -90,17 +93,68 @@ def doctor(path: str | None, as_json: bool) -> None:
 
 @click.command()
 @_config
+@click.option("--user", metavar="NAME", help="the account the agent runs as (default: root)")
+@click.option(
+    "--last",
+    metavar="FILE",
+    help="have the gate stand as FILE, kept by the agent, says it last stood; nobody is behind it yet",
+)
+def prepare(path: str, user: str | None, last: str | None) -> None:
+    """Put the hooks in place for an agent that isn't root, and end. What its unit runs before it, as root.
+
+    The configuration is checked first, so that a broken one changes nothing. With --last, before anything can
+    connect at boot, none is read.
+    """
+    from lockgate.kernel import standing
+    from lockgate.kernel.libbpf import KernelError
+    from lockgate.kernel.prepare import prepare as put_in_place
+    from lockgate.proxy.preflight import PreflightError, check
+
+    try:
+        if last is not None:
+            if not standing.restore(Path(last)):
+                click.echo(f"{last}: there is none, so nothing was intercepted")
+            return
+        settings = config.load_agent(path)
+        for warning in check(settings):
+            click.echo(f"warning: {warning}", err=True)
+        account = pwd.getpwnam(user) if user is not None else pwd.getpwuid(0)
+        put_in_place(settings, account.pw_uid, account.pw_gid)
+    except KeyError:
+        fail(f"there is no user {user}", 2)
+    except PreflightError as error:
+        fail(str(error), 2)
+    except standing.StandingError as error:
+        fail(str(error), 1)
+    except KernelError as error:
+        fail(f"{error.args[0]}{_missing()}", 1)
+
+
+def _missing() -> str:
+    """What this kernel lacks, as a reason behind an error; nothing when it lacks nothing."""
+    from lockgate.kernel.doctor import probe
+
+    lacking = [f for f in probe("/") if f.required and not f.ok]
+    return f" ({lacking[0].name}: {lacking[0].detail}; {lacking[0].cost})" if lacking else ""
+
+
+@click.command()
+@_config
 def release(path: str) -> None:
-    """Open the gate: take the hooks of an agent that is gone out of the kernel. Recorded."""
-    from lockgate.proxy.agent import StartError
-    from lockgate.proxy.agent import release as open_gate
+    """Open the gate: stop the agent's service, take its hooks out of the kernel. Recorded. The way out in an emergency.
+
+    The gate is open first, whatever state the agent is in. It closes again when the service is started, and at the
+    next boot unless the service is disabled.
+    """
+    from lockgate.proxy.release import ReleaseError
+    from lockgate.proxy.release import release as open_gate
 
     settings = config.load_agent(path)
     try:
-        open_gate(settings)
-    except StartError as error:
-        click.echo(f"lockgate: {error}", err=True)
-        sys.exit(error.status)
+        how = open_gate(settings)
+    except ReleaseError as error:
+        fail(str(error), 1)
     click.echo(
-        f"the hooks on {settings.intercept.cgroup} are gone: connections from there go straight to the datastores"
+        f"the hooks on {settings.intercept.cgroup} are gone: connections from there go straight to the datastores; "
+        f"{how}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -26,6 +26,12 @@ def line(text: object, width: int = 0) -> str:
     """`text` on one line, white space folded, cut to `width` characters (0: whole)."""
     folded = plain(" ".join(str(text).split()))
     return folded if not width or len(folded) <= width else folded[: width - 1] + "…"
+
+
+def fail(why: str, status: int) -> NoReturn:
+    """End with an exit status, having said why in one line."""
+    click.echo(f"lockgate: {line(why)}", err=True)
+    sys.exit(status)
 
 
 def moment(seconds: float) -> str:

@@ -18,6 +18,7 @@ from lockgate.collector.metrics import Numbers
 from lockgate.collector.store import Store, StoreError, database
 from lockgate.collector.writer import Writer
 from lockgate.config import CollectorFile, split_address
+from lockgate.service import ServiceManager
 
 DRAIN_SECONDS = 5
 """How long requests under way may take once the collector was told to stop."""
@@ -128,9 +129,14 @@ async def run(settings: CollectorFile) -> None:
     try:
         async with Server(settings) as server:
             log.info("ready: forward on %s port %d, http on %s port %d", *server.forward, *server.http)
+            manager = ServiceManager()
+            manager.ready("forward on {} port {}, http on {} port {}".format(*server.forward, *server.http))
+            alive = asyncio.create_task(manager.stay_alive())
             stopped = asyncio.create_task(stop.wait())
             # should HTTP fail, the collector ends with its error instead of living on by half
             await asyncio.wait((stopped, server.serving), return_when=asyncio.FIRST_COMPLETED)
+            manager.stopping()
+            alive.cancel()
             stopped.cancel()
             log.info("stopping")
         log.info("stopped")

@@ -30,7 +30,10 @@ def load_or_create(path: Path, make: Callable[[], bytes], limit: int) -> bytes:
 
 
 def load(path: Path, limit: int) -> bytes:
-    """The first `limit` bytes of a file that its owner, this process, and nobody else can read. Raises KeyFileError."""
+    """The first `limit` bytes of a file that nobody but its owner, who is root or this process, can read.
+
+    Raises KeyFileError.
+    """
     try:
         # O_NONBLOCK: a fifo in the key's place is refused below, not waited for
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -39,7 +42,7 @@ def load(path: Path, limit: int) -> bytes:
             mode = stat.S_IMODE(found.st_mode)
             if not stat.S_ISREG(found.st_mode):
                 raise KeyFileError(f"{path}: not a regular file")
-            if found.st_uid != os.geteuid():
+            if found.st_uid not in (0, os.geteuid()):
                 raise KeyFileError(f"{path}: belongs to uid {found.st_uid}, not to uid {os.geteuid()}")
             if mode & 0o077:
                 raise KeyFileError(f"{path}: others may read it (mode {mode:04o}): make a new key, or chmod 600")

@@ -78,6 +78,13 @@ class Hierarchy:
         except OSError as error:
             raise KernelError(f"cgroup {cgroup}: move process {pid or os.getpid()} there", error.errno or 0) from None
 
+    def current(self) -> str:
+        """The caller's own. Raises KernelError when it is in none."""
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                return line.removeprefix("0::")
+        raise KernelError("this process is in no cgroup v2")
+
     def leaf(self, cgroup: str, name: str) -> str:
         """Where a process may live: `cgroup`, or its child `name`, made here, when controllers are enabled below it.
 

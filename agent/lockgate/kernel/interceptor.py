@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from lockgate.values.identity import Origin
-
 from . import libbpf
 from .cgroups import Hierarchy, is_within
-from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, Accepted, Target, decode_accepted
-from .libbpf import KernelError, Map, Object, Program
+from .libbpf import KernelError, Object, Program
 from .pins import Pins, remove_pins
+from .tables import Tables
 
 OBJECTS = Path(__file__).parent / "objects"
-TARGETS_MAX = 4096
-"""Declared addresses of all datastores together, host names resolved. Half of what the map holds: new before old."""
-
 _CARRY = "carry"
 _HOOKS = ("getpeername4", "getpeername6", _CARRY, "connect6", "connect4")
 """In order of attachment: no connection is redirected before its origin can be carried."""
 _AGENT_CARRY = "agent_carry"
 
 
-class Interceptor:
+class Interceptor(Tables):
     """The hooks on `cgroup` and everything below it, except for what `agent_cgroup` does.
 
     The agent has to have joined `agent_cgroup` before it opens a listener: connections are sent only to listeners made
@@ -52,17 +44,10 @@ class Interceptor:
             self._object = Object(objects_dir / "lockgate.o")
             self._take_pinned_maps(self._object)
             self._object.load()
-            self._maps = {name: self._object.map(name) for name in self._object.maps}
-            _replace(self._maps["exempt"], {EXEMPT_KEY.pack(agent_id): b"\1"})
+            super().__init__({name: self._object.map(name) for name in self._object.maps}, agent_id)
         except BaseException:
             self.close()
             raise
-        self._socket = ctypes.c_int()
-        self._record = ctypes.create_string_buffer(ORIGIN.size)
-        # The look-up of every accepted connection: no allocation, no attribute walk.
-        self._key_at, self._record_at = ctypes.byref(self._socket), ctypes.byref(self._record)
-        self._lookup = libbpf.library().bpf_map_lookup_elem
-        self._accepted_fd = self._maps["accepted"].fd
 
     def attach(self) -> None:
         """Put every hook in place, or take over those that are pinned. Idempotent."""
@@ -77,41 +62,11 @@ class Interceptor:
             for name, pinned in self._maps.items():
                 self._pins.put(f"map_{name}", pinned.fd)
 
-    def set_targets(self, targets: Iterable[Target]) -> None:
-        """Replace what is redirected: new ones first, so nothing that stays is ever without. Others are untouched.
-
-        Raises ValueError for more than TARGETS_MAX, or one network and port with two answers; then nothing changed.
-        """
-        wanted: dict[bytes, bytes] = {}
-        for target in targets:
-            if wanted.setdefault(target.key(), target.value()) != target.value():
-                raise ValueError(f"{target.network or '*'} port {target.port} is declared twice, differently")
-        if len(wanted) > TARGETS_MAX:
-            raise ValueError(f"{len(wanted)} datastore addresses; at most {TARGETS_MAX} can be intercepted")
-        _replace(self._maps["targets"], wanted)
-
-    def accepted(self, fd: int) -> Accepted | None:
-        """What the kernel knows of a socket that accept() returned; None for a connection that was not redirected."""
-        self._socket.value = fd
-        result = self._lookup(self._accepted_fd, self._key_at, self._record_at)
-        if result == -2:  # ENOENT
-            return None
-        libbpf.check(result, f"origin of descriptor {fd}")
-        return decode_accepted(self._record.raw)
-
-    def origin(self, fd: int) -> Origin | None:
-        """As `accepted()`, without the datastore."""
-        found = self.accepted(fd)
-        return found.origin if found else None
-
-    def counters(self) -> dict[str, int]:
-        """Totals since the maps were made (pinned ones live on), by the names in `layout.COUNTERS`."""
-        cpus = libbpf.check(libbpf.library().libbpf_num_possible_cpus(), "number of CPUs")
-        totals = {}
-        for index, name in enumerate(COUNTERS):
-            value = self._maps["counters"].lookup(struct.pack("=I", index), 8 * cpus)
-            totals[name] = sum(struct.unpack(f"={cpus}Q", value)) if value else 0
-        return totals
+    def hand_over(self, uid: int, gid: int) -> None:
+        """Let an agent of that account use what is pinned: see lockgate.kernel.prepared. After attach()."""
+        if self._pins is None:
+            raise KernelError("what isn't pinned can't be handed over")
+        self._pins.hand_over((f"map_{name}" for name in self._maps), uid, gid)
 
     def close(self) -> None:
         """Let go. Pinned hooks stay in the kernel and keep redirecting: a closed gate. Others are gone with this."""
@@ -187,11 +142,3 @@ class Interceptor:
 def detach(pin_dir: Path) -> None:
     """Take away what an agent left pinned in `pin_dir`, running or not. Connections go through again, unjudged."""
     remove_pins(pin_dir, first=tuple(f"link_{name}" for name in reversed(_HOOKS)))
-
-
-def _replace(table: Map, wanted: dict[bytes, bytes]) -> None:
-    present = set(table.keys())
-    for key, value in wanted.items():
-        table.update(key, value)
-    for key in present - wanted.keys():
-        table.delete(key)

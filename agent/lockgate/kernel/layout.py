@@ -22,6 +22,7 @@ COUNTERS = (
     "withdrawn",
     "adopted",
     "adopt_failed",
+    "passed_observed",
 )
 """`enum counter`, in its order."""
 
@@ -29,8 +30,8 @@ ORIGIN = struct.Struct("=5Q4I16s16s2s6x")
 """`struct origin`."""
 TARGET_KEY = struct.Struct("=I2s2x16s")
 """`struct target_key`: prefix in bits (port and padding are its first 32), port and address in network order."""
-TARGET = struct.Struct("=IH2x")
-"""`struct target`: datastore, listener port in host order."""
+TARGET = struct.Struct("=IH?x")
+"""`struct target`: datastore, listener port in host order, whether it is only observed."""
 EXEMPT_KEY = struct.Struct("=Q")
 
 MAPPED = bytes(10) + b"\xff\xff"
@@ -43,13 +44,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Target:
     """Connections to `port` of `network` (None: of any address) go to `listener_port` on loopback, as `datastore`'s.
 
-    An IPv6 network that holds ::ffff:0:0/96 covers IPv4 too, as it does in a dual-stack socket.
+    An IPv6 network that holds ::ffff:0:0/96 covers IPv4 too, as it does in a dual-stack socket. Where a datastore is
+    only `observed`, a connection that no agent can take goes straight to it; otherwise it is refused.
     """
 
     network: Network | None
     port: int
     datastore: int
     listener_port: int
+    observed: bool = False
 
     def key(self) -> bytes:
         if self.network is None:
@@ -61,7 +64,7 @@ class Target:
         return TARGET_KEY.pack(32 + bits, self.port.to_bytes(2, "big"), address)
 
     def value(self) -> bytes:
-        return TARGET.pack(self.datastore, self.listener_port)
+        return TARGET.pack(self.datastore, self.listener_port, self.observed)
 
 
 @dataclass(frozen=True, slots=True)

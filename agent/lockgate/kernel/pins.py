@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import libbpf
@@ -16,20 +17,28 @@ _UNFINISHED = "unfinished_"
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 
 
+def pin_dir(run_dir: str | Path) -> Path:
+    """Where the hooks of an agent are pinned, below `agent.run_dir`."""
+    return Path(run_dir) / "bpf"
+
+
 class Pins:
     """The pins in `directory`, a bpffs of their own that is mounted there when it isn't yet.
 
     Not a folder of the host's bpffs: the lock file, which stands beside it, can't be made in one.
     Holds an exclusive lock (`directory`.lock beside it) until `close()`. Raises KernelError: also when another
-    living process has it.
+    living process has it. With `mounted` it has to be there already: who uses it can't mount.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, mounted: bool = False) -> None:
         self.directory = directory
+        if mounted and not (directory.is_dir() and is_on_bpffs(directory)):
+            raise KernelError(f"no hooks are prepared in {directory}: root has to run `lockgate prepare` first")
         directory.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _Lock(directory.parent / f"{directory.name}.lock")
+        self._lock = _Lock(_lock_file(directory))
         try:
-            _mount(directory)
+            if not mounted:
+                _mount(directory)
         except BaseException:
             self._lock.close()
             raise
@@ -48,6 +57,17 @@ class Pins:
     def drop(self, name: str) -> None:
         (self.directory / name).unlink(missing_ok=True)
 
+    def hand_over(self, names: Iterable[str], uid: int, gid: int) -> None:
+        """Let a process of that account open `names`, and take the lock. It can remove no pin. Raises KernelError."""
+        try:
+            self._lock.hand_over(uid, gid)
+            os.chown(self.directory, 0, gid)
+            self.directory.chmod(0o710)
+            for name in names:
+                os.chown(self.directory / name, uid, gid)
+        except OSError as error:
+            raise KernelError(f"hand {self.directory} over to uid {uid}", error.errno or 0) from None
+
     def close(self) -> None:
         """Give up the lock. The pins stay."""
         self._lock.close()
@@ -65,7 +85,28 @@ def remove_pins(directory: Path, first: tuple[str, ...] = ()) -> None:
         raise KernelError(f"unmount {directory}", ctypes.get_errno())
     if directory.is_dir():
         directory.rmdir()
-    (directory.parent / f"{directory.name}.lock").unlink(missing_ok=True)
+    _lock_file(directory).unlink(missing_ok=True)
+
+
+def _lock_file(directory: Path) -> Path:
+    return directory.parent / f"{directory.name}.lock"
+
+
+def lock_holder(directory: Path) -> int | None:
+    """The process that holds the lock of Pins in `directory`; None when nobody does. Raises OSError."""
+    try:
+        descriptor = os.open(_lock_file(directory), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.pread(descriptor, 32, 0).strip()
+        return int(told) if told.isdigit() else 0
+    else:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def is_on_bpffs(path: Path) -> bool:
@@ -101,6 +142,9 @@ class _Lock:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    def hand_over(self, uid: int, gid: int) -> None:
+        os.fchown(self._fd, uid, gid)
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -108,12 +152,20 @@ class _Lock:
 
 
 def _mount(directory: Path) -> None:
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if is_on_bpffs(directory):
-        return
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    if _libc_call("mount", b"bpf", os.fsencode(directory), b"bpf", flags, b"mode=0700"):
-        raise KernelError(f"mount a bpffs on {directory}", ctypes.get_errno())
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        # by descriptor: whoever owns the folder above may put a link there meanwhile
+        folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(f"{directory}: make it", error.errno or 0) from None
+    try:
+        if is_on_bpffs(directory):
+            return
+        flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        if _libc_call("mount", b"bpf", f"/proc/self/fd/{folder}".encode(), b"bpf", flags, b"mode=0700"):
+            raise KernelError(f"mount a bpffs on {directory}", ctypes.get_errno())
+    finally:
+        os.close(folder)
 
 
 def _libc_call(name: str, *arguments: object) -> int:

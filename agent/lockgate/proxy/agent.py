@@ -14,15 +14,16 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from lockgate import __version__, config
 from lockgate.approval.client import ApprovalClient, ApprovalError
 from lockgate.approval.control import ControlSocket
+from lockgate.audit import unrecorded
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.shipper import Shipper
 from lockgate.audit.spool import Spool
@@ -33,11 +34,14 @@ from lockgate.identity.keys import HostKey, HostKeyError
 from lockgate.identity.principals import Directory
 from lockgate.identity.tokens import TokenIssuer
 from lockgate.identity.workload import describe, read_start
+from lockgate.kernel import standing
 from lockgate.kernel.addresses import AddressBook, Declared
 from lockgate.kernel.cgroups import Hierarchy
-from lockgate.kernel.interceptor import Interceptor, detach
 from lockgate.kernel.libbpf import KernelError
 from lockgate.kernel.memory import keep_private
+from lockgate.kernel.pins import pin_dir
+from lockgate.kernel.prepare import open_gate, own_cgroup
+from lockgate.kernel.standing import Standing, StandingError
 from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
@@ -51,6 +55,7 @@ from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import NOWHERE, Listener
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream_tls import UpstreamTls
+from lockgate.service import ServiceManager
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.identity import Origin, Principal, Workload
 
@@ -72,7 +77,7 @@ Classification = Mapping[str, tuple[str, ...]]
 
 
 _UNSTARTABLE: Final = (
-    SpoolError, HostKeyError, MaskingKeyError, AuthorityError, KernelError, OSError, ValueError,
+    SpoolError, HostKeyError, MaskingKeyError, AuthorityError, KernelError, StandingError, OSError, ValueError,
 )  # fmt: skip
 
 
@@ -88,8 +93,10 @@ def run(settings: AgentFile, path: str) -> None:
     """Run the agent until SIGTERM or SIGINT. Raises StartError."""
     import uvloop
 
-    if os.geteuid() != 0:
-        raise StartError("the agent loads programs into the kernel and must be root")
+    if os.geteuid() != 0 and not pin_dir(settings.agent.run_dir).is_dir():
+        raise StartError(
+            "the agent loads programs into the kernel: it must be root, or root must run `lockgate prepare`"
+        )
     keep_private()  # before there is a secret in it
     try:
         directory = Directory(config.load_identities(settings.identities))
@@ -101,30 +108,12 @@ def run(settings: AgentFile, path: str) -> None:
     uvloop.run(_Agent(settings, path, policies, directory).run())
 
 
-def release(settings: AgentFile) -> None:
-    """Take the hooks of an agent that is gone out of the kernel; recorded. Raises StartError: also while one runs."""
-    state = Path(settings.agent.state_dir)
-    try:
-        key = HostKey.load_or_create(state / "host.key")
-        spool = Spool(state / "spool", settings.agent.name, key, settings.spool)
-    except (SpoolError, HostKeyError) as error:
-        raise StartError(f"{error} (is the agent still running? stop it first)") from None
-    try:
-        spool.append({"type": "agent", "event": "release", "version": __version__, "detail": f"by uid {os.getuid()}"})
-        spool.commit()
-        detach(_pins(settings))
-    except (SpoolError, KernelError) as error:
-        raise StartError(str(error)) from None
-    finally:
-        spool.close()
+def _modes(stores: Iterable[Store]) -> list[str]:
+    return [f"{store.name} ({'enforcing' if store.enforced else 'observing'})" for store in stores]
 
 
 def _watched(settings: AgentFile) -> list[str]:
     return [*settings.policies, *settings.classify, *settings.identities]
-
-
-def _pins(settings: AgentFile) -> Path:
-    return Path(settings.agent.run_dir) / "bpf"
 
 
 def _settle_in() -> None:
@@ -181,6 +170,7 @@ class _Agent:
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
         self._started = time.time()
+        self._manager = ServiceManager()
 
     async def run(self) -> None:
         """Start everything, serve, stop everything. What was opened is closed, also when a later step fails."""
@@ -195,11 +185,14 @@ class _Agent:
                 loop.add_signal_handler(number, self._stopping.set)
             _settle_in()
             loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
+            self._spawn(stack, "the watchdog", self._manager.stay_alive())
+            self._manager.ready(f"intercepting {settings.intercept.cgroup} for {', '.join(_modes(self._stores))}")
             log.info(
                 "ready",
                 extra={"datastores": [s.name for s in settings.datastores], "cgroup": settings.intercept.cgroup},
             )
             await self._stopping.wait()
+            self._manager.stopping()
             log.info(
                 "stopping: connections in use have time to finish", extra={"seconds": settings.limits.drain_seconds}
             )
@@ -213,8 +206,7 @@ class _Agent:
         loop = asyncio.get_running_loop()
         tree = Hierarchy.find()
         tree.id_of(settings.intercept.cgroup)  # raises before anything is made for a cgroup that isn't there
-        tree.create(settings.intercept.own_cgroup)
-        tree.join(settings.intercept.own_cgroup)
+        own = own_cgroup(settings.intercept, tree)
         state, run_dir = _folders(settings)
 
         key = HostKey.load_or_create(state / "host.key")
@@ -243,9 +235,7 @@ class _Agent:
             Ledger(spool, metrics), holds, metrics, Leaves(authority),
         )  # fmt: skip
 
-        self._interceptor = interceptor = Interceptor(
-            cgroup=settings.intercept.cgroup, agent_cgroup=settings.intercept.own_cgroup, pin_dir=_pins(settings)
-        )
+        self._interceptor = interceptor = open_gate(settings, own)
         stack.callback(interceptor.close)
         self._masking = masking_key(settings)
         self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
@@ -261,8 +251,11 @@ class _Agent:
             for index, (store, listener) in enumerate(zip(settings.datastores, self._listeners, strict=True))
         )
         await self._resolve()
+        for fields in unrecorded.left(run_dir):
+            spool.append(fields)
         spool.append({"type": "agent", "event": "start", "version": __version__, "epoch": self._policies.engine.epoch})
         spool.commit()
+        unrecorded.forget(run_dir)
         interceptor.attach()
 
         self._shipper = shipper = Shipper(spool, settings.collector.address)
@@ -358,7 +351,7 @@ class _Agent:
             log.error("%s is not recorded: %s", event, error)
 
     async def _resolve(self) -> None:
-        """Put what host names stand for now into the kernel. Raises ValueError and KernelError."""
+        """Put what host names stand for now into the kernel. Raises ValueError, KernelError and StandingError."""
         changed = await asyncio.to_thread(self._book.refresh)
         if self._book.problems != self._problems:
             self._problems = self._book.problems
@@ -366,7 +359,14 @@ class _Agent:
                 log.warning("%s", problem)
         if changed or not self._targets_are_set:
             self._targets_are_set = False
-            self._interceptor.set_targets(self._book.targets)
+            targets = [
+                replace(target, observed=not self._stores[target.datastore].enforced) for target in self._book.targets
+            ]
+            self._interceptor.set_targets(targets)
+            # as it stands now it stands again after the next boot: kept before it is counted on
+            Standing.of(self._settings.intercept.cgroup, pin_dir(self._settings.agent.run_dir), targets).keep(
+                Path(self._settings.agent.state_dir) / standing.FILE
+            )
             self._targets_are_set = True
 
     async def _resolve_again(self) -> None:
@@ -374,7 +374,7 @@ class _Agent:
             await asyncio.sleep(RESOLVE_SECONDS)
             try:
                 await self._resolve()
-            except (ValueError, KernelError) as error:
+            except (ValueError, KernelError, StandingError) as error:
                 # a name with too many addresses is no reason to close the gate for all others
                 log.error("the addresses of datastores are not brought up to date: %s", error)
 

@@ -1,0 +1,54 @@
+"""Which gate an agent has: its own, when it may load one, or what `lockgate prepare` left for its account."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from lockgate.config import AgentFile, Intercept
+
+from .cgroups import Hierarchy, normal
+from .interceptor import Interceptor
+from .pins import pin_dir
+from .prepared import Prepared
+
+SERVICE: Final = "lockgate-agent.service"
+"""The unit that the packages install."""
+
+
+def own_cgroup(intercept: Intercept, tree: Hierarchy) -> str:
+    """Where the agent lives: the caller has moved there. Raises KernelError.
+
+    A service stays where its manager put it: only root puts anything else there.
+    """
+    current = tree.current()
+    if intercept.agent_cgroup is None and current.rpartition("/")[2] == SERVICE:
+        return current
+    own = intercept.own_cgroup
+    if normal(own) != normal(current):
+        tree.create(own)
+        tree.join(own)
+    return own
+
+
+def open_gate(settings: AgentFile, own: str) -> Interceptor | Prepared:
+    """The gate of an agent that lives in the cgroup `own`. Raises KernelError."""
+    pins = pin_dir(settings.agent.run_dir)
+    if os.geteuid() != 0:
+        return Prepared(pins, own)
+    return Interceptor(cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pins)
+
+
+def prepare(settings: AgentFile, uid: int, gid: int) -> None:
+    """Put the hooks in place for an agent of that account in the caller's cgroup. Raises KernelError.
+
+    What was redirected stays so. At first nothing is, since only the agent knows where to.
+    """
+    tree = Hierarchy.find()
+    tree.id_of(settings.intercept.cgroup)  # raises before anything is made for a cgroup that isn't there
+    own = own_cgroup(settings.intercept, tree)
+    with Interceptor(
+        cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pin_dir(settings.agent.run_dir)
+    ) as hooks:
+        hooks.attach()
+        hooks.hand_over(uid, gid)

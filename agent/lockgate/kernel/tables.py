@@ -1,0 +1,78 @@
+"""The maps as an agent uses them: what is redirected, whose traffic is exempt, and who made each connection."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterable, Mapping
+
+from lockgate.values.identity import Origin
+
+from . import libbpf
+from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, Accepted, Target, decode_accepted
+from .libbpf import Map
+
+TARGETS_MAX = 4096
+"""Declared addresses of all datastores together, host names resolved. Half of what the map holds: new before old."""
+
+
+class Tables:
+    """Not thread-safe. Every method raises KernelError when the kernel refuses.
+
+    `maps` are those of bpf/maps.h by name; `agent_id` is the id of the cgroup whose traffic goes straight to the
+    datastores, and whose listeners alone connections are sent to.
+    """
+
+    def __init__(self, maps: Mapping[str, Map], agent_id: int) -> None:
+        self._maps = maps
+        _replace(maps["exempt"], {EXEMPT_KEY.pack(agent_id): b"\1"})
+        self._socket = ctypes.c_int()
+        self._record = ctypes.create_string_buffer(ORIGIN.size)
+        # The look-up of every accepted connection: no allocation, no attribute walk.
+        self._key_at, self._record_at = ctypes.byref(self._socket), ctypes.byref(self._record)
+        self._lookup = libbpf.library().bpf_map_lookup_elem
+        self._accepted_fd = maps["accepted"].fd
+
+    def set_targets(self, targets: Iterable[Target]) -> None:
+        """Replace what is redirected: new ones first, so nothing that stays is ever without. Others are untouched.
+
+        Raises ValueError for more than TARGETS_MAX, or one network and port with two answers; then nothing changed.
+        """
+        wanted: dict[bytes, bytes] = {}
+        for target in targets:
+            if wanted.setdefault(target.key(), target.value()) != target.value():
+                raise ValueError(f"{target.network or '*'} port {target.port} is declared twice, differently")
+        if len(wanted) > TARGETS_MAX:
+            raise ValueError(f"{len(wanted)} datastore addresses; at most {TARGETS_MAX} can be intercepted")
+        _replace(self._maps["targets"], wanted)
+
+    def accepted(self, fd: int) -> Accepted | None:
+        """What the kernel knows of a socket that accept() returned; None for a connection that was not redirected."""
+        self._socket.value = fd
+        result = self._lookup(self._accepted_fd, self._key_at, self._record_at)
+        if result == -2:  # ENOENT
+            return None
+        libbpf.check(result, f"origin of descriptor {fd}")
+        return decode_accepted(self._record.raw)
+
+    def origin(self, fd: int) -> Origin | None:
+        """As `accepted()`, without the datastore."""
+        found = self.accepted(fd)
+        return found.origin if found else None
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the maps were made (pinned ones live on), by the names in `layout.COUNTERS`."""
+        cpus = libbpf.check(libbpf.library().libbpf_num_possible_cpus(), "number of CPUs")
+        totals = {}
+        for index, name in enumerate(COUNTERS):
+            value = self._maps["counters"].lookup(struct.pack("=I", index), 8 * cpus)
+            totals[name] = sum(struct.unpack(f"={cpus}Q", value)) if value else 0
+        return totals
+
+
+def _replace(table: Map, wanted: dict[bytes, bytes]) -> None:
+    present = set(table.keys())
+    for key, value in wanted.items():
+        table.update(key, value)
+    for key in present - wanted.keys():
+        table.delete(key)
