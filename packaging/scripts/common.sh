@@ -1,4 +1,4 @@
-# What the scripts of the deb and the rpm share: put in front of each when a package is made.
+# What the scripts of the deb and the rpm share: packing puts this text in place of their line `#include common.sh`.
 set -eu
 
 LIB=/usr/lib/lockgate
