@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -80,7 +82,8 @@ class Stack:
 
     `agent` and `datastore` are merged into agent.yaml; `policies` replaces the policy text; `schema` the SQL the
     database starts with; `server` stands for the PostgreSQL of `postgres` settings. `people` run commands as who they
-    are: `stack.psql("ann", "SELECT 1")`.
+    are: `stack.psql("ann", "SELECT 1")`. With an `account` the agent is no root: it is prepared for that one, and has
+    the capabilities that its unit in packaging/systemd gives it.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Stack:
         postgres: dict[str, str] | None = None,
         server: Postgres | None = None,
         addresses: Iterable[str] | None = None,
+        account: str | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lockgate-test-"))
         self.folder.chmod(0o755)
@@ -104,6 +108,7 @@ class Stack:
         self._classification = CLASSIFICATION if classification is None else classification
         self._agent = agent or {}
         self._datastore = datastore or {}
+        self._account = account
         self._addresses = list(addresses) if addresses is not None else None
         self._stack = ExitStack()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -190,10 +195,21 @@ class Stack:
 
     def start(self, name: str) -> None:
         """Start `agent` or `collector`."""
+        argv = [PROGRAM, name, "--config", self.config_of(name)]
+        if name == "agent" and self._account is not None:
+            argv = self._prepared(self._account, argv)
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [PROGRAM, name, "--config", self.config_of(name)], stderr=log, stdout=log, cwd="/"
-            )
+            self.processes[name] = subprocess.Popen(argv, stderr=log, stdout=log, cwd="/")
+
+    def _prepared(self, account: str, argv: Sequence[str]) -> list[str]:
+        """As lockgate-agent.service does it: the hooks by root, the agent by `account` in a cgroup of its own."""
+        for folder in ("state", "run"):
+            (self.folder / folder).mkdir(exist_ok=True)
+            shutil.chown(self.folder / folder, account)
+        prepared = self.lockgate("prepare", "--user", account, "--config", str(self.agent_yaml))
+        if prepared.returncode:
+            raise RuntimeError(prepared.stderr)
+        return in_cgroup(self.tree.agent, without_root(account, argv))
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> int:
         """Stop one of the two and return its exit status."""
@@ -305,6 +321,17 @@ class Stack:
 def _as(person: str, argv: Sequence[str]) -> list[str]:
     uid = str(PEOPLE[person])
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv]
+
+
+def without_root(account: str, argv: Sequence[str]) -> list[str]:
+    """The command that runs `argv` as `account`, with no capability but those that the agent's unit has."""
+    unit = (Path(__file__).parents[2] / "packaging" / "systemd" / "lockgate-agent.service").read_text()
+    names = re.search(r"^AmbientCapabilities=(.*)$", unit, re.M)
+    assert names
+    held = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in names[1].split())
+    identity = pwd.getpwnam(account)
+    return ["setpriv", f"--reuid={identity.pw_uid}", f"--regid={identity.pw_gid}", "--clear-groups", "--no-new-privs",
+            f"--inh-caps=-all,{held}", f"--ambient-caps=-all,{held}", f"--bounding-set=-all,{held}", *argv]  # fmt: skip
 
 
 def environment() -> dict[str, str]:
