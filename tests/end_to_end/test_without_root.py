@@ -28,7 +28,9 @@ def capabilities(pid: int, kind: str) -> int:
 def test_it_serves_and_masks(stack: Stack) -> None:
     run = stack.psql("ann", "SELECT name, email, ssn FROM customers WHERE id = 7")
     assert run.stdout == "name7|u***@e***.org|***\n", run.stderr
-    begun = stack.record(type="statement", phase="begin", statement="SELECT name, email, ssn FROM customers WHERE id = 7")
+    begun = stack.record(
+        type="statement", phase="begin", statement="SELECT name, email, ssn FROM customers WHERE id = 7"
+    )
     assert begun["connection"]["workload"]["exe"].endswith("psql"), "who asks is told, whoever's process it is"
 
 

@@ -433,3 +433,66 @@ def test_two_hundred_connects_of_ten_processes_at_once_each_have_their_own_origi
         finish(process)
     assert gate.count("adopted") == gate.count("published") == 200
     assert os.getpid() not in claimed
+
+
+# --- what is only observed is never refused
+
+
+def test_where_nothing_is_enforced_an_absent_agent_is_passed_by(gate: Gate, elsewhere: socket.socket) -> None:
+    port = elsewhere.getsockname()[1]
+    watched = Target(None, port, 0, gate.port, observed=True)
+    gate.interceptor.set_targets([watched])
+    gate.run(DIAL, "127.0.0.1", port)
+    assert gate.accept()[0] is not None, "an agent that is there gets it"
+    gate.four.close()
+    gate.six.close()
+    for address in ("127.0.0.1", "::1"):
+        assert gate.run(DIAL, address, port)["peer"] == [address, port]
+    assert gate.count("passed_observed") == 2
+    gate.interceptor.set_targets([Target(None, port, 0, gate.port)])
+    assert gate.run(ERRNO_OF_DIAL, "127.0.0.1", port)["errno"] == errno.ECONNREFUSED, "enforced, it is refused"
+    assert gate.count("passed_observed") == 2
+
+
+def test_where_nothing_is_enforced_an_impostor_gets_nothing(gate: Gate, elsewhere: socket.socket) -> None:
+    port = elsewhere.getsockname()[1]
+    gate.four.close()
+    gate.six.close()
+    gate.interceptor.set_targets([Target(None, port, 0, gate.port, observed=True)])
+    taken = gate.start(
+        f"""
+        s = socket.create_server(('127.0.0.1', {gate.port})); say(); s.settimeout(0.5)
+        sys.stdin.read()
+        try: s.accept(); say(got=1)
+        except TimeoutError: say(got=0)
+        """
+    )
+    answers = lines(taken)
+    next(answers)
+    assert gate.run(DIAL, "127.0.0.1", port)["peer"] == ["127.0.0.1", port], "the datastore itself"
+    assert taken.stdin
+    taken.stdin.close()
+    assert next(answers)["got"] == 0
+
+
+def test_where_nothing_is_enforced_another_network_namespace_goes_on_as_it_did(gate: Gate) -> None:
+    gate.interceptor.set_targets([Target(None, 5432, 0, gate.port, observed=True)])
+    script = """
+        s = socket.create_server(('127.0.0.1', 5432))
+        c = socket.create_connection(('127.0.0.1', 5432)); say(peer=c.getpeername()[:2])
+    """
+    done = run_in(gate.tree.apps, isolated(python(script)))
+    assert json.loads(done.stdout)["peer"] == ["127.0.0.1", 5432], done.stderr
+    assert gate.count("passed_observed") == 1
+
+
+def test_a_socket_bound_to_a_device_is_passed_where_nothing_is_enforced(gate: Gate) -> None:
+    script = """
+        os.system('ip link add d0 type veth peer name d1 && ip link set d0 up')
+        s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'd0'); s.settimeout(0.2)
+        say(errno=s.connect_ex(('10.9.8.7', 5432)))
+    """
+    gate.interceptor.set_targets([Target(None, 5432, 0, gate.port, observed=True)])
+    answer = json.loads(run_in(gate.tree.apps, isolated(python(script))).stdout)
+    assert answer["errno"] != errno.EPERM, "whatever the network says to it"
+    assert gate.count("passed_observed") == 1

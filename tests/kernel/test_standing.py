@@ -1,0 +1,85 @@
+"""How the gate last stood, put back: closed where it was enforced, open where it was only observed."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lockgate.demo.cgroup import in_cgroup
+from lockgate.kernel.layout import Target
+from lockgate.kernel.standing import Standing, StandingError, restore
+from tests.kernel.conftest import isolated, python
+from tests.support.cgroup import CgroupTree, run_in
+
+TARGETS = [
+    Target(ipaddress.ip_network("10.9.8.0/24"), 5432, 0, 40001),
+    Target(None, 6432, 1, 40002, observed=True),
+    Target(ipaddress.ip_network("fd99::7/128"), 5432, 0, 40001),
+]
+ERRNO = """
+    s = socket.socket(); s.settimeout(5)
+    say(errno=s.connect_ex((sys.argv[1], int(sys.argv[2]))))
+"""
+
+
+def errno_of(tree: CgroupTree, address: str, port: int) -> int:
+    done = run_in(tree.apps, python(ERRNO, address, port))
+    return int(json.loads(done.stdout)["errno"])
+
+
+def test_what_is_kept_is_what_stood_with_nobody_behind_it(tmp_path: Path) -> None:
+    Standing.of("/apps", tmp_path / "bpf", TARGETS).keep(tmp_path / "gate.json")
+    found = Standing.load(tmp_path / "gate.json")
+    assert found is not None
+    assert found.cgroup == "/apps"
+    assert [(t.network, t.port, t.datastore, t.listener_port, t.observed) for t in found.closed()] == [
+        (t.network, t.port, t.datastore, 0, t.observed) for t in TARGETS
+    ]
+    assert (tmp_path / "gate.json").stat().st_mode & 0o077 == 0
+
+
+def test_nothing_was_kept(tmp_path: Path) -> None:
+    assert Standing.load(tmp_path / "gate.json") is None
+    assert restore(tmp_path / "gate.json") is False
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "{", "[]", '{"cgroup": "/"}',
+        '{"cgroup": "/", "pin_dir": "/", "targets": [{"network": "x", "port": 1, "datastore": 0, "observed": false}]}',
+        '{"cgroup": "/", "pin_dir": "/", "targets": [{"network": null, "port": 0, "datastore": 0, "observed": true}]}',
+    ],
+)  # fmt: skip
+def test_what_can_not_be_read_is_an_error_that_names_the_file(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "gate.json"
+    path.write_text(content)
+    with pytest.raises(StandingError, match=r"gate\.json"):
+        Standing.load(path)
+
+
+def test_a_file_that_can_not_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StandingError, match="absent"):
+        Standing.of("/", tmp_path, []).keep(tmp_path / "absent" / "gate.json")
+
+
+def test_it_stands_again_without_an_agent(tree: CgroupTree, pin_dir: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "gate.json"
+    Standing.of(tree.apps, pin_dir, TARGETS).keep(kept)
+    script = (
+        "import sys; from pathlib import Path; from lockgate.kernel.standing import restore; restore(Path(sys.argv[1]))"
+    )
+    subprocess.run(in_cgroup(tree.agent, [sys.executable, "-c", script, str(kept)]), check=True, timeout=30)
+    assert errno_of(tree, "10.9.8.7", 5432) == errno.ECONNREFUSED, "closed, and at once"
+    server = "s = socket.create_server(('127.0.0.1', 6432)); "
+    dial = "c = socket.create_connection(('127.0.0.1', 6432)); say(peer=c.getpeername()[:2])"
+    done = run_in(
+        tree.apps, ["unshare", "--net", "/bin/sh", "-c", 'ip link set lo up && exec "$@"', "sh", *python(server + dial)]
+    )
+    assert '"peer": ["127.0.0.1", 6432]' in done.stdout, done.stderr
