@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from lockgate.cli import main
@@ -90,8 +91,47 @@ def test_release_is_refused_while_an_agent_runs(stack: Stack) -> None:
     assert "still running" in told.stderr
 
 
+def test_prepare_with_nothing_kept_does_nothing_and_says_so(tmp_path: Path) -> None:
+    told = run("prepare", "--last", str(tmp_path / "gate.json"))
+    assert (told.exit_code, len(told.output.splitlines())) == (0, 1)
+    (tmp_path / "gate.json").write_text("{")
+    broken = run("prepare", "--last", str(tmp_path / "gate.json"))
+    assert (broken.exit_code, len(broken.stderr.splitlines())) == (1, 1)
+
+
+def test_prepare_changes_nothing_for_a_configuration_that_would_not_start(stack: Stack, tmp_path: Path) -> None:
+    settings = yaml.safe_load(stack.agent_yaml.read_text())
+    settings |= {"policies": [str(tmp_path)], "classify": [], "identities": []}
+    settings["agent"] |= {"run_dir": str(tmp_path / "run"), "state_dir": str(tmp_path / "state")}
+    broken = tmp_path / "agent.yaml"
+    broken.write_text(yaml.safe_dump(settings))
+    told = stack.lockgate("prepare", "--config", str(broken))
+    assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
+    assert not (tmp_path / "run").exists()
+    unknown = stack.lockgate("prepare", "--config", str(stack.agent_yaml), "--user", "no-such-user")
+    assert (unknown.returncode, unknown.stderr) == (2, "lockgate: there is no user no-such-user\n")
+
+
+def test_prepare_beside_a_running_agent_is_refused(stack: Stack) -> None:
+    told = stack.lockgate("prepare", "--config", str(stack.agent_yaml))
+    assert (told.returncode, len(told.stderr.splitlines())) == (1, 1)
+    assert "another agent" in told.stderr
+
+
 def test_every_command_is_there_and_starts_lean() -> None:
-    for name in ("agent", "collector", "exec", "status", "doctor", "release", "demo", "policy", "approvals", "audit"):
+    for name in (
+        "agent",
+        "collector",
+        "exec",
+        "status",
+        "doctor",
+        "prepare",
+        "release",
+        "demo",
+        "policy",
+        "approvals",
+        "audit",
+    ):
         assert run(name, "--help").exit_code == 0
     assert run("nonsense").exit_code == 2
     lean = "import sys, lockgate.cli; sys.exit(any(m in sys.modules for m in ('pglast', 'httpx', 'uvloop', 'cedarpy')))"

@@ -53,3 +53,41 @@ def test_an_address_that_is_taken_stops_the_collector(tmp_path: Path) -> None:
         settings.write_text(json.dumps({"collector": {"listen": address, "http": "127.0.0.1:1", "state_dir": state}}))
         told = run("collector", "--config", str(settings))
         assert (told.exit_code, address in told.stderr) == (1, True)
+
+
+def configured(folder: Path) -> Path:
+    """A pair of configurations that would start."""
+    (folder / "all.cedar").write_text("permit (principal, action, resource);")
+    settings = folder / "agent.yaml"
+    settings.write_text(
+        json.dumps(
+            {
+                "agent": {"name": "h", "state_dir": str(folder / "state"), "run_dir": str(folder / "run")},
+                "intercept": {"cgroup": "/x"},
+                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["127.0.0.1:5432"]}],
+                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+                "policies": [str(folder)],
+            }
+        )
+    )
+    other = {"collector": {"listen": "127.0.0.1:1", "http": "127.0.0.1:2", "state_dir": str(folder)}}
+    (folder / "collector.yaml").write_text(json.dumps(other))
+    return folder
+
+
+def test_a_check_says_that_it_would_start_and_starts_nothing(tmp_path: Path) -> None:
+    folder = configured(tmp_path)
+    for program in ("agent", "collector"):
+        told = run(program, "--check", "--config", str(folder / f"{program}.yaml"))
+        assert (told.exit_code, told.stdout) == (0, f"{folder / program}.yaml: the {program} would start with it\n")
+    assert not (folder / "run").exists()
+
+
+def test_a_check_says_why_it_would_not_in_one_line(tmp_path: Path) -> None:
+    folder = configured(tmp_path)
+    (folder / "all.cedar").write_text("permit (")
+    told = run("agent", "--check", "--config", str(folder / "agent.yaml"))
+    assert (told.exit_code, len(told.stderr.splitlines())) == (2, 1)
+    assert "all.cedar" in told.stderr
+    (folder / "collector.yaml").write_text("collector: {listen: x}")
+    assert run("collector", "--check", "--config", str(folder / "collector.yaml")).exit_code == 2

@@ -13,7 +13,7 @@ import pytest
 from lockgate.kernel import libbpf
 from lockgate.kernel.interceptor import OBJECTS
 from lockgate.kernel.libbpf import KernelError, Object
-from lockgate.kernel.pins import Pins, is_on_bpffs, remove_pins
+from lockgate.kernel.pins import Pins, is_on_bpffs, lock_holder, remove_pins
 
 
 @pytest.fixture
@@ -113,3 +113,44 @@ def test_a_folder_below_a_bpffs_can_t_hold_the_lock_and_is_refused(pin_dir: Path
     with pytest.raises(KernelError, match="lock file"):
         Pins(pin_dir / "lockgate")
     outer.close()
+
+
+def test_what_is_not_mounted_is_not_there_for_who_can_not_mount(pin_dir: Path) -> None:
+    with pytest.raises(KernelError, match="lockgate prepare"):
+        Pins(pin_dir, mounted=True)
+    pin_dir.mkdir(parents=True)
+    with pytest.raises(KernelError, match="lockgate prepare"):
+        Pins(pin_dir, mounted=True)
+    assert not is_on_bpffs(pin_dir)
+
+
+def test_a_link_in_the_place_of_the_folder_is_not_followed(pin_dir: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    pin_dir.parent.mkdir(parents=True)
+    pin_dir.symlink_to(elsewhere)
+    with pytest.raises(KernelError):
+        Pins(pin_dir)
+    assert not is_on_bpffs(elsewhere)
+    pin_dir.unlink()
+
+
+def test_who_holds_the_lock_is_known(pin_dir: Path) -> None:
+    assert lock_holder(pin_dir) is None
+    pins = Pins(pin_dir)
+    assert lock_holder(pin_dir) == os.getpid()
+    pins.close()
+    assert lock_holder(pin_dir) is None, "the file says who it was, the lock that nobody is there"
+
+
+def test_handed_over_the_lock_and_the_named_pins_are_another_account_s(pin_dir: Path, loaded: Object) -> None:
+    pins = Pins(pin_dir)
+    pins.put("map_x", loaded.map("exempt").fd)
+    pins.put("map_y", loaded.map("targets").fd)
+    pins.hand_over(["map_x"], 64001, 64002)
+    assert [(pin_dir / name).stat().st_uid for name in ("map_x", "map_y")] == [64001, 0]
+    assert pin_dir.with_name("bpf.lock").stat().st_uid == 64001
+    assert pin_dir.stat().st_uid == 0, "which of them are there is root's to say"
+    with pytest.raises(KernelError, match="hand"):
+        pins.hand_over(["map_z"], 64001, 64002)
+    pins.close()

@@ -79,7 +79,5 @@ def test_it_stands_again_without_an_agent(tree: CgroupTree, pin_dir: Path, tmp_p
     assert errno_of(tree, "10.9.8.7", 5432) == errno.ECONNREFUSED, "closed, and at once"
     server = "s = socket.create_server(('127.0.0.1', 6432)); "
     dial = "c = socket.create_connection(('127.0.0.1', 6432)); say(peer=c.getpeername()[:2])"
-    done = run_in(
-        tree.apps, ["unshare", "--net", "/bin/sh", "-c", 'ip link set lo up && exec "$@"', "sh", *python(server + dial)]
-    )
+    done = run_in(tree.apps, isolated(python(server + dial)))
     assert '"peer": ["127.0.0.1", 6432]' in done.stdout, done.stderr
