@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,39 @@ def test_without_a_manager_nothing_is_told_and_nobody_waits() -> None:
 def test_an_address_that_no_manager_sets() -> None:
     with pytest.raises(ValueError, match="NOTIFY_SOCKET"):
         ServiceManager({"NOTIFY_SOCKET": "vsock:2:1"})
+
+
+def test_sockets_are_kept_for_the_next_process_under_their_names(manager: socket.socket) -> None:
+    service = ServiceManager({"NOTIFY_SOCKET": manager.getsockname()})
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        service.keep("orders@7", [one, two])
+        message, descriptors, _, _ = socket.recv_fds(manager, 4096, 8)
+        assert (message, len(descriptors)) == (b"FDSTORE=1\nFDNAME=orders@7", 2)
+        ports = [socket.socket(fileno=descriptor).getsockname()[1] for descriptor in descriptors]
+        assert ports == [one.getsockname()[1], two.getsockname()[1]]
+    service.let_go("orders@7")
+    assert manager.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=orders@7"
+
+
+NEXT = """
+import os, sys
+from lockgate.service import ServiceManager
+os.environ["LISTEN_PID"] = str(os.getpid()) if sys.argv[1] == "ours" else "1"
+service = ServiceManager()
+print(service.kept_names, [(name, sock.getsockname()[1], sock.get_inheritable()) for name, sock in service.kept()])
+"""
+
+
+@pytest.mark.parametrize("whose", ["ours", "another's"])
+def test_the_next_process_gets_them_and_nobody_else(whose: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        os.dup2(listening.fileno(), 103)
+        script = 'exec 3<&103; exec "$@"'
+        run = subprocess.run(
+            ["/bin/bash", "-c", script, "sh", sys.executable, "-c", NEXT, whose],
+            env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "orders@7"},
+            pass_fds=(103,), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        os.close(103)
+        expected = f"['orders@7'] [('orders@7', {listening.getsockname()[1]}, False)]"
+        assert run.stdout.strip() == (expected if whose == "ours" else "[] []")

@@ -99,17 +99,29 @@ def test_prepare_with_nothing_kept_does_nothing_and_says_so(tmp_path: Path) -> N
     assert (broken.exit_code, len(broken.stderr.splitlines())) == (1, 1)
 
 
-def test_prepare_changes_nothing_for_a_configuration_that_would_not_start(stack: Stack, tmp_path: Path) -> None:
+def test_prepare_changes_nothing_for_a_configuration_that_is_none(stack: Stack, tmp_path: Path) -> None:
     settings = yaml.safe_load(stack.agent_yaml.read_text())
-    settings |= {"policies": [str(tmp_path)], "classify": [], "identities": []}
-    settings["agent"] |= {"run_dir": str(tmp_path / "run"), "state_dir": str(tmp_path / "state")}
+    settings["agent"] |= {"run_dir": str(tmp_path / "run"), "state_dir": str(tmp_path / "state"), "nonsense": 1}
     broken = tmp_path / "agent.yaml"
     broken.write_text(yaml.safe_dump(settings))
     told = stack.lockgate("prepare", "--config", str(broken))
     assert (told.returncode, len(told.stderr.splitlines())) == (2, 1)
+    quiet = stack.lockgate("prepare", "--quiet", "--config", str(broken))
+    assert (quiet.returncode, quiet.stderr) == (2, "")
     assert not (tmp_path / "run").exists()
     unknown = stack.lockgate("prepare", "--config", str(stack.agent_yaml), "--user", "no-such-user")
     assert (unknown.returncode, unknown.stderr) == (2, "lockgate: there is no user no-such-user\n")
+
+
+def test_prepare_leaves_it_to_the_agent_to_say_why_it_could_not(stack: Stack, tmp_path: Path) -> None:
+    settings = yaml.safe_load(stack.agent_yaml.read_text())
+    settings["agent"] |= {"run_dir": str(tmp_path), "state_dir": str(tmp_path / "state")}
+    settings["intercept"]["cgroup"] = "/lockgate-test-absent"
+    absent = tmp_path / "agent.yaml"
+    absent.write_text(yaml.safe_dump(settings))
+    told = stack.lockgate("prepare", "--quiet", "--config", str(absent))
+    assert (told.returncode, told.stderr) == (1, "")
+    assert "/lockgate-test-absent" in (tmp_path / "unprepared").read_text()
 
 
 def test_prepare_beside_a_running_agent_is_refused(stack: Stack) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lockgate.demo.cgroup import in_cgroup
+from lockgate.kernel.prepare import leave_why
 from tests.support.cgroup import CgroupTree
 
 ASK = """
@@ -75,3 +76,31 @@ prepare(
     assert len(links) == 6
     assert {path.stat().st_uid for path in links} == {0}
     assert (pin_dir.stat().st_uid, pin_dir.stat().st_gid, pin_dir.stat().st_mode & 0o777) == (0, 64002, 0o710)
+
+
+def test_why_nothing_could_be_prepared_is_what_the_agent_says(tree: CgroupTree, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("untouched")
+    (tmp_path / "unprepared").symlink_to(elsewhere)
+    leave_why(tmp_path, "no hooks: this kernel has none")
+    assert elsewhere.read_text() == "untouched"
+    script = """
+import os, sys
+from lockgate.config import Agent, AgentFile, CollectorClient, Datastore, Intercept
+from lockgate.kernel.libbpf import KernelError
+from lockgate.kernel.prepare import open_gate
+os.setuid(64001)
+settings = AgentFile(
+    agent=Agent(name="h", run_dir=sys.argv[1]), intercept=Intercept(cgroup="/"),
+    datastores=[Datastore(name="o", protocol="postgresql", addresses=["*:5432"])],
+    collector=CollectorClient(address="127.0.0.1:1", api="http://127.0.0.1:2"),
+)
+try:
+    open_gate(settings, sys.argv[2])
+except KernelError as error:
+    print(error)
+"""
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    argv = [sys.executable, "-c", script, str(tmp_path), tree.agent]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "no hooks: this kernel has none\n"

@@ -20,6 +20,7 @@ from lockgate.identity.principals import Directory
 from lockgate.kernel.libbpf import KernelError
 from lockgate.proxy import agent as module
 from lockgate.proxy.agent import _Agent
+from lockgate.service import ServiceManager
 from tests.proxy.house import House, play
 from tests.proxy.house import until as came_about
 from tests.support.stack import CLASSIFICATION, POLICIES, Stack
@@ -142,7 +143,7 @@ def bare(house: House, tmp_path: Path) -> _Agent:
             }
         )
     )
-    return _Agent(load_agent(str(settings)), str(settings), house.policies, Directory([]))
+    return _Agent(load_agent(str(settings)), str(settings), house.policies, Directory([]), ServiceManager({}))
 
 
 def test_addresses_that_cannot_be_set_leave_the_others_and_are_tried_again(

@@ -94,40 +94,48 @@ def doctor(path: str | None, as_json: bool) -> None:
 @click.command()
 @_config
 @click.option("--user", metavar="NAME", help="the account the agent runs as (default: root)")
+@click.option("--quiet", is_flag=True, help="leave it to the agent, which is started next, to say what is wrong")
 @click.option(
     "--last",
     metavar="FILE",
     help="have the gate stand as FILE, kept by the agent, says it last stood; nobody is behind it yet",
 )
-def prepare(path: str, user: str | None, last: str | None) -> None:
+def prepare(path: str, user: str | None, quiet: bool, last: str | None) -> None:
     """Put the hooks in place for an agent that isn't root, and end. What its unit runs before it, as root.
 
-    The configuration is checked first, so that a broken one changes nothing. With --last, before anything can
-    connect at boot, none is read.
+    What was redirected stays so; at first nothing is, until an agent listens. With --last, before anything can connect
+    at boot, no configuration is read.
     """
     from lockgate.kernel import standing
     from lockgate.kernel.libbpf import KernelError
+    from lockgate.kernel.prepare import leave_why
     from lockgate.kernel.prepare import prepare as put_in_place
-    from lockgate.proxy.preflight import PreflightError, check
 
-    try:
-        if last is not None:
+    if last is not None:
+        try:
             if not standing.restore(Path(last)):
                 click.echo(f"{last}: there is none, so nothing was intercepted")
-            return
-        settings = config.load_agent(path)
-        for warning in check(settings):
-            click.echo(f"warning: {warning}", err=True)
+        except (standing.StandingError, KernelError) as error:
+            fail(str(error.args[0]), 1)
+        return
+    try:
         account = pwd.getpwnam(user) if user is not None else pwd.getpwuid(0)
-        put_in_place(settings, account.pw_uid, account.pw_gid)
     except KeyError:
         fail(f"there is no user {user}", 2)
-    except PreflightError as error:
-        fail(str(error), 2)
-    except standing.StandingError as error:
-        fail(str(error), 1)
+    try:
+        settings = config.load_agent(path)
+    except config.ConfigError:
+        if quiet:
+            sys.exit(2)  # the agent reads the same file, and says so
+        raise
+    try:
+        put_in_place(settings, account.pw_uid, account.pw_gid)
     except KernelError as error:
-        fail(f"{error.args[0]}{_missing()}", 1)
+        why = f"{error.args[0]}{_missing()}"
+        if not quiet:
+            fail(why, 1)
+        leave_why(Path(settings.agent.run_dir), why)
+        sys.exit(1)
 
 
 def _missing() -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final
 
 from lockgate.config import AgentFile, Intercept
 
 from .cgroups import Hierarchy, normal
 from .interceptor import Interceptor
+from .libbpf import KernelError
 from .pins import pin_dir
 from .prepared import Prepared
 
 SERVICE: Final = "lockgate-agent.service"
 """The unit that the packages install."""
+REASON: Final = "unprepared"
+"""The file below `agent.run_dir` that says why nothing could be prepared."""
+REASON_CHARACTERS: Final = 4096
 
 
 def own_cgroup(intercept: Intercept, tree: Hierarchy) -> str:
@@ -35,6 +40,8 @@ def open_gate(settings: AgentFile, own: str) -> Interceptor | Prepared:
     """The gate of an agent that lives in the cgroup `own`. Raises KernelError."""
     pins = pin_dir(settings.agent.run_dir)
     if os.geteuid() != 0:
+        if why := _left(Path(settings.agent.run_dir)):
+            raise KernelError(why)
         return Prepared(pins, own)
     return Interceptor(cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pins)
 
@@ -52,3 +59,20 @@ def prepare(settings: AgentFile, uid: int, gid: int) -> None:
     ) as hooks:
         hooks.attach()
         hooks.hand_over(uid, gid)
+    (Path(settings.agent.run_dir) / REASON).unlink(missing_ok=True)
+
+
+def leave_why(run_dir: Path, why: str) -> None:
+    """Leave it to the agent to say why nothing could be prepared for it. Raises OSError."""
+    place = run_dir / REASON
+    place.unlink(missing_ok=True)  # and never through a link that the folder's owner put there
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(why)
+
+
+def _left(run_dir: Path) -> str:
+    try:
+        return (run_dir / REASON).read_text(encoding="utf-8", errors="replace")[:REASON_CHARACTERS]
+    except FileNotFoundError:
+        return ""

@@ -15,6 +15,11 @@ from .libbpf import Map
 TARGETS_MAX = 4096
 """Declared addresses of all datastores together, host names resolved. Half of what the map holds: new before old."""
 
+KEPT_MAX = 8
+"""Cgroups of agents before this one whose listeners may still be served: half of what the map holds."""
+STARTS, LISTENS = b"\1", b"\2"
+"""What is said of a cgroup in `exempt`; the hooks only look whether it is there."""
+
 
 class Tables:
     """Not thread-safe. Every method raises KernelError when the kernel refuses.
@@ -25,13 +30,31 @@ class Tables:
 
     def __init__(self, maps: Mapping[str, Map], agent_id: int) -> None:
         self._maps = maps
-        _replace(maps["exempt"], {EXEMPT_KEY.pack(agent_id): b"\1"})
+        self._own = EXEMPT_KEY.pack(agent_id)
+        self._enter(maps["exempt"])
         self._socket = ctypes.c_int()
         self._record = ctypes.create_string_buffer(ORIGIN.size)
         # The look-up of every accepted connection: no allocation, no attribute walk.
         self._key_at, self._record_at = ctypes.byref(self._socket), ctypes.byref(self._record)
         self._lookup = libbpf.library().bpf_map_lookup_elem
         self._accepted_fd = maps["accepted"].fd
+
+    def take_over(self, *, alone: bool) -> None:
+        """This agent listens. What one before it left listening is still sent to, unless this is now `alone`."""
+        table = self._maps["exempt"]
+        table.update(self._own, LISTENS)
+        if alone:
+            _replace(table, {self._own: LISTENS})
+
+    def _enter(self, table: Map) -> None:
+        known = {key: table.lookup(key) for key in list(table.keys())}
+        # an agent that never listened left nothing to be sent to, and one that often came and went left too much
+        stale = [key for key, value in known.items() if value != LISTENS or len(known) > KEPT_MAX]
+        for key in stale:
+            if key != self._own:
+                table.delete(key)
+        if known.get(self._own) is None:
+            table.update(self._own, STARTS)
 
     def set_targets(self, targets: Iterable[Target]) -> None:
         """Replace what is redirected: new ones first, so nothing that stays is ever without. Others are untouched.

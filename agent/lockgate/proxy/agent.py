@@ -65,6 +65,9 @@ WATCH_SECONDS: Final = 2.0
 """How often policy files are looked at for changes."""
 GC_THRESHOLD: Final = 20_000
 """New objects between two looks of the garbage collector (CPython's default is 700): some 2 MB."""
+TAKEOVER_SECONDS: Final = 2.0
+"""How long listeners of the agent before this one are served once nobody is sent there any more: a handshake on
+loopback takes microseconds."""
 RESOLVE_SECONDS: Final = 30.0
 """How often host names of datastores are resolved again."""
 FAREWELL_SECONDS: Final = 2.0
@@ -105,7 +108,14 @@ def run(settings: AgentFile, path: str) -> None:
         )
     except (ConfigError, BundleError, ValueError) as error:
         raise StartError(str(error), 2) from None
-    uvloop.run(_Agent(settings, path, policies, directory).run())
+    manager = ServiceManager()
+    try:
+        uvloop.run(_Agent(settings, path, policies, directory, manager).run())
+    except BaseException:
+        # who waits for an agent that can't be is told so, and the kernel refuses who comes next (or lets them pass)
+        for name in manager.kept_names:
+            manager.let_go(name)
+        raise
 
 
 def _modes(stores: Iterable[Store]) -> list[str]:
@@ -157,7 +167,9 @@ class Caller:
 
 
 class _Agent:
-    def __init__(self, settings: AgentFile, path: str, policies: Policies, directory: Directory) -> None:
+    def __init__(
+        self, settings: AgentFile, path: str, policies: Policies, directory: Directory, manager: ServiceManager
+    ) -> None:
         self._settings = settings
         self._path = path
         self._policies = policies
@@ -170,7 +182,7 @@ class _Agent:
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
         self._started = time.time()
-        self._manager = ServiceManager()
+        self._manager = manager
 
     async def run(self) -> None:
         """Start everything, serve, stop everything. What was opened is closed, also when a later step fails."""
@@ -185,7 +197,12 @@ class _Agent:
                 loop.add_signal_handler(number, self._stopping.set)
             _settle_in()
             loop.add_signal_handler(signal.SIGHUP, self._reloading.set)
+            for listener, store in zip(self._listeners, self._stores, strict=True):
+                self._manager.keep(f"{store.name}@{os.getpid()}", listener.sockets)
+            for name in self._manager.kept_names:
+                self._manager.let_go(name)
             self._spawn(stack, "the watchdog", self._manager.stay_alive())
+            loop.call_later(TAKEOVER_SECONDS, self._disinherit)
             self._manager.ready(f"intercepting {settings.intercept.cgroup} for {', '.join(_modes(self._stores))}")
             log.info(
                 "ready",
@@ -240,11 +257,19 @@ class _Agent:
         self._masking = masking_key(settings)
         self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
         self._classify()
+        inherited = self._manager.kept()
         for store in self._stores:
             listener = Listener(services, store, interceptor.origin)
             stack.push_async_callback(listener.close)
             self._listeners.append(listener)
             await listener.start()
+            for name, sock in inherited:
+                if name.rpartition("@")[0] == store.name:
+                    await listener.inherit(sock)
+        for name, sock in inherited:
+            if name.rpartition("@")[0] not in {store.name for store in self._stores}:
+                sock.close()  # of a datastore that is configured no more
+        interceptor.take_over(alone=not inherited)
 
         self._book = AddressBook(
             Declared(index, listener.port, tuple(store.addresses))
@@ -306,6 +331,12 @@ class _Agent:
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(ended)
         stack.push_async_callback(stop)
+
+    def _disinherit(self) -> None:
+        """Who was on the way to a listener of the agent before this one has arrived."""
+        for listener in self._listeners:
+            listener.disinherit()
+        self._interceptor.take_over(alone=True)
 
     async def _watch(self) -> None:
         """Reload policies when SIGHUP says so, or when they change on disk."""

@@ -66,24 +66,37 @@ class Listener:
         self._store = store
         self._origin_of = origin_of
         self._servers: list[asyncio.Server] = []
+        self._inherited: list[asyncio.Server] = []
+        self.sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self.connections: dict[Connection, _Served] = {}
         self.port = 0
 
     async def start(self) -> None:
-        """Listen on a port the kernel chooses; `port` is then set. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        sockets = [_listening(socket.AF_INET, "127.0.0.1", 0)]
-        self.port = sockets[0].getsockname()[1]
+        """Listen on a port the kernel chooses, in `sockets`; `port` is then set. Raises OSError."""
+        self.sockets = [_listening(socket.AF_INET, "127.0.0.1", 0)]
+        self.port = self.sockets[0].getsockname()[1]
         if socket.has_ipv6:
-            sockets.append(_listening(socket.AF_INET6, "::1", self.port))
-        for sock in sockets:
-            self._servers.append(
-                await loop.create_server(lambda: self._connection().client, sock=sock, backlog=BACKLOG)
-            )
+            self.sockets.append(_listening(socket.AF_INET6, "::1", self.port))
+        for sock in self.sockets:
+            self._servers.append(await self._serve(sock))
+
+    async def inherit(self, sock: socket.socket) -> None:
+        """Serve who waits at a listener of the agent before this one, until `disinherit()`. Raises OSError."""
+        self._inherited.append(await self._serve(sock))
+
+    def disinherit(self) -> None:
+        """Nobody is sent there any more."""
+        while self._inherited:
+            self._inherited.pop().close()
+
+    async def _serve(self, sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: self._connection().client, sock=sock, backlog=BACKLOG)
 
     def stop(self) -> None:
-        """Accept no more. Redirected connections are refused by the kernel from here on."""
+        """Accept no more. Connections redirected from here on are refused by the kernel, or wait for the next agent."""
+        self.disinherit()
         for server in self._servers:
             server.close()
 
