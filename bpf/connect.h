@@ -41,6 +41,32 @@ static __always_inline __u32 resolve_any4(void *sk)
 	return bound ? bound : LOOPBACK4;
 }
 
+/* Pid namespaces within one another that are looked through; the kernel has no more than 32 (MAX_PID_NS_LEVEL). */
+#define PID_LEVELS 32
+
+/* The pid namespace in which the agent reads /proc, by the inode of its file. Set before the hooks are loaded. */
+const volatile __u32 pid_namespace SEC(".rodata.agent");
+
+/*
+ * A process has a number in its own pid namespace and in each above it. The one under which the agent finds it, who may
+ * itself live in a container; 0 for a process that isn't to be seen from there.
+ */
+static __always_inline __u32 pid_for_agent(const struct task_struct *leader)
+{
+	const struct pid *pid = leader->thread_pid;
+	const char *numbers = (const char *)__builtin_preserve_access_index(&pid->numbers[0]);
+	__u32 inum;
+	struct upid number;
+
+	for (int level = 0; level < PID_LEVELS && level <= pid->level; level++) {
+		if (bpf_core_read(&number, sizeof(number), numbers + level * sizeof(number)))
+			break;
+		if (!bpf_core_read(&inum, sizeof(inum), &number.ns->ns.inum) && inum == pid_namespace)
+			return number.nr;
+	}
+	return 0;
+}
+
 static __always_inline void describe(struct origin *origin, struct bpf_sock_addr *ctx, const struct target_key *wanted,
 				     const struct target *target)
 {
@@ -52,7 +78,7 @@ static __always_inline void describe(struct origin *origin, struct bpf_sock_addr
 	origin->cgroup_id = bpf_get_current_cgroup_id();
 	origin->socket_cgroup_id = socket_cgroup_id(ctx->sk);
 	origin->netns_cookie = bpf_get_netns_cookie(ctx);
-	origin->pid = bpf_get_current_pid_tgid() >> 32;
+	origin->pid = pid_for_agent(leader);
 	origin->uid = (__u32)ids;
 	origin->gid = ids >> 32;
 	origin->datastore = target->datastore;

@@ -21,8 +21,27 @@
 
 #define RELOCATED __attribute__((preserve_access_index))
 
+struct ns_common {
+	__u32 inum;
+} RELOCATED;
+
+struct pid_namespace {
+	struct ns_common ns;
+} RELOCATED;
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+} RELOCATED;
+
+struct pid {
+	__u32 level;
+	struct upid numbers[1];
+} RELOCATED;
+
 struct task_struct {
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	__u64 start_boottime;
 	__u64 self_exec_id;
 } RELOCATED;

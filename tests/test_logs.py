@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -84,3 +85,20 @@ def test_what_is_raised_to_nobody_is_a_line_too(capsys: pytest.CaptureFixture[st
     Broken()
     (told,) = capsys.readouterr().err.splitlines()
     assert json.loads(told)["message"] == "raised to nobody: ArithmeticError: a\nb"
+
+
+JOURNAL = """
+import logging, os, sys
+from lockgate import logs
+found = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino if sys.argv[1] == 'ours' else 0}"
+logs.to_stderr()
+for level in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO):
+    logging.getLogger("lockgate.x").log(level, "said")
+"""
+
+
+@pytest.mark.parametrize(("whose", "begins"), [("ours", ["<2>{", "<3>{", "<4>{", "<6>{"]), ("another's", ['{"ti'] * 4)])
+def test_in_the_journal_a_line_begins_with_its_priority(whose: str, begins: list[str]) -> None:
+    told = subprocess.run([sys.executable, "-c", JOURNAL, whose], capture_output=True, text=True, check=True)
+    assert [line[:4] for line in told.stderr.splitlines()] == begins

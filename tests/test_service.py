@@ -83,7 +83,10 @@ def test_sockets_are_kept_for_the_next_process_under_their_names(manager: socket
         service.keep("orders@7", [one, two])
         message, descriptors, _, _ = socket.recv_fds(manager, 4096, 8)
         assert (message, len(descriptors)) == (b"FDSTORE=1\nFDNAME=orders@7", 2)
-        ports = [socket.socket(fileno=descriptor).getsockname()[1] for descriptor in descriptors]
+        held = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        ports = [sock.getsockname()[1] for sock in held]
+        for sock in held:
+            sock.close()
         assert ports == [one.getsockname()[1], two.getsockname()[1]]
     service.let_go("orders@7")
     assert manager.recv(4096) == b"FDSTOREREMOVE=1\nFDNAME=orders@7"

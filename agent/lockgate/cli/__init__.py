@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from lockgate import __version__
+from lockgate.cli.show import fail
 from lockgate.config import ConfigError
 
 _COMMANDS = {
@@ -46,8 +47,7 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigError as error:
-            click.echo(f"lockgate: {error}", err=True)
-            ctx.exit(2)
+            fail(str(error), 2)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

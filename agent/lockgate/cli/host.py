@@ -94,13 +94,17 @@ def doctor(path: str | None, as_json: bool) -> None:
 @click.command()
 @_config
 @click.option("--user", metavar="NAME", help="the account the agent runs as (default: root)")
-@click.option("--quiet", is_flag=True, help="leave it to the agent, which is started next, to say what is wrong")
+@click.option(
+    "--service",
+    is_flag=True,
+    help="as the agent's unit does it: with the mounts of the host, and leaving it to the agent to say what is wrong",
+)
 @click.option(
     "--last",
     metavar="FILE",
     help="have the gate stand as FILE, kept by the agent, says it last stood; nobody is behind it yet",
 )
-def prepare(path: str, user: str | None, quiet: bool, last: str | None) -> None:
+def prepare(path: str, user: str | None, service: bool, last: str | None) -> None:
     """Put the hooks in place for an agent that isn't root, and end. What its unit runs before it, as root.
 
     What was redirected stays so; at first nothing is, until an agent listens. With --last, before anything can connect
@@ -108,6 +112,7 @@ def prepare(path: str, user: str | None, quiet: bool, last: str | None) -> None:
     """
     from lockgate.kernel import standing
     from lockgate.kernel.libbpf import KernelError
+    from lockgate.kernel.namespaces import enter_host_mounts
     from lockgate.kernel.prepare import leave_why
     from lockgate.kernel.prepare import prepare as put_in_place
 
@@ -125,14 +130,16 @@ def prepare(path: str, user: str | None, quiet: bool, last: str | None) -> None:
     try:
         settings = config.load_agent(path)
     except config.ConfigError:
-        if quiet:
+        if service:
             sys.exit(2)  # the agent reads the same file, and says so
         raise
     try:
+        if service:
+            enter_host_mounts()
         put_in_place(settings, account.pw_uid, account.pw_gid)
     except KernelError as error:
         why = f"{error.args[0]}{_missing()}"
-        if not quiet:
+        if not service:
             fail(why, 1)
         leave_why(Path(settings.agent.run_dir), why)
         sys.exit(1)

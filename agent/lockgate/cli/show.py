@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,7 +31,9 @@ def line(text: object, width: int = 0) -> str:
 
 def fail(why: str, status: int) -> NoReturn:
     """End with an exit status, having said why in one line."""
-    click.echo(f"lockgate: {line(why)}", err=True)
+    from lockgate import logs
+
+    click.echo(f"{logs.prefix(logging.ERROR) if logs.in_journal() else ''}lockgate: {line(why)}", err=True)
     sys.exit(status)
 
 

@@ -15,6 +15,7 @@ from . import libbpf
 from .cgroups import Hierarchy, normal
 from .interceptor import OBJECTS
 from .libbpf import KernelError, Object
+from .namespaces import elsewhere
 
 OLDEST_KERNEL = (5, 15)
 """The first with bpf_get_netns_cookie() in sockops, which tells one container's connections from another's."""
@@ -201,9 +202,9 @@ def _mount_namespace() -> Finding:
         "a bpffs mounted here goes with this namespace, the pins with it: the gate would open",
     )
     try:
-        ok = os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt")
-    except OSError as error:
-        return Finding(name, False, f"can't be told ({error.strerror})", cost, required=False)
+        ok = not elsewhere()
+    except KernelError as error:
+        return Finding(name, False, str(error.args[0]), cost, required=False)
     return Finding(name, ok, "the host's" if ok else "one of its own", "" if ok else cost, required=False)
 
 

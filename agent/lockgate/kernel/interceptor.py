@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from types import TracebackType
 
@@ -42,6 +43,7 @@ class Interceptor(Tables):
         self._object: Object | None = None
         try:
             self._object = Object(objects_dir / "lockgate.o")
+            self._object.set_constants(".rodata.agent", struct.pack("=I", _pid_namespace()))
             self._take_pinned_maps(self._object)
             self._object.load()
             super().__init__({name: self._object.map(name) for name in self._object.maps}, agent_id)
@@ -137,6 +139,11 @@ class Interceptor(Tables):
             os.close(self._links.pop(name))
         if self._pins:
             self._pins.drop(f"link_{name}")
+
+
+def _pid_namespace() -> int:
+    """Where the agent finds processes by their numbers: who loads the hooks is in the same one."""
+    return os.stat("/proc/self/ns/pid").st_ino & 0xFFFFFFFF
 
 
 def detach(pin_dir: Path) -> None:

@@ -77,6 +77,7 @@ def library() -> ctypes.CDLL:
         "bpf_map__name": (string, [pointer]),
         "bpf_map__is_internal": (ctypes.c_bool, [pointer]),
         "bpf_map__fd": (ctypes.c_int, [pointer]),
+        "bpf_map__set_initial_value": (ctypes.c_int, [pointer, pointer, ctypes.c_size_t]),
         "bpf_map__reuse_fd": (ctypes.c_int, [pointer, fd]),
         "bpf_map__type": (ctypes.c_int, [pointer]),
         "bpf_map__key_size": (number, [pointer]),
@@ -197,11 +198,9 @@ class Object:
         self._object: int | None = lib.bpf_object__open_file(os.fsencode(path), None)
         if not self._object:
             raise KernelError(f"{path}: can't be opened as a BPF object", ctypes.get_errno(), "\n".join(_LOG))
-        self._maps = {
-            lib.bpf_map__name(p).decode(): p
-            for p in self._each(lib.bpf_object__next_map)
-            if not lib.bpf_map__is_internal(p)  # the compiler's constants
-        }
+        found = {lib.bpf_map__name(p).decode(): p for p in self._each(lib.bpf_object__next_map)}
+        self._constants = {name: p for name, p in found.items() if lib.bpf_map__is_internal(p)}
+        self._maps = {name: p for name, p in found.items() if name not in self._constants}
         self._programs = {lib.bpf_program__name(p).decode(): p for p in self._each(lib.bpf_object__next_program)}
 
     @property
@@ -226,6 +225,11 @@ class Object:
     def reuse(self, name: str, fd: int) -> None:
         """Before load(): take an existing map instead of making one. The descriptor stays the caller's."""
         check(library().bpf_map__reuse_fd(self._maps[name], fd), f"{self.path.name}: reuse of map {name}")
+
+    def set_constants(self, section: str, value: bytes) -> None:
+        """Before load(): what the read-only data in `section` are, all of them."""
+        done = library().bpf_map__set_initial_value(self._constants[section], value, len(value))
+        check(done, f"{self.path.name}: constants {section}")
 
     def only(self, program: str) -> None:
         """Before load(): load no other program."""
