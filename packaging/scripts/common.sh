@@ -10,17 +10,21 @@ booted() { [ -d /run/systemd/system ]; }
 # Which tree is used. One rename, so that there is never none.
 use() { ln -sfn "$1" "$LIB/active.new" && mv -fT "$LIB/active.new" "$LIB/active"; }
 
-# Before files are replaced: what runs goes on with its own, under hard links, until the new ones are accepted.
+# Before files are replaced: what runs goes on with its own, under hard links, until the new ones are accepted. What an
+# earlier upgrade brought and nobody accepted is not what runs.
 keep_old() {
     [ -d "$LIB/runtime" ] || return 0
+    if [ "$(readlink "$LIB/active")" = previous ] && [ -d "$LIB/previous" ]; then return 0; fi
     rm -rf "$LIB/previous" "$LIB/previous.new"
     cp -al "$LIB/runtime" "$LIB/previous.new" && mv -T "$LIB/previous.new" "$LIB/previous"
     use previous
 }
 
-# After an upgrade that was broken off: the files are the old ones again.
+# After an upgrade that was broken off: the files are the ones that run again, unless there was one before it that
+# nobody accepted.
 back_to_old() {
-    [ -d "$LIB/runtime" ] && use runtime
+    [ "$LIB/runtime/bin/python3" -ef "$LIB/previous/bin/python3" ] || return 0
+    use runtime
     rm -rf "$LIB/previous"
 }
 

@@ -1,0 +1,52 @@
+"""What a first installation finds in /etc/lockgate: it starts as it is, and does nothing to anybody."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lockgate import config
+from lockgate.policy.bundle import configured
+from lockgate.proxy.preflight import check
+
+INSTALLED = Path(__file__).parents[2] / "packaging" / "etc"
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(INSTALLED, tmp_path / "lockgate"))
+
+
+def test_it_would_start_without_a_warning(etc: Path) -> None:
+    assert check(config.load_agent(str(etc / "agent.yaml"))) == ()
+
+
+def test_it_observes_everything_and_reads_no_client_s_own_tls(etc: Path) -> None:
+    settings = config.load_agent(str(etc / "agent.yaml"))
+    assert [(store.mode, store.client_tls) for store in settings.datastores] == [("observe", "pass")]
+    assert settings.intercept.cgroup == "/"
+
+
+def test_the_collector_s_would_start(etc: Path) -> None:
+    assert config.load_collector(str(etc / "collector.yaml")).collector.state_dir == "/var/lib/lockgate-collector"
+
+
+def test_the_files_that_are_not_used_yet_are_right(etc: Path) -> None:
+    """Whoever takes the comment away in agent.yaml is not surprised."""
+    config.load_classification([str(etc / "classification.yaml")], {"postgresql"})
+    assert config.load_identities([str(etc / "identities.yaml")]) == []
+
+
+def test_the_policies_name_what_there_is(etc: Path) -> None:
+    bundle = configured(config.load_agent(str(etc / "agent.yaml")), epoch=1)
+    assert {policy.id for policy in bundle.policies} >= {"start-reads-and-writes", "start-whole-tables"}
+
+
+def test_the_examples_in_comments_are_as_the_program_reads_them(etc: Path) -> None:
+    text = (etc / "identities.yaml").read_text()
+    shown = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# - {")]
+    assert shown
+    (etc / "identities.yaml").write_text("\n".join(shown))
+    assert len(config.load_identities([str(etc / "identities.yaml")])) == len(shown)
