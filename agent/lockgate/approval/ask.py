@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ def ask(run_dir: str | Path, op: str, **fields: str | int) -> dict[str, Any]:
     if "error" in found:
         raise AgentRefused(str(found.get("message") or found["error"]))
     return found
+
+
+def holder(run_dir: str | Path) -> int | None:
+    """The process that listens at the control socket, told by the kernel; None when nobody does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(TIMEOUT_SECONDS)
+            sock.connect(str(socket_path(run_dir)))
+            pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return None
+    return int(pid) or None
 
 
 def _line(sock: socket.socket) -> bytes:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "doctor": "lockgate.cli.host:doctor",
     "prepare": "lockgate.cli.host:prepare",
     "release": "lockgate.cli.host:release",
+    "trace": "lockgate.cli.trace:trace",
     "demo": "lockgate.cli.demo:demo",
     "policy": "lockgate.cli.policy:policy",
     "approvals": "lockgate.cli.approvals:approvals",
