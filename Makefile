@@ -16,6 +16,7 @@ RUN_PACKAGES := libbpf1
 BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
 TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
 CLIENT_PACKAGES := openjdk-17-jdk-headless libpostgresql-jdbc-java
+TEST_PACKAGES := python3-bpfcc linux-headers-amd64
 BENCH_PACKAGES := haproxy pgbouncer
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
@@ -76,6 +77,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check clients ## everything that has to hold, in under 15 minutes on 2 cores
+	@packaging/install-debian-packages $(TEST_PACKAGES)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## figures beside the proxies people use instead, as ratios

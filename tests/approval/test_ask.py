@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.approval import ask as ask_module
-from lockgate.approval.ask import AgentAway, AgentRefused, ask, socket_path
+from lockgate.approval.ask import AgentAway, AgentRefused, ask, holder, socket_path
 
 
 @contextmanager
@@ -56,3 +57,12 @@ def test_an_agent_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pyte
         listener.listen()
         with pytest.raises(AgentAway, match="does not answer"):
             ask(tmp_path, "status")
+
+
+def test_who_holds_the_socket_is_told_by_the_kernel(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_path(tmp_path)))
+        assert holder(tmp_path) is None
+        listener.listen()
+        assert holder(tmp_path) == os.getpid()
