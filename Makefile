@@ -16,7 +16,7 @@ RUN_PACKAGES := libbpf1
 BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
 TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
 CLIENT_PACKAGES := openjdk-17-jdk-headless libpostgresql-jdbc-java
-TEST_PACKAGES := python3-bpfcc linux-headers-amd64 vagrant
+TEST_PACKAGES := python3-bpfcc linux-headers-amd64 vagrant man-db mandoc zsh fish
 BENCH_PACKAGES := haproxy pgbouncer
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
@@ -71,8 +71,8 @@ demo: setup ## the main job on embedded defaults, as a transcript
 	@$(PROGRAM) demo
 
 check: setup ## format, lint, types, import direction
-	$(BIN)/ruff format --check agent tests
-	$(BIN)/ruff check agent tests
+	$(BIN)/ruff format --check agent packaging tests
+	$(BIN)/ruff check agent packaging tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -13,7 +13,12 @@ from lockgate.cli.show import duration, json_line, line, moment, plain, table
 from lockgate.config import AGENT_YAML, load_agent
 
 config = click.option(
-    "--config", default=AGENT_YAML, show_default=True, metavar="FILE", help="The agent.yaml of this host."
+    "--config",
+    type=click.Path(),
+    default=AGENT_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="The agent.yaml of this host.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 ANSWER_SECONDS = 5.0
@@ -48,6 +53,7 @@ def approvals() -> None:
     type=click.Choice(["waiting", "approved", "denied", "expired", "cancelled"]),
     default="waiting",
     show_default=True,
+    help="Only what is in this state.",
 )
 def list_(config: str, as_json: bool, state: str) -> None:
     """Show what waits (or how it ended), the one that expires first on top."""
@@ -112,7 +118,9 @@ def approve(id: str, config: str, comment: str, grant: int | None, as_json: bool
 @approvals.command()
 @config
 @as_json
-@click.option("--state", type=click.Choice(["live", "ended", "all"]), default="live", show_default=True)
+@click.option(
+    "--state", type=click.Choice(["live", "ended", "all"]), default="live", show_default=True, help="Which grants."
+)
 def grants(config: str, as_json: bool, state: str) -> None:
     """Show what was granted, the one that ends first on top."""
     found = Api(load_agent(config)).get("/v1/grants", state=state)["grants"]

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 config = click.option(
     "--config",
+    type=click.Path(),
     default=AGENT_YAML,
     show_default=True,
     metavar="FILE",
-    help="agent.yaml, or the collector's collector.yaml.",
+    help="The agent.yaml of this host: its collector is asked. Or collector.yaml: the store is read.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-host = click.option("--host", help="Only this host.")
+host = click.option("--host", metavar="NAME", help="Only what this host has recorded.")
 
 
 class Moment(click.ParamType[float]):
@@ -57,15 +58,19 @@ def audit() -> None:
 @click.argument("text", nargs=-1)
 @config
 @as_json
-@click.option("--principal")
-@click.option("--person")
-@click.option("--datastore")
-@click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]))
+@click.option("--principal", metavar="NAME", help="Only statements of this principal.")
+@click.option("--person", metavar="NAME", help="Only statements of this person, under whatever principal.")
+@click.option("--datastore", metavar="NAME", help="Only what went to this datastore.")
+@click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]), help="Only statements judged so.")
 @host
-@click.option("--connection")
-@click.option("--since", type=Moment(), help="Like 15m, 2h, 7d (ago) or 2026-01-31T12:00:00.")
-@click.option("--until", type=Moment(), help="As --since.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--connection", metavar="ID", help="Only statements of this connection.")
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="Not before: like 15m, 2h, 7d (ago) or 2026-01-31T12:00:00."
+)
+@click.option("--until", type=Moment(), metavar="TIME", help="Not after; as --since.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), metavar="N", default=50, show_default=True, help="At most so many."
+)
 def search(text: tuple[str, ...], config: str, as_json: bool, **given: Any) -> None:
     """Find statements that hold all words of TEXT (`ord*` is any word beginning with ord), the newest first."""
     settings = load(config)

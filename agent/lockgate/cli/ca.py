@@ -16,10 +16,19 @@ if TYPE_CHECKING:
     from lockgate.identity.truststore import TrustStore
 
 _config = click.option(
-    "--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml"
+    "--config",
+    "path",
+    type=click.Path(),
+    default=config.AGENT_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="The agent.yaml of this host.",
 )
 _anchors = click.option(
-    "--anchors", metavar="FOLDER", help="the folder of trusted certificates, instead of the system's; nothing is run"
+    "--anchors",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="The folder of trusted certificates, instead of the system's; nothing is run.",
 )
 
 
@@ -30,7 +39,7 @@ def ca() -> None:
 
 @ca.command()
 @_config
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(path: str, as_json: bool) -> None:
     """The certificate in PEM; its fingerprint and its end beside it, on stderr. Makes the authority if need be."""
     authority = _authority(config.load_agent(path))

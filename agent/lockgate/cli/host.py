@@ -9,19 +9,31 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from lockgate import config
 from lockgate.cli.show import fail
 
 _config = click.option(
-    "--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml"
+    "--config",
+    "path",
+    type=click.Path(),
+    default=config.AGENT_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="The agent.yaml of this host.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def _files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell completes a command's own arguments with."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @_config
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=_files)
 def execute(path: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in the intercepted cgroup, without touching the rest of the host."""
     from lockgate.kernel.cgroups import Hierarchy
@@ -73,7 +85,13 @@ def status(path: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--config", "path", metavar="FILE", help="agent.yaml: then the cgroup it names is tried")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(),
+    metavar="FILE",
+    help="The agent.yaml of this host: what it intercepts is tried. Without it, the root cgroup.",
+)
 @_json
 def doctor(path: str | None, as_json: bool) -> None:
     """What this kernel offers, line by line; what is missing, and what that costs. Exits 1 when it can't work."""

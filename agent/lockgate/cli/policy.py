@@ -22,7 +22,8 @@ _config = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     default=config.AGENT_YAML,
     show_default=True,
-    help="agent.yaml",
+    metavar="FILE",
+    help="The agent.yaml of this host.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -115,16 +116,18 @@ def test(config_file: Path, as_json: bool) -> None:
 @policy.command()
 @_config
 @_as_json
-@click.option("--principal", required=True, help="Who asks.")
-@click.option("--person", help="The person behind the principal; none for a service.")
-@click.option("--groups", default="", help="Their groups, separated by commas.")
-@click.option("--datastore", required=True, help="A datastore of the configuration.")
-@click.option("--database", default="postgres", show_default=True)
-@click.option("--user", help="The datastore's user; the principal's name unless given.")
+@click.option("--principal", metavar="NAME", required=True, help="Who asks.")
+@click.option("--person", metavar="NAME", help="The person behind the principal; none for a service.")
+@click.option("--groups", metavar="NAMES", default="", help="Their groups, separated by commas.")
+@click.option("--datastore", metavar="NAME", required=True, help="A datastore of the configuration.")
+@click.option("--database", metavar="NAME", default="postgres", show_default=True, help="The database in it.")
+@click.option("--user", metavar="NAME", help="The datastore's user; the principal's name unless given.")
 @click.option(
     "--at", "moment", metavar="TIME", help="Judge as of then (2026-01-03T22:30, local time); now unless given."
 )
-@click.option("--estimated-rows", type=int, help="What the datastore would estimate; not known unless given.")
+@click.option(
+    "--estimated-rows", type=int, metavar="N", help="What the datastore would estimate; not known unless given."
+)
 @click.argument("statement")
 def explain(
     config_file: Path,

@@ -7,11 +7,19 @@ import click
 from lockgate import config
 from lockgate.cli.show import fail
 
-_check = click.option("--check", "only_check", is_flag=True, help="say whether it would start with this configuration")
+_check = click.option("--check", "only_check", is_flag=True, help="Say whether it would start with this configuration.")
 
 
 @click.command()
-@click.option("--config", "path", default=config.AGENT_YAML, show_default=True, metavar="FILE", help="agent.yaml")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(),
+    default=config.AGENT_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="The agent.yaml of this host.",
+)
 @_check
 def agent(path: str, only_check: bool) -> None:
     """Run the agent in the foreground, logging to stderr. Ready when `lockgate status` exits 0.
@@ -41,7 +49,13 @@ def agent(path: str, only_check: bool) -> None:
 
 @click.command()
 @click.option(
-    "--config", "path", default=config.COLLECTOR_YAML, show_default=True, metavar="FILE", help="collector.yaml"
+    "--config",
+    "path",
+    type=click.Path(),
+    default=config.COLLECTOR_YAML,
+    show_default=True,
+    metavar="FILE",
+    help="Its collector.yaml.",
 )
 @_check
 def collector(path: str, only_check: bool) -> None:

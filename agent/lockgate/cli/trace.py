@@ -23,21 +23,32 @@ _ROW = "{:<12} {:<10} {:>7} {:>6} {:<24} {:<12} {:<24} {:<9} {}"
 
 
 @click.command()
-@click.option("--config", "path", metavar="FILE", help=f"agent.yaml  [default: {config.AGENT_YAML}]")
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(),
+    metavar="FILE",
+    help=f"The agent.yaml of this host.  [default: {config.AGENT_YAML}]",
+)
 @click.option(
     "--port", "ports", type=click.IntRange(1, 65535), multiple=True, metavar="N",
-    help="a port to watch, whatever the address, instead of the declared datastores; repeatable",
+    help="A port to watch, whatever the address, instead of the declared datastores. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="how long; until ^C when not given"
+    "--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="How long; until ^C when not given."
 )
 @click.option(
-    "--agent-cgroup", metavar="PATH", help="the agent's  [default: that of the agent that runs, or the configured one]"
+    "--agent-cgroup", metavar="PATH", help="The agent's.  [default: that of the agent that runs, or the configured one]"
 )
 @click.option(
-    "--python", default=_PYTHON, show_default=True, metavar="PROGRAM", help="the Python that has the module of BCC"
+    "--python",
+    type=click.Path(),
+    default=_PYTHON,
+    show_default=True,
+    metavar="PROGRAM",
+    help="The Python that has the module of BCC.",
 )
-@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def trace(
     path: str | None,
     ports: tuple[int, ...],
