@@ -14,7 +14,7 @@ import pytest
 
 from lockgate.kernel.layout import Target
 from lockgate.values.identity import Endpoint
-from tests.kernel.conftest import TICKS, Gate, boot_ticks, finish, isolated, lines, python
+from tests.kernel.conftest import CONNECT_BY_IO_URING, TICKS, Gate, boot_ticks, finish, isolated, lines, python
 from tests.support.cgroup import CgroupTree, run_in
 
 DIAL = """
@@ -246,28 +246,10 @@ def test_every_way_to_connect_is_redirected(gate: Gate, elsewhere: socket.socket
 def test_a_connect_by_io_uring_is_its_process_s_though_a_kernel_worker_makes_it(
     gate: Gate, elsewhere: socket.socket
 ) -> None:
-    """No connect() system call, which seccomp filters and tracers look for; with IOSQE_ASYNC not even an own thread."""
     port = elsewhere.getsockname()[1]
     gate.interceptor.set_targets([gate.target(None, port)])
     answer = gate.run(
-        """
-        import ctypes, mmap, struct
-        libc = ctypes.CDLL(None, use_errno=True)
-        parameters = bytearray(120)
-        ring = libc.syscall(425, 2, (ctypes.c_char * 120).from_buffer(parameters))  # io_uring_setup
-        assert ring >= 0, os.strerror(ctypes.get_errno())
-        tail, array = (struct.unpack_from('I', parameters, 40 + at)[0] for at in (4, 24))  # struct io_sqring_offsets
-        done = struct.unpack_from('I', parameters, 80 + 20)[0]  # struct io_cqring_offsets: cqes
-        rings, entries = mmap.mmap(ring, 4096, offset=0), mmap.mmap(ring, 4096, offset=0x10000000)
-        s = socket.socket()
-        address = ctypes.create_string_buffer(struct.pack('=H2s4s8x', 2, int(sys.argv[1]).to_bytes(2, 'big'),
-            socket.inet_aton('127.0.0.1')))
-        struct.pack_into('=BBHiQQ', entries, 0, 16, 1 << 4, 0, s.fileno(), 16, ctypes.addressof(address))
-        struct.pack_into('I', rings, array, 0)
-        struct.pack_into('I', rings, tail, 1)
-        assert libc.syscall(426, ring, 1, 1, 1, None, 0) == 1  # io_uring_enter
-        say(result=struct.unpack_from('=Qi', rings, done)[1], peer=s.getpeername())
-        """,
+        CONNECT_BY_IO_URING,
         port,
     )
     origin, _ = gate.accept()

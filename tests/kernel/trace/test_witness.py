@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel.interceptor import Interceptor
 from lockgate.kernel.layout import Target
 from lockgate.kernel.trace.process import PYTHON, SCRIPT, Connect, Witness
-from tests.kernel.conftest import dual_listener, isolated
+from tests.kernel.conftest import CONNECT_BY_IO_URING, dual_listener, isolated
 from tests.kernel.trace.conftest import CONNECT, python
 from tests.support.cgroup import CgroupTree, run_in
 from tests.support.postgres import free_port
@@ -113,6 +117,32 @@ def test_by_every_way_of_connecting(tree: CgroupTree, server: socket.socket, way
     assert (connect.address, connect.port, connect.result, connect.cgroup) == (
         "127.0.0.1", port, "connected", tree.apps,
     )  # fmt: skip
+
+
+def test_by_io_uring(tree: CgroupTree, server: socket.socket) -> None:
+    """A kernel worker makes the connect: it is its process's all the same."""
+    port = server.getsockname()[1]
+    script = f"import json; say = lambda **f: print(os.getpid())\n{textwrap.dedent(CONNECT_BY_IO_URING)}"
+    with watching(port) as seen:
+        done = run_in(tree.apps, python(script, port))
+        assert done.returncode == 0, done.stderr
+        (connect,) = seen()
+    assert (connect.pid, connect.cgroup, connect.result) == (int(done.stdout), tree.apps, "connected")
+
+
+def test_of_many_at_once_none_is_missed(tree: CgroupTree) -> None:
+    """From more processes than there are processors, while answers come in on all of them."""
+    port, dialled = free_port(), 1000
+    script = f"""
+        for _ in range({dialled}):
+            socket.socket().connect_ex(('127.0.0.1', {port}))
+    """
+    with watching(port) as seen:
+        processes = [subprocess.Popen(in_cgroup(tree.apps, python(script))) for _ in range(4)]
+        assert [process.wait(30) for process in processes] == [0, 0, 0, 0]
+        found = seen()
+    assert Counter(connect.pid for connect in found) == {process.pid: dialled for process in processes}
+    assert {connect.result for connect in found} == {"failed"}
 
 
 def test_one_that_has_no_answer_is_pending(tree: CgroupTree) -> None:
@@ -224,3 +254,10 @@ def test_the_script_refuses_what_is_no_port(port: str) -> None:
     process = alone("--port", port)
     assert process.communicate()[1].splitlines()[-1].endswith(f"invalid port_number value: '{port}'")
     assert process.returncode == 2
+
+
+def test_an_old_python_can_read_it() -> None:
+    """Debian 11 and EL9 have 3.9."""
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 9))
+    with pytest.raises(SyntaxError):
+        ast.parse("match 1:\n    case 1: pass", feature_version=(3, 9))

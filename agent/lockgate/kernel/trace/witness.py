@@ -55,6 +55,15 @@ BPF_HASH(dialling, u64, u8, DIALLING_MAX);
 BPF_ARRAY(lost, u64, 1);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
+static void count_lost(void)
+{
+    int key = 0;
+    u64 *count = lost.lookup(&key);
+
+    if (count)
+        lock_xadd(count, 1);
+}
+
 static int is_loopback(const u8 *a)
 {
     u32 *word = (u32 *)a;
@@ -71,14 +80,14 @@ TRACEPOINT_PROBE(sock, inet_sock_set_state)
     u64 cgroup = bpf_get_current_cgroup_id(), socket = (u64)args->skaddr;
     u16 port = args->dport, local = args->sport, flags = 0;
     u8 address[16], one = 1;
-    int key = 0, state = args->newstate;
+    int state = args->newstate;
     struct event *event;
 
     if (args->protocol != TCP)
         return 0;
     if (state == LISTEN) {
         if (agents.lookup(&cgroup) && listeners.update(&local, &one))
-            lost.increment(key);
+            count_lost();
         return 0;
     }
     if (state == SYN_SENT) {
@@ -97,7 +106,7 @@ TRACEPOINT_PROBE(sock, inet_sock_set_state)
     }
     event = events.ringbuf_reserve(sizeof(*event));
     if (!event) {
-        lost.increment(key);
+        count_lost();
         return 0;
     }
     event->socket = socket;
