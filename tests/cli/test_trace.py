@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lockgate.cli import main
+from lockgate.cli import main, trace
 from tests.support.cgroup import run_in
 from tests.support.headers import bcc_headers
 from tests.support.postgres import free_port
 from tests.support.stack import PROGRAM, Stack
 
 __all__ = ["bcc_headers"]
+
+UNITS = Path(__file__).parents[2] / "packaging/systemd"
 
 Outcome = tuple[int, list[str], list[str]]
 
@@ -215,3 +217,21 @@ def test_only_root_can(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_usage_and_configuration_are_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+def test_an_agent_that_is_away_is_expected_where_its_unit_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "agent.yaml"
+    answer = {
+        "agent": {"name": "h", "state_dir": str(tmp_path), "run_dir": str(tmp_path)},
+        "intercept": {"cgroup": "/"},
+        "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["*:5432"]}],
+        "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+    }
+    settings.write_text(json.dumps(answer))
+    for folder, expected in ((tmp_path, "/lockgate-agent"), (UNITS, "/system.slice/lockgate-agent.service")):
+        monkeypatch.setattr(trace, "UNIT_FOLDERS", (str(folder),))
+        done = run("--config", str(settings), "--seconds", "0.1")
+        assert done.exit_code == 0
+        assert done.stderr.splitlines()[0].endswith(f"the agent is whoever is in cgroup {expected}")

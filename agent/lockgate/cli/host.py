@@ -111,16 +111,17 @@ def doctor(path: str | None, as_json: bool) -> None:
 
 @click.command()
 @_config
-@click.option("--user", metavar="NAME", help="the account the agent runs as (default: root)")
+@click.option("--user", metavar="NAME", help="The account the agent runs as; root unless given.")
 @click.option(
     "--service",
     is_flag=True,
-    help="as the agent's unit does it: with the mounts of the host, and leaving it to the agent to say what is wrong",
+    help="As the agent's unit does it: with the mounts of the host, and leaving it to the agent to say what is wrong.",
 )
 @click.option(
     "--last",
+    type=click.Path(),
     metavar="FILE",
-    help="have the gate stand as FILE, kept by the agent, says it last stood; nobody is behind it yet",
+    help="Have the gate stand as FILE, kept by the agent, says it last stood; nobody is behind it yet.",
 )
 def prepare(path: str, user: str | None, service: bool, last: str | None) -> None:
     """Put the hooks in place for an agent that isn't root, and end. What its unit runs before it, as root.

@@ -6,18 +6,20 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lockgate import config
-from lockgate.cli.show import json_line, line
+from lockgate.cli.show import fail, json_line, line
 
 if TYPE_CHECKING:
     from lockgate.kernel.trace.process import Connect
     from lockgate.kernel.trace.ways import Ways
 
 _PYTHON = "/usr/bin/python3"
+UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _HEADER = ("TIME", "WAY", "PID", "UID", "PROGRAM", "DATASTORE", "TO", "RESULT", "CGROUP")
 _ROW = "{:<12} {:<10} {:>7} {:>6} {:<24} {:<12} {:<24} {:<9} {}"
 
@@ -72,7 +74,7 @@ def trace(
     for problem in ways.problems:
         _tell(problem)
     if os.geteuid() != 0:
-        _fail("only root can trace", 2)
+        fail("only root can trace", 2)
     own = agent_cgroup or (_agent_of(settings) if settings else None)
     found: Counter[Way] = Counter()
     try:
@@ -89,9 +91,9 @@ def trace(
                 _show(connect, ways, as_json)
             lost = witness.lost
     except CannotWitness as error:
-        _fail(error, 2)
+        fail(str(error), 2)
     except WitnessGone as error:
-        _fail(error, 1)
+        fail(str(error), 1)
     _tell(", ".join(f"{found[way]} {way.value}" for way in Way) + (f"; {lost} events lost" if lost else ""))
     if found[Way.DIRECT] or lost:
         sys.exit(1)
@@ -119,9 +121,10 @@ def _fields(connect: Connect) -> dict[str, Any]:
 
 
 def _agent_of(settings: config.AgentFile) -> str:
-    """The cgroup of who answers at the control socket, or the configured one when nobody does."""
+    """The cgroup of who answers at the control socket; when nobody does, the configured one, or the unit's."""
     from lockgate.approval.ask import holder
     from lockgate.identity.cgroups import placement
+    from lockgate.kernel.prepare import SERVICE
 
     pid = holder(settings.agent.run_dir)
     if pid is not None:
@@ -130,6 +133,9 @@ def _agent_of(settings: config.AgentFile) -> str:
                 return placement(file.read()).cgroup
         except OSError:
             pass  # it has just ended
+    units = (Path(folder, SERVICE) for folder in UNIT_FOLDERS)
+    if settings.intercept.agent_cgroup is None and any(unit.exists() for unit in units):
+        return f"/system.slice/{SERVICE}"
     return settings.intercept.own_cgroup
 
 
@@ -141,8 +147,3 @@ def _metrics_port(settings: config.AgentFile | None) -> int | None:
 
 def _tell(text: str) -> None:
     click.echo(f"lockgate: {text}", err=True)
-
-
-def _fail(error: object, status: int) -> NoReturn:
-    _tell(line(error))
-    sys.exit(status)

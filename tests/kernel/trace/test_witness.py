@@ -205,6 +205,20 @@ def test_it_sees_where_the_hooks_send_it(tree: CgroupTree, listens_first: bool) 
     assert (connect.to_listener, connect.by_agent, connect.cgroup) == (True, False, tree.apps)
 
 
+def test_a_listener_that_the_agent_was_handed_is_its_own(tree: CgroupTree) -> None:
+    """By systemd, which keeps it open while the agent starts anew."""
+    with socket.create_server(("127.0.0.1", 0)) as kept, watching(free_port(), agent=tree.agent) as seen:
+        port = kept.getsockname()[1]
+        run_in(tree.apps, python(CONNECT, "127.0.0.1", port))
+        agent = in_cgroup(tree.agent, ["sleep", "30"])
+        with subprocess.Popen(agent, pass_fds=[kept.fileno()]) as process:
+            time.sleep(0.5)
+            run_in(tree.apps, python(CONNECT, "127.0.0.1", port))
+            found = seen()
+            process.kill()
+    assert [(connect.port, connect.to_listener) for connect in found] == [(port, True)]
+
+
 def test_what_there_is_no_room_for_is_counted(tree: CgroupTree) -> None:
     """While it is stopped nothing is read: 1 MiB holds some 10,000 of these 40,000 events."""
     port = free_port()

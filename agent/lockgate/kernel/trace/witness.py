@@ -331,21 +331,33 @@ class Witness:
     def __init__(self, loaded: Any, cgroups: Cgroups, agent: str | None) -> None:
         self._loaded, self._cgroups, self._agent = loaded, cgroups, agent
         self._agent_number: int | None = None
+        self._members: list[int] = []
+        self._settled = False
         self._dialling: dict[int, dict[str, object]] = {}
         self._since_epoch = time.time() - time.monotonic()
         loaded["events"].open_ring_buffer(self._event)
         self.know_agent()
+        self.know_agent()  # who is there already is no newcomer
 
     def know_agent(self) -> None:
-        """The agent's cgroup has another id each time its unit is started."""
-        number = self._cgroups.number(self._agent) if self._agent else None
-        if number is None or self._agent is None or number == self._agent_number:
+        """The agent's cgroup has another id each time its unit is started; its listeners may be older than it is.
+
+        What it begins to listen on is noted in the kernel. What it was handed is looked for once its processes are the
+        same twice: one that systemd has just forked still holds all that systemd has.
+        """
+        if self._agent is None:
             return
-        self._agent_number = number
-        self._loaded["agents"][ctypes.c_uint64(number)] = ctypes.c_uint8(1)
-        # after that: what it listens on from now on the kernel program notes
-        for port in listening(self._cgroups.members(self._agent)):
-            self._loaded["listeners"][ctypes.c_uint16(port)] = ctypes.c_uint8(1)
+        number = self._cgroups.number(self._agent)
+        if number is not None and number != self._agent_number:
+            self._agent_number = number
+            self._loaded["agents"][ctypes.c_uint64(number)] = ctypes.c_uint8(1)
+        members = self._cgroups.members(self._agent)
+        if members != self._members:
+            self._members, self._settled = members, False
+        elif not self._settled:
+            self._settled = True
+            for port in listening(members):
+                self._loaded["listeners"][ctypes.c_uint16(port)] = ctypes.c_uint8(1)
 
     def read(self) -> None:
         self._loaded.ring_buffer_poll(POLL_MILLISECONDS)
