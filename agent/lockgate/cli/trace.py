@@ -13,12 +13,12 @@ import click
 
 from lockgate import config
 from lockgate.cli.show import fail, json_line, line
+from lockgate.kernel.trace.process import PYTHON
 
 if TYPE_CHECKING:
     from lockgate.kernel.trace.process import Connect
     from lockgate.kernel.trace.ways import Ways
 
-_PYTHON = "/usr/bin/python3"
 UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 _HEADER = ("TIME", "WAY", "PID", "UID", "PROGRAM", "DATASTORE", "TO", "RESULT", "CGROUP")
 _ROW = "{:<12} {:<10} {:>7} {:>6} {:<24} {:<12} {:<24} {:<9} {}"
@@ -45,7 +45,7 @@ _ROW = "{:<12} {:<10} {:>7} {:>6} {:<24} {:<12} {:<24} {:<9} {}"
 @click.option(
     "--python",
     type=click.Path(),
-    default=_PYTHON,
+    default=PYTHON,
     show_default=True,
     metavar="PROGRAM",
     help="The Python that has the module of BCC.",
@@ -63,8 +63,9 @@ def trace(
     the agent itself.
 
     Told by the kernel's own tracepoint through BCC of the distribution (python3-bpfcc, or python3-bcc on EL, with the
-    kernel's headers), not by Lockgate's hooks. Connections that were open before are not listed. Exits 1 when somebody
-    but the agent reached a declared datastore directly, or when events were lost: then nobody knows.
+    kernel's headers), not by Lockgate's hooks. What isn't declared is listed as undeclared and doesn't count.
+    Connections that were open before are not listed. Exits 1 when somebody but the agent reached a declared datastore
+    directly, or when events were lost: then nobody knows.
     """
     from lockgate.kernel.trace.process import CannotWitness, Witness, WitnessGone
     from lockgate.kernel.trace.ways import Way, Ways
@@ -110,7 +111,7 @@ def _show(connect: Connect, ways: Ways, as_json: bool) -> None:
         json_line({"way": way, "datastore": datastore, **_fields(connect)})
         return
     to = f"[{connect.address}]:{connect.port}" if ":" in connect.address else f"{connect.address}:{connect.port}"
-    clock = time.strftime("%H:%M:%S", time.localtime(connect.time)) + f"{connect.time % 1:.3f}"[1:]
+    clock = time.strftime("%H:%M:%S", time.localtime(connect.time)) + f".{int(connect.time % 1 * 1000):03}"
     row = (clock, way, connect.pid, connect.uid, connect.exe or connect.comm, datastore or "-", to, connect.result)
     click.echo(_ROW.format(*map(line, row), line(connect.cgroup or "(gone)")))
 
