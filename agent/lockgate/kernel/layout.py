@@ -40,6 +40,11 @@ MAPPED = bytes(10) + b"\xff\xff"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+def prefix_bits(key: bytes) -> int:
+    """How much of an address, behind the port, a `struct target_key` compares: more is narrower."""
+    return int(TARGET_KEY.unpack(key)[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Connections to `port` of `network` (None: of any address) go to `listener_port` on loopback, as `datastore`'s.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from lockgate.values.identity import Origin
 
 from . import libbpf
-from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, Accepted, Target, decode_accepted
+from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, Accepted, Target, decode_accepted, prefix_bits
 from .libbpf import Map
 
 TARGETS_MAX = 4096
@@ -59,6 +59,9 @@ class Tables:
     def set_targets(self, targets: Iterable[Target]) -> None:
         """Replace what is redirected: new ones first, so nothing that stays is ever without. Others are untouched.
 
+        At every moment an address goes where it went before or where it will: the narrowest networks come first and
+        go last, or one that is enforced could be matched meanwhile by a wider one that is observed from now on.
+
         Raises ValueError for more than TARGETS_MAX, or one network and port with two answers; then nothing changed.
         """
         wanted: dict[bytes, bytes] = {}
@@ -67,7 +70,16 @@ class Tables:
                 raise ValueError(f"{target.network or '*'} port {target.port} is declared twice, differently")
         if len(wanted) > TARGETS_MAX:
             raise ValueError(f"{len(wanted)} datastore addresses; at most {TARGETS_MAX} can be intercepted")
-        _replace(self._maps["targets"], wanted)
+        _replace(self._maps["targets"], wanted, first=lambda key: -prefix_bits(key))
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether anything is redirected or refused."""
+        return any(True for _ in self._maps["targets"].keys())
+
+    def withdraw(self) -> None:
+        """Nothing in this agent's cgroup is exempt any more: there is no agent."""
+        self._maps["exempt"].delete(self._own)
 
     def accepted(self, fd: int) -> Accepted | None:
         """What the kernel knows of a socket that accept() returned; None for a connection that was not redirected."""
@@ -93,9 +105,9 @@ class Tables:
         return totals
 
 
-def _replace(table: Map, wanted: dict[bytes, bytes]) -> None:
+def _replace(table: Map, wanted: dict[bytes, bytes], first: Callable[[bytes], int] = len) -> None:
     present = set(table.keys())
-    for key, value in wanted.items():
-        table.update(key, value)
-    for key in present - wanted.keys():
+    for key in sorted(wanted, key=first):
+        table.update(key, wanted[key])
+    for key in sorted(present - wanted.keys(), key=first, reverse=True):
         table.delete(key)
