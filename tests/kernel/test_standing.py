@@ -5,15 +5,20 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel.layout import Target
-from lockgate.kernel.standing import Standing, StandingError, restore
+from lockgate.kernel.libbpf import Map
+from lockgate.kernel.pins import Pins
+from lockgate.kernel.standing import FILE_LIMIT, Standing, StandingError, restore
+from lockgate.kernel.tables import TARGETS_MAX
 from tests.kernel.conftest import isolated, python
 from tests.support.cgroup import CgroupTree, run_in
 
@@ -81,3 +86,75 @@ def test_it_stands_again_without_an_agent(tree: CgroupTree, pin_dir: Path, tmp_p
     dial = "c = socket.create_connection(('127.0.0.1', 6432)); say(peer=c.getpeername()[:2])"
     done = run_in(tree.apps, isolated(python(server + dial)))
     assert '"peer": ["127.0.0.1", 6432]' in done.stdout, done.stderr
+
+
+PREPARED = """
+import sys; from pathlib import Path; from lockgate.kernel.standing import StandingError, restore
+try: restore(Path(sys.argv[1]))
+except StandingError as error: print(error)
+"""
+
+
+def restored(tree: CgroupTree, path: Path) -> str:
+    argv = in_cgroup(tree.agent, [sys.executable, "-c", PREPARED, str(path)])
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def test_what_another_account_wrote_makes_root_mount_nothing_in_a_folder_that_is_not_its_own(
+    tree: CgroupTree, tmp_path: Path
+) -> None:
+    """An agent that was taken over can't have the next boot hide /etc behind an empty file system."""
+    victim = tmp_path / "etc" / "pam.d"
+    victim.mkdir(parents=True)
+    theirs = tmp_path / "state"
+    theirs.mkdir()
+    os.chown(theirs, 64001, 64001)
+    (theirs / "link").symlink_to(victim.parent)
+    kept = theirs / "gate.json"
+    for pin_dir in (victim, theirs / "link" / "pam.d", theirs / ".." / "etc" / "pam.d", Path("relative/bpf")):
+        Standing.of(tree.apps, pin_dir, TARGETS).keep(kept)
+        os.chown(kept, 64001, 64001)
+        assert "is no folder of uid 64001" in restored(tree, kept)
+    assert not victim.is_mount()
+    assert sorted(path.name for path in victim.parent.iterdir()) == ["pam.d"]
+
+
+def test_in_a_folder_of_its_own_it_stands_again(tree: CgroupTree, pin_dir: Path, tmp_path: Path) -> None:
+    pin_dir.parent.mkdir()
+    Standing.of(tree.apps, pin_dir, TARGETS).keep(tmp_path / "gate.json")
+    for path in (pin_dir.parent, tmp_path / "gate.json"):
+        os.chown(path, 64001, 64001)
+    assert restored(tree, tmp_path / "gate.json") == ""
+    assert errno_of(tree, "10.9.8.7", 5432) == errno.ECONNREFUSED
+
+
+def test_who_puts_it_back_is_not_let_past(tree: CgroupTree, pin_dir: Path, tmp_path: Path) -> None:
+    """By hand from a shell, the whole session would be."""
+    Standing.of(tree.apps, pin_dir, TARGETS).keep(tmp_path / "gate.json")
+    restored(tree, tmp_path / "gate.json")
+    pins = Pins(pin_dir)
+    exempt = pins.get("map_exempt")
+    pins.close()
+    assert exempt is not None
+    assert list(Map("exempt", exempt).keys()) == []
+    os.close(exempt)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo, Path.mkdir])
+def test_nothing_but_a_file_is_read(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "gate.json")
+    with pytest.raises(StandingError, match=r"gate\.json"):
+        Standing.load(tmp_path / "gate.json")
+
+
+def test_a_file_without_end_is_not_read_to_it(tmp_path: Path) -> None:
+    with (tmp_path / "gate.json").open("wb") as file:
+        file.truncate(FILE_LIMIT + 1)
+    with pytest.raises(StandingError, match="more than"):
+        Standing.load(tmp_path / "gate.json")
+
+
+def test_more_than_a_gate_can_hold_is_said(tree: CgroupTree, pin_dir: Path, tmp_path: Path) -> None:
+    many = [Target(ipaddress.ip_network(n), 5432, 0, 1) for n in range(TARGETS_MAX + 1)]
+    Standing.of(tree.apps, pin_dir, many).keep(tmp_path / "gate.json")
+    assert "at most" in restored(tree, tmp_path / "gate.json")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
 
 from lockgate.config import AgentFile, Intercept
 
+from . import standing
 from .cgroups import Hierarchy, normal
 from .interceptor import Interceptor
 from .libbpf import KernelError
 from .pins import pin_dir
 from .prepared import Prepared
+from .standing import Standing, StandingError
+
+log = logging.getLogger(__name__)
 
 SERVICE: Final = "lockgate-agent.service"
 """The unit that the packages install."""
@@ -49,7 +54,8 @@ def open_gate(settings: AgentFile, own: str) -> Interceptor | Prepared:
 def prepare(settings: AgentFile, uid: int, gid: int) -> None:
     """Put the hooks in place for an agent of that account in the caller's cgroup. Raises KernelError.
 
-    What was redirected stays so. At first nothing is, since only the agent knows where to.
+    What was redirected stays so, refused until the agent says where to if what it said can't be read any more: by a
+    version that keeps it in another shape. At first nothing is.
     """
     tree = Hierarchy.find()
     tree.id_of(settings.intercept.cgroup)  # raises before anything is made for a cgroup that isn't there
@@ -57,9 +63,20 @@ def prepare(settings: AgentFile, uid: int, gid: int) -> None:
     with Interceptor(
         cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pin_dir(settings.agent.run_dir)
     ) as hooks:
+        if not hooks.has_targets:
+            _close(hooks, Path(settings.agent.state_dir) / standing.FILE)
         hooks.attach()
         hooks.hand_over(uid, gid)
     (Path(settings.agent.run_dir) / REASON).unlink(missing_ok=True)
+
+
+def _close(hooks: Interceptor, path: Path) -> None:
+    """As it last stood, with nobody behind it. What can't be read keeps no agent from starting."""
+    try:
+        kept = Standing.load(path)
+        hooks.set_targets([] if kept is None else kept.closed())
+    except (StandingError, ValueError) as error:
+        log.warning("how the gate last stood is not known: %s", error)
 
 
 def leave_why(run_dir: Path, why: str) -> None:
@@ -68,6 +85,7 @@ def leave_why(run_dir: Path, why: str) -> None:
     place.unlink(missing_ok=True)  # and never through a link that the folder's owner put there
     descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with open(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o644)  # whatever the umask: the agent reads it
         file.write(why)
 
 

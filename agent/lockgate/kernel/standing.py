@@ -7,6 +7,8 @@ None of that may open a gate that was closed.
 from __future__ import annotations
 
 import ipaddress
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,7 @@ from .layout import Target
 
 FILE = "gate.json"
 FILE_LIMIT = 4 * 1024 * 1024
-"""Bytes: TARGETS_MAX targets have some 100 each."""
+"""Bytes: TARGETS_MAX targets have some 100 each. Who reads it is root, and who wrote it is not."""
 NOBODY = 0
 """The port of no listener: connections to it are refused, or go straight where they are only observed."""
 
@@ -54,12 +56,11 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def load(cls, path: Path) -> Standing | None:
         """What was kept in `path`; None when nothing was. Raises StandingError."""
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StandingError(f"{path}: {error.strerror or error}") from error
+        found = _read(path)
+        return None if found is None else cls._of_bytes(found[0], path)
+
+    @classmethod
+    def _of_bytes(cls, content: bytes, path: Path) -> Standing:
         try:
             kept = msgspec.json.decode(content, type=cls)
             kept.closed()
@@ -83,18 +84,57 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for t in self.targets
         ]
 
-    def restore(self, own_cgroup: str) -> None:
-        """Put the hooks in place, with nobody behind them. `own_cgroup` is the caller's. Raises KernelError."""
-        Hierarchy.find().create(self.cgroup)  # systemd takes over a slice that is there already
-        with Interceptor(cgroup=self.cgroup, agent_cgroup=own_cgroup, pin_dir=Path(self.pin_dir)) as gate:
+    def restore(self) -> None:
+        """Put the hooks in place, with nobody behind them, and nobody exempt. Raises KernelError, ValueError."""
+        tree = Hierarchy.find()
+        tree.create(self.cgroup)  # systemd takes over a slice that is there already
+        with Interceptor(cgroup=self.cgroup, agent_cgroup=tree.current(), pin_dir=Path(self.pin_dir)) as gate:
             gate.set_targets(self.closed())
             gate.attach()
+            gate.withdraw()
 
 
 def restore(path: Path) -> bool:
-    """Have the gate stand as `path` says. False when nothing was kept. Raises StandingError, KernelError."""
-    kept = Standing.load(path)
-    if kept is None:
+    """Have the gate stand as `path` says. False when nothing was kept. Raises StandingError, KernelError.
+
+    Root does what an agent that may be anything wrote down. So it mounts and writes only where that agent may itself.
+    """
+    found = _read(path)
+    if found is None:
         return False
-    kept.restore(Hierarchy.find().current())
+    content, owner = found
+    kept = Standing._of_bytes(content, path)
+    folder = Path(kept.pin_dir).parent
+    if owner != 0 and not _is_theirs(folder, owner):
+        raise StandingError(f"{path}: {folder} is no folder of uid {owner}, who wrote that the hooks are pinned there")
+    try:
+        kept.restore()
+    except ValueError as error:
+        raise StandingError(f"{path}: not how a gate stood: {error}") from error
     return True
+
+
+def _read(path: Path) -> tuple[bytes, int] | None:
+    """The content of `path` and the uid it belongs to."""
+    try:
+        # neither a link nor a pipe in its place is followed or waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise StandingError(f"{path}: not a regular file")
+            content = file.read(FILE_LIMIT + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StandingError(f"{path}: {error.strerror or error}") from error
+    if len(content) > FILE_LIMIT:
+        raise StandingError(f"{path}: has more than {FILE_LIMIT} bytes")
+    return content, facts.st_uid
+
+
+def _is_theirs(folder: Path, uid: int) -> bool:
+    try:
+        return folder.is_absolute() and folder.resolve(strict=True) == folder and folder.stat().st_uid == uid
+    except OSError:
+        return False

@@ -75,7 +75,7 @@ class Tables:
     @property
     def has_targets(self) -> bool:
         """Whether anything is redirected or refused."""
-        return any(True for _ in self._maps["targets"].keys())
+        return next(self._maps["targets"].keys(), None) is not None
 
     def withdraw(self) -> None:
         """Nothing in this agent's cgroup is exempt any more: there is no agent."""
