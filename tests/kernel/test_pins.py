@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +155,71 @@ def test_handed_over_the_lock_and_the_named_pins_are_another_account_s(pin_dir: 
     with pytest.raises(KernelError, match="hand"):
         pins.hand_over(["map_z"], 64001, 64002)
     pins.close()
+
+
+def test_a_link_in_the_place_of_the_folder_has_nothing_removed_behind_it(pin_dir: Path, tmp_path: Path) -> None:
+    """Whoever owns the folder above chooses where it leads, and root removes."""
+    victim = tmp_path / "etc"
+    victim.mkdir()
+    (victim / "shadow").write_text("precious")
+    (victim / "link_connect4").write_text("precious")
+    pin_dir.parent.mkdir(parents=True)
+    pin_dir.symlink_to(victim)
+    with pytest.raises(KernelError, match="folder"):
+        remove_pins(pin_dir, first=("link_connect4",))
+    pin_dir.unlink()
+    victim.rename(pin_dir)
+    remove_pins(pin_dir, first=("link_connect4",))
+    assert sorted(path.name for path in pin_dir.iterdir()) == ["link_connect4", "shadow"], (
+        "nor in it, where no pins are"
+    )
+    shutil.rmtree(pin_dir)
+
+
+def test_who_stands_in_the_folder_keeps_no_hooks(pin_dir: Path, loaded: Object) -> None:
+    pins = Pins(pin_dir)
+    pins.put("map_x", loaded.map("exempt").fd)
+    standing = os.open(pin_dir, os.O_RDONLY)
+    remove_pins(pin_dir)
+    assert not pin_dir.exists()
+    os.close(standing)
+    pins.close()
+
+
+def test_what_is_pinned_and_handed_over_is_in_the_folder_that_was_mounted(
+    pin_dir: Path, loaded: Object, tmp_path: Path
+) -> None:
+    """Also when another one has its name by then, with a link in it to somebody else's file."""
+    victim = tmp_path / "shadow"
+    victim.write_text("precious")
+    pins = Pins(pin_dir)
+    pins.put("map_x", loaded.map("exempt").fd)
+    # here by renaming what is above it; its owner does it from a mount namespace in which it is no mount point
+    pin_dir.parent.rename(tmp_path / "before")
+    pin_dir.mkdir(parents=True)
+    (pin_dir / "map_x").symlink_to(victim)
+    pins.hand_over(["map_x"], 64001, 64002)
+    pins.put("map_y", loaded.map("targets").fd)
+    assert victim.stat().st_uid == 0
+    assert (pin_dir.stat().st_mode & 0o777, pin_dir.stat().st_gid) != (0o710, 64002)
+    assert (tmp_path / "before" / "bpf" / "map_x").stat().st_uid == 64001
+    assert (tmp_path / "before" / "bpf" / "map_y").exists()
+    pins.close()
+    shutil.rmtree(pin_dir)
+    remove_pins(tmp_path / "before" / "bpf")
+
+
+def test_a_lock_file_that_is_another_s_file_or_none_is_left_alone(pin_dir: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    pin_dir.parent.mkdir(parents=True)
+    lock = pin_dir.parent / "bpf.lock"
+    lock.hardlink_to(victim)
+    with pytest.raises(KernelError, match="another name"):
+        Pins(pin_dir)
+    assert victim.read_text() == "precious"
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(KernelError, match="not a file"):
+        Pins(pin_dir)
+    assert lock_holder(pin_dir) is None, "and who asks is not kept waiting"
