@@ -32,9 +32,12 @@ def test_half_a_line_is_a_record_that_says_so(tmp_path: Path) -> None:
 
 
 def test_it_is_bounded(tmp_path: Path) -> None:
-    for _ in range(200):
+    file = tmp_path / unrecorded.FILE
+    while not file.exists() or file.stat().st_size < unrecorded.FILE_LIMIT:
         unrecorded.leave(tmp_path, {"detail": "x" * 1000})
-    assert (tmp_path / unrecorded.FILE).stat().st_size < unrecorded.FILE_LIMIT + 2000
+    with pytest.raises(OSError, match="as much as it may"):  # and who asked is not told that it is kept
+        unrecorded.leave(tmp_path, {"detail": "one more"})
+    assert file.stat().st_size < unrecorded.FILE_LIMIT + 2000
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -43,3 +46,16 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         unrecorded.leave(tmp_path, {})
     assert not target.exists()
+
+
+def test_another_s_file_is_left_alone_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / unrecorded.FILE).hardlink_to(victim)
+    with pytest.raises(OSError, match="another name"):
+        unrecorded.leave(tmp_path, {})
+    assert victim.read_text() == "precious"
+    unrecorded.forget(tmp_path)
+    os.mkfifo(tmp_path / unrecorded.FILE)
+    with pytest.raises(OSError, match=unrecorded.FILE):
+        unrecorded.leave(tmp_path, {})

@@ -16,17 +16,20 @@ from lockgate import __version__
 from lockgate.audit import unrecorded
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.spool import Spool
-from lockgate.config import AgentFile
+from lockgate.config import Agent, AgentFile
 from lockgate.identity.cgroups import placement
 from lockgate.identity.keys import HostKey, HostKeyError
 from lockgate.kernel import standing
 from lockgate.kernel.interceptor import detach
 from lockgate.kernel.libbpf import KernelError
 from lockgate.kernel.pins import lock_holder, pin_dir
+from lockgate.kernel.prepare import SERVICE
 
 STOP_SECONDS: Final = 60.0
 """How long the service manager may take to stop the agent: it kills it after 30 s."""
 _NO_LOGIN: Final = 2**32 - 1
+_PACKAGED: Final = Path(Agent(name="any").run_dir)
+"""Where the unit of the packages has its agent, unless it is told otherwise."""
 
 
 class ReleaseError(Exception):
@@ -42,19 +45,34 @@ def release(settings: AgentFile) -> str:
     pins = pin_dir(run_dir)
     try:
         holder = lock_holder(pins)
-        unit = None if holder is None else _unit(holder)
+        unit = _manager(holder, run_dir)
         if holder is not None and unit is None:
             raise ReleaseError(f"the agent is still running (process {holder}): stop it first")
         detach(pins)
-        if unit is not None:
-            _stop(unit)
-            detach(pins)  # one that was just being started may have put them back
-        (state / standing.FILE).unlink(missing_ok=True)
     except KernelError as error:
         raise ReleaseError(str(error.args[0])) from None
     except OSError as error:
         raise ReleaseError(f"{error.filename or run_dir}: {error.strerror or error}") from None
-    return _record(settings, run_dir, state)
+    problem = _keep_open(unit, pins, state)
+    how = _record(settings, run_dir, state)  # whatever came after the gate was open
+    if problem:
+        raise ReleaseError(f"the gate is open, but {problem}; {how}")
+    return how
+
+
+def _keep_open(unit: str | None, pins: Path, state: Path) -> str:
+    """Have nothing close it again. What didn't work, in words."""
+    try:
+        if unit is not None:
+            if problem := _stop(unit):
+                return problem
+            detach(pins)  # one that was just being started may have put them back
+        (state / standing.FILE).unlink(missing_ok=True)
+    except KernelError as error:
+        return str(error.args[0])
+    except OSError as error:
+        return f"{error.filename or state}: {error.strerror or error}"
+    return ""
 
 
 def _record(settings: AgentFile, run_dir: Path, state: Path) -> str:
@@ -108,8 +126,24 @@ def _who() -> str:
     return f"by uid {os.getuid()}" + ("" if login == _NO_LOGIN else f", logged in as uid {login}")
 
 
+def _manager(holder: int | None, run_dir: Path) -> str | None:
+    """The service of the agent that uses `run_dir`; None when there is none.
+
+    That of the process which holds the hooks, if it is the one that the manager started there, and is an agent: the
+    file that names it is the agent's own, and a shell may run an agent within a service (sshd's) that isn't one. One
+    that keeps failing has no process now, and would close the gate again in a second.
+    """
+    if holder and (unit := _unit(holder)) and _is_agent(holder):
+        shown = _show(unit)
+        if str(holder) in (shown.get("MainPID"), shown.get("ControlPID")):
+            return unit
+    if run_dir == _PACKAGED and _show(SERVICE).get("ActiveState", "inactive") not in ("inactive", "failed"):
+        return SERVICE
+    return None
+
+
 def _unit(pid: int) -> str | None:
-    """The service that process is, None when it is in none."""
+    """The service that process is in, None when it is in none."""
     try:
         unit = placement(Path(f"/proc/{pid}/cgroup").read_text()).unit
     except (OSError, ValueError):
@@ -117,14 +151,34 @@ def _unit(pid: int) -> str | None:
     return unit if unit is not None and unit.endswith(".service") and "/" not in unit else None
 
 
-def _stop(unit: str) -> None:
+def _is_agent(pid: int) -> bool:
     try:
-        stopped = subprocess.run(
-            ["systemctl", "stop", unit],
-            capture_output=True, text=True, check=False, timeout=STOP_SECONDS, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(argument.rpartition(b"/")[2] == b"lockgate" for argument in arguments)
+
+
+def _show(unit: str) -> dict[str, str]:
+    """What the service manager says of `unit`; nothing when there is no manager."""
+    try:
+        shown = _systemctl("show", "--property=ActiveState,MainPID,ControlPID", "--", unit)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+
+
+def _stop(unit: str) -> str:
+    """What didn't work, in words."""
+    try:
+        stopped = _systemctl("stop", "--", unit)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ReleaseError(f"the gate is open, but {unit} is not stopped: {error}") from None
-    if stopped.returncode:
-        why = " ".join(stopped.stderr.split())
-        raise ReleaseError(f"the gate is open, but {unit} is not stopped: {why}")
+        return f"{unit} is not stopped: {error}"
+    return f"{unit} is not stopped: {' '.join(stopped.stderr.split())}" if stopped.returncode else ""
+
+
+def _systemctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemctl", *arguments],
+        capture_output=True, text=True, check=False, timeout=STOP_SECONDS, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
