@@ -184,3 +184,13 @@ def test_an_address_is_called_by_the_names_that_stand_for_it() -> None:
     assert book.names(0, "10.0.0.7", 5432) == ()
     assert book.names(1, "10.0.0.5", 7432) == ("db",)
     assert book.names(1, "10.0.0.5", 5432) == ()
+
+
+def test_whose_names_stand_for_no_address_is_known() -> None:
+    names = Names(one=["192.0.2.1"])
+    book = names.book(store("one:5432", "10.0.0.1:5432"), store("two:5432", "10.0.0.2:5432", datastore=1))
+    book.refresh()
+    assert book.unknown == {1}
+    names.answers = {"two": ["192.0.2.2"]}
+    book.refresh()
+    assert book.unknown == frozenset(), "what was known before counts"

@@ -17,7 +17,7 @@ from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel.layout import Target
 from lockgate.kernel.libbpf import Map
 from lockgate.kernel.pins import Pins
-from lockgate.kernel.standing import FILE_LIMIT, Standing, StandingError, restore
+from lockgate.kernel.standing import FILE_LIMIT, Standing, StandingError, last, restore
 from lockgate.kernel.tables import TARGETS_MAX
 from tests.kernel.conftest import isolated, python
 from tests.support.cgroup import CgroupTree, run_in
@@ -89,7 +89,7 @@ def test_it_stands_again_without_an_agent(tree: CgroupTree, pin_dir: Path, tmp_p
 
 
 PREPARED = """
-import sys; from pathlib import Path; from lockgate.kernel.standing import StandingError, restore
+import sys; from pathlib import Path; from lockgate.kernel.standing import StandingError, last, restore
 try: restore(Path(sys.argv[1]))
 except StandingError as error: print(error)
 """
@@ -156,5 +156,23 @@ def test_a_file_without_end_is_not_read_to_it(tmp_path: Path) -> None:
 
 def test_more_than_a_gate_can_hold_is_said(tree: CgroupTree, pin_dir: Path, tmp_path: Path) -> None:
     many = [Target(ipaddress.ip_network(n), 5432, 0, 1) for n in range(TARGETS_MAX + 1)]
-    Standing.of(tree.apps, pin_dir, many).keep(tmp_path / "gate.json")
-    assert "at most" in restored(tree, tmp_path / "gate.json")
+    for targets in (many, [*TARGETS, TARGETS[0]]):
+        Standing.of(tree.apps, pin_dir, targets).keep(tmp_path / "gate.json")
+        assert "not how a gate stood" in restored(tree, tmp_path / "gate.json")
+
+
+def test_what_was_enforced_and_is_not_declared_now_is_known() -> None:
+    stood = Standing.of("/", Path("/run/lockgate/bpf"), TARGETS)
+    now = Target(TARGETS[0].network, 5432, 7, 50001, observed=True)
+    assert [str(target.network) for target in stood.enforced(besides=[now])] == ["fd99::7/128"]
+    assert [target.listener_port for target in stood.enforced(besides=[])] == [0, 0]
+
+
+def test_how_it_stood_last_is_not_known_where_it_can_not_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert last(tmp_path / "gate.json") is None
+    assert caplog.records == []
+    (tmp_path / "gate.json").write_text("{")
+    assert last(tmp_path / "gate.json") is None
+    assert "gate.json" in caplog.text

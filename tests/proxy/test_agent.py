@@ -107,17 +107,48 @@ def test_host_names_are_addresses_too() -> None:
         assert "lockgate: connection to" in answer.stderr
 
 
+def test_what_was_enforced_stays_closed_while_a_name_can_not_be_resolved() -> None:
+    """At boot names may not resolve yet: what they stand for would be served by who observes everything."""
+    everything = {"name": "all", "protocol": "postgresql", "mode": "observe"}
+    with Stack() as stack:
+        port = stack.server.port
+        settings = yaml.safe_load(stack.agent_yaml.read_text())
+        orders = settings["datastores"][0]
+        settings["datastores"].append({**everything, "addresses": [f"*:{port}"]})
+        settings["classify"] = []
+        stack.stop("agent")
+
+        def start(*addresses: str) -> None:
+            orders["addresses"] = list(addresses)
+            stack.agent_yaml.write_text(yaml.safe_dump(settings))
+            stack.start("agent")
+            stack.wait_ready()
+
+        start(f"localhost:{port}")
+        assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+        assert stack.psql("eve", "SELECT 1").returncode, "enforced, by name"
+        stack.stop("agent")
+        start(f"no-such-host.invalid:{port}")
+        for _ in range(2):
+            refused = stack.psql("eve", "SELECT 1")
+            assert "Connection refused" in refused.stderr, "whoever that is, it is not to be observed"
+            stack.stop("agent")  # and once more: what is kept is what was enforced
+            start(f"no-such-host.invalid:{port}")
+        stack.stop("agent")
+        start(f"10.9.8.7:{port}")
+        assert stack.psql("eve", "SELECT 1").stdout == "1\n", "it is declared no more"
+
+
 # --- what goes on beside the connections
 
 
 class Book:
     targets: tuple[Any, ...] = ()
     problems: tuple[str, ...] = ("db.example can't be resolved",)
-    changed = True
+    unknown: frozenset[int] = frozenset()
 
     def refresh(self) -> bool:
-        changed, self.changed = self.changed, False
-        return changed
+        return False
 
 
 class Kernel:

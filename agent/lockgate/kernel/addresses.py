@@ -57,6 +57,8 @@ class AddressBook:
         self._seen: dict[str, dict[Network, float]] = {}
         self.targets: tuple[Target, ...] = ()
         self.problems: tuple[str, ...] = ()
+        self.unknown: frozenset[int] = frozenset()
+        """The datastores of which a declared name stands for no address yet."""
 
     def refresh(self) -> bool:
         """Resolve every name again. True when `targets` changed. A name that doesn't resolve keeps what it had."""
@@ -74,6 +76,9 @@ class AddressBook:
                         f"{address}: {network or '*'} port {port} already belongs to datastore {first.datastore}; "
                         f"datastore {store.datastore} is not reached through it"
                     )
+        self.unknown = frozenset(
+            store.datastore for store, _, host, _ in self._declared if host in names and not self._seen[host]
+        )
         targets = tuple(found.values())
         changed = targets != self.targets
         self.targets, self.problems = targets, tuple(problems)

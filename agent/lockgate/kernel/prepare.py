@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Final
@@ -15,9 +14,6 @@ from .interceptor import Interceptor
 from .libbpf import KernelError
 from .pins import pin_dir
 from .prepared import Prepared
-from .standing import Standing, StandingError
-
-log = logging.getLogger(__name__)
 
 SERVICE: Final = "lockgate-agent.service"
 """The unit that the packages install."""
@@ -64,19 +60,11 @@ def prepare(settings: AgentFile, uid: int, gid: int) -> None:
         cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pin_dir(settings.agent.run_dir)
     ) as hooks:
         if not hooks.has_targets:
-            _close(hooks, Path(settings.agent.state_dir) / standing.FILE)
+            stood = standing.last(Path(settings.agent.state_dir) / standing.FILE)
+            hooks.set_targets(stood.closed() if stood else [])
         hooks.attach()
         hooks.hand_over(uid, gid)
     (Path(settings.agent.run_dir) / REASON).unlink(missing_ok=True)
-
-
-def _close(hooks: Interceptor, path: Path) -> None:
-    """As it last stood, with nobody behind it. What can't be read keeps no agent from starting."""
-    try:
-        kept = Standing.load(path)
-        hooks.set_targets([] if kept is None else kept.closed())
-    except (StandingError, ValueError) as error:
-        log.warning("how the gate last stood is not known: %s", error)
 
 
 def leave_why(run_dir: Path, why: str) -> None:

@@ -7,6 +7,7 @@ None of that may open a gate that was closed.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import stat
 from collections.abc import Iterable
@@ -20,6 +21,9 @@ from lockgate.config import keyfile
 from .cgroups import Hierarchy
 from .interceptor import Interceptor
 from .layout import Target
+from .tables import TARGETS_MAX
+
+log = logging.getLogger(__name__)
 
 FILE = "gate.json"
 FILE_LIMIT = 4 * 1024 * 1024
@@ -77,21 +81,38 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def closed(self) -> list[Target]:
         """The targets, with nobody behind them. Raises ValueError."""
-        return [
+        targets = [
             Target(
                 None if t.network is None else ipaddress.ip_network(t.network), t.port, t.datastore, NOBODY, t.observed
             )
             for t in self.targets
         ]
+        if len({target.key() for target in targets}) < len(targets) or len(targets) > TARGETS_MAX:
+            raise ValueError(f"{len(targets)} targets; {TARGETS_MAX} different ones are the most there are")
+        return targets
+
+    def enforced(self, besides: Iterable[Target]) -> list[Target]:
+        """Of closed() what was enforced and isn't among `besides`."""
+        others = {target.key() for target in besides}
+        return [target for target in self.closed() if not target.observed and target.key() not in others]
 
     def restore(self) -> None:
-        """Put the hooks in place, with nobody behind them, and nobody exempt. Raises KernelError, ValueError."""
+        """Put the hooks in place, with nobody behind them, and nobody exempt. Raises KernelError."""
         tree = Hierarchy.find()
         tree.create(self.cgroup)  # systemd takes over a slice that is there already
         with Interceptor(cgroup=self.cgroup, agent_cgroup=tree.current(), pin_dir=Path(self.pin_dir)) as gate:
             gate.set_targets(self.closed())
             gate.attach()
             gate.withdraw()
+
+
+def last(path: Path) -> Standing | None:
+    """As load(). What can't be read keeps no agent from starting."""
+    try:
+        return Standing.load(path)
+    except StandingError as error:
+        log.warning("how the gate last stood is not known: %s", error)
+        return None
 
 
 def restore(path: Path) -> bool:
@@ -107,10 +128,7 @@ def restore(path: Path) -> bool:
     folder = Path(kept.pin_dir).parent
     if owner != 0 and not _is_theirs(folder, owner):
         raise StandingError(f"{path}: {folder} is no folder of uid {owner}, who wrote that the hooks are pinned there")
-    try:
-        kept.restore()
-    except ValueError as error:
-        raise StandingError(f"{path}: not how a gate stood: {error}") from error
+    kept.restore()
     return True
 
 

@@ -37,6 +37,7 @@ from lockgate.identity.workload import describe, read_start
 from lockgate.kernel import standing
 from lockgate.kernel.addresses import AddressBook, Declared
 from lockgate.kernel.cgroups import Hierarchy
+from lockgate.kernel.layout import Target
 from lockgate.kernel.libbpf import KernelError
 from lockgate.kernel.memory import keep_private
 from lockgate.kernel.pins import pin_dir
@@ -177,7 +178,8 @@ class _Agent:
         self._listeners: list[Listener] = []
         self._stores: list[Store] = []
         self._problems: tuple[str, ...] = ()
-        self._targets_are_set = False
+        self._targets: list[Target] | None = None
+        self._stood: Standing | None = None
         self._failed: str | None = None
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
@@ -271,6 +273,7 @@ class _Agent:
                 sock.close()  # of a datastore that is configured no more
         interceptor.take_over(alone=not inherited)
 
+        self._stood = standing.last(state / standing.FILE)
         self._book = AddressBook(
             Declared(index, listener.port, tuple(store.addresses))
             for index, (store, listener) in enumerate(zip(settings.datastores, self._listeners, strict=True))
@@ -383,22 +386,29 @@ class _Agent:
 
     async def _resolve(self) -> None:
         """Put what host names stand for now into the kernel. Raises ValueError, KernelError and StandingError."""
-        changed = await asyncio.to_thread(self._book.refresh)
+        await asyncio.to_thread(self._book.refresh)
         if self._book.problems != self._problems:
             self._problems = self._book.problems
             for problem in self._problems:
                 log.warning("%s", problem)
-        if changed or not self._targets_are_set:
-            self._targets_are_set = False
-            targets = [
-                replace(target, observed=not self._stores[target.datastore].enforced) for target in self._book.targets
-            ]
+        targets = [
+            replace(target, observed=not self._stores[target.datastore].enforced) for target in self._book.targets
+        ]
+        closed: list[Target] = []
+        if self._stood and any(self._stores[datastore].enforced for datastore in self._book.unknown):
+            # what the name stands for may be what was enforced before, and is nobody else's to observe
+            closed = self._stood.enforced(besides=targets)
+        targets += closed
+        if targets != self._targets:
+            if closed:
+                log.warning("%d addresses enforced before are refused until every name stands for one", len(closed))
+            self._targets = None
             self._interceptor.set_targets(targets)
             # as it stands now it stands again after the next boot: kept before it is counted on
             Standing.of(self._settings.intercept.cgroup, pin_dir(self._settings.agent.run_dir), targets).keep(
                 Path(self._settings.agent.state_dir) / standing.FILE
             )
-            self._targets_are_set = True
+            self._targets = targets
 
     async def _resolve_again(self) -> None:
         while True:
