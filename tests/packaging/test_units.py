@@ -64,3 +64,33 @@ def test_every_right_that_is_left_has_a_reason_beside_it() -> None:
 def test_the_listeners_of_two_agents_fit_into_what_is_kept() -> None:
     # two addresses of loopback for each of the datastores, of an agent and of the one before it
     assert int(settings(SERVICE)["FileDescriptorStoreMax"][0]) // 4 >= 100
+
+
+def calls(names: str) -> set[str]:
+    """System calls by name, and those of systemd's groups."""
+    found: set[str] = set()
+    for name in names.split():
+        if name.startswith("@"):
+            listed = subprocess.run(
+                ["systemd-analyze", "--no-pager", "syscall-filter", name], capture_output=True, text=True, check=True
+            ).stdout.splitlines()
+            found |= calls(" ".join(line.strip() for line in listed[1:] if not line.strip().startswith("#")))
+        else:
+            found.add(name)
+    return found
+
+
+def allowed(unit: str) -> set[str]:
+    """As systemd.exec(5) merges SystemCallFilter=: the first line says that it lists what is allowed."""
+    found: set[str] = set()
+    for line in settings(unit)["SystemCallFilter"]:
+        found = found - calls(line[1:]) if line.startswith("~") else found | calls(line)
+    return found
+
+
+def test_the_right_to_read_about_processes_is_none_to_change_them() -> None:
+    """CAP_SYS_PTRACE and process_vm_writev(2), which is in @system-service, are root."""
+    granted = allowed(SERVICE)
+    assert {"bpf", "prlimit64", "setrlimit", "pidfd_open", "connect", "accept4"} <= granted
+    assert not {"ptrace", "process_vm_writev", "process_vm_readv", "process_madvise", "pidfd_getfd"} & granted
+    assert not {"mount", "init_module", "reboot", "setuid"} & granted
