@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,3 +86,47 @@ def test_the_tree_in_use_is_changed_in_one_step(installed: Path) -> None:
     with subprocess.Popen(["sh", "-c", f"{text}\n{script}"]):
         while not (installed / "done").exists():
             assert python(installed, "active").exists()
+
+
+SYSTEMCTL = """#!/bin/sh
+case $1 in show) echo nobody ;; esac
+"""
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """What `activate` says of a unit of the account `nobody`, with `program` for the new version."""
+    for folder in (tmp_path, *tmp_path.parents):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "new").write_text("")
+    for name in ("systemctl", "new"):
+        (tmp_path / name).chmod(0o755)
+    functions = whole("activate").partition("\nsystemd-sysusers")[0]
+
+    def check(program: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "new").write_text(f"#!/bin/sh\n{program}\n")
+        script = f"{functions}\nPATH={tmp_path}:$PATH\nNEW={tmp_path}/new\nwould_start lockgate-agent.service agent"
+        return subprocess.run(["sh"], input=script, capture_output=True, text=True, check=False)
+
+    return check
+
+
+def test_the_new_version_reads_the_configuration_as_the_agent_will(
+    checked: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """root would refuse a password that belongs to the agent's group, and every upgrade with it."""
+    identity = pwd.getpwnam("nobody")
+    for name, owner, group, mode in (
+        ("roots", 0, 0, 0o600), ("theirs", identity.pw_uid, 0, 0o600), ("their-group-s", 0, identity.pw_gid, 0o640)
+    ):  # fmt: skip
+        (tmp_path / name).write_text("secret")
+        os.chown(tmp_path / name, owner, group)
+        (tmp_path / name).chmod(mode)
+        ask = f"from lockgate.config.secrets import read_private; read_private({str(tmp_path / name)!r}, 100)"
+        done = checked(f'exec {sys.executable} -c "{ask}"')
+        assert (done.returncode, done.stderr) == (0, "")
+    done = checked(f"touch {tmp_path}/x 2>/dev/null && exit 0; echo lockgate: line 3 is wrong >&2; exit 2")
+    assert (done.returncode, done.stderr) == (1, "lockgate: line 3 is wrong\n"), "and it can change nothing"
+    done = checked("echo Traceback >&2; exit 1")
+    assert (done.returncode, done.stderr) == (1, "lockgate: Traceback\n"), "whatever it says is told"
