@@ -137,6 +137,19 @@ def test_an_agent_that_can_not_start_lets_nobody_wait(managed: Manager) -> None:
     assert stack.psql("ann", "SELECT 1").stdout == "1\n"
 
 
+def test_nor_does_one_whose_configuration_can_not_be(managed: Manager) -> None:
+    stack = managed.stack
+    stack.stop("agent", signal.SIGKILL)
+    waiting = connecting(stack, "SELECT 'waited in vain'")
+    policy = stack.folder / "policies" / "all.cedar"
+    policy.write_text("permit (")
+    managed.start()
+    managed.hear("FDSTOREREMOVE=1")
+    assert stack.processes.pop("agent").wait(30) == 2
+    assert waiting.wait(timeout=20) == 2
+    waiting.communicate()
+
+
 def test_it_says_that_it_stops_and_what_it_does(managed: Manager) -> None:
     assert managed.said[-1].startswith("READY=1\nSTATUS=")
     assert "orders (enforcing)" in managed.said[-1]

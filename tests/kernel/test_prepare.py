@@ -16,7 +16,7 @@ import pytest
 from lockgate.demo.cgroup import in_cgroup
 from lockgate.kernel import libbpf
 from lockgate.kernel.layout import Target
-from lockgate.kernel.prepare import leave_why
+from lockgate.kernel.prepare import leave_why, unprepared
 from lockgate.kernel.prepared import Prepared
 from lockgate.kernel.standing import Standing
 from tests.kernel.conftest import python
@@ -159,3 +159,12 @@ except KernelError as error:
         folder.chmod(folder.stat().st_mode | 0o011)
     argv = [sys.executable, "-c", script, str(tmp_path), tree.agent]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "no hooks: this kernel has none\n"
+
+
+def test_the_reason_comes_before_that_nothing_is_there(tmp_path: Path) -> None:
+    leave_why(tmp_path, "cgroup /none: No such file or directory")
+    assert unprepared(tmp_path) == "cgroup /none: No such file or directory"
+    (tmp_path / "unprepared").unlink()
+    assert "root must run `lockgate prepare`" in unprepared(tmp_path)
+    (tmp_path / "bpf").mkdir()
+    assert unprepared(tmp_path) == ""

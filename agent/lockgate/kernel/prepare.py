@@ -41,7 +41,7 @@ def open_gate(settings: AgentFile, own: str) -> Interceptor | Prepared:
     """The gate of an agent that lives in the cgroup `own`. Raises KernelError."""
     pins = pin_dir(settings.agent.run_dir)
     if os.geteuid() != 0:
-        if why := _left(Path(settings.agent.run_dir)):
+        if why := unprepared(Path(settings.agent.run_dir)):
             raise KernelError(why)
         return Prepared(pins, own)
     return Interceptor(cgroup=settings.intercept.cgroup, agent_cgroup=own, pin_dir=pins)
@@ -77,8 +77,13 @@ def leave_why(run_dir: Path, why: str) -> None:
         file.write(why)
 
 
-def _left(run_dir: Path) -> str:
+def unprepared(run_dir: Path) -> str:
+    """Why there is nothing for an agent that isn't root, as `leave_why` left it; nothing when there is."""
     try:
-        return (run_dir / REASON).read_text(encoding="utf-8", errors="replace")[:REASON_CHARACTERS]
+        if why := (run_dir / REASON).read_text(encoding="utf-8", errors="replace")[:REASON_CHARACTERS]:
+            return why
     except FileNotFoundError:
-        return ""
+        pass
+    if not pin_dir(run_dir).is_dir():
+        return "the agent loads programs into the kernel: it must be root, or root must run `lockgate prepare`"
+    return ""

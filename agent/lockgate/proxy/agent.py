@@ -15,7 +15,7 @@ import resource
 import signal
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +41,7 @@ from lockgate.kernel.layout import Target
 from lockgate.kernel.libbpf import KernelError
 from lockgate.kernel.memory import keep_private
 from lockgate.kernel.pins import pin_dir
-from lockgate.kernel.prepare import open_gate, own_cgroup
+from lockgate.kernel.prepare import open_gate, own_cgroup, unprepared
 from lockgate.kernel.standing import Standing, StandingError
 from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
@@ -95,12 +95,22 @@ class StartError(Exception):
 
 def run(settings: AgentFile, path: str) -> None:
     """Run the agent until SIGTERM or SIGINT. Raises StartError."""
+    manager = ServiceManager()
+    try:
+        _run(settings, path, manager)
+    except BaseException:
+        # who waits for an agent that can't be is told so, and the kernel refuses who comes next (or lets them pass)
+        for name in manager.kept_names:
+            with suppress(OSError):
+                manager.let_go(name)
+        raise
+
+
+def _run(settings: AgentFile, path: str, manager: ServiceManager) -> None:
     import uvloop
 
-    if os.geteuid() != 0 and not pin_dir(settings.agent.run_dir).is_dir():
-        raise StartError(
-            "the agent loads programs into the kernel: it must be root, or root must run `lockgate prepare`"
-        )
+    if os.geteuid() != 0 and (why := unprepared(Path(settings.agent.run_dir))):
+        raise StartError(why)
     keep_private()  # before there is a secret in it
     try:
         directory = Directory(config.load_identities(settings.identities))
@@ -109,14 +119,7 @@ def run(settings: AgentFile, path: str) -> None:
         )
     except (ConfigError, BundleError, ValueError) as error:
         raise StartError(str(error), 2) from None
-    manager = ServiceManager()
-    try:
-        uvloop.run(_Agent(settings, path, policies, directory, manager).run())
-    except BaseException:
-        # who waits for an agent that can't be is told so, and the kernel refuses who comes next (or lets them pass)
-        for name in manager.kept_names:
-            manager.let_go(name)
-        raise
+    uvloop.run(_Agent(settings, path, policies, directory, manager).run())
 
 
 def _modes(stores: Iterable[Store]) -> list[str]:
