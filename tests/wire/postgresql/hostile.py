@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from lockgate.wire.gate import Asked, Ruling
 from lockgate.wire.postgresql.frames import frame, startup
+from lockgate.wire.postgresql.observed import ObservedSession
 from lockgate.wire.postgresql.session import Session
 from tests.support.model_server import ModelServer
 from tests.support.playbook import (
@@ -157,13 +158,13 @@ class Client:
                 return f"CLOSE {pick('cp')}"
 
 
-def smallest(script: Sequence[Action], slow: int) -> list[Action]:
+def smallest(script: Sequence[Action], slow: int, world: type[World] | None = None) -> list[Action]:
     """`script`, which breaks what must hold, without the actions that it breaks without."""
     left, size = list(script), len(script) // 2
     while size:
         for start in range(0, len(left), size):
             shorter = left[:start] + left[start + size :]
-            if not holds(shorter, slow):
+            if not holds(shorter, slow, world):
                 left = shorter
                 break
         else:
@@ -171,9 +172,9 @@ def smallest(script: Sequence[Action], slow: int) -> list[Action]:
     return left
 
 
-def holds(script: Sequence[Action], slow: int) -> bool:
+def holds(script: Sequence[Action], slow: int, world: type[World] | None = None) -> bool:
     try:
-        World(slow).play(script)
+        (world or World)(slow).play(script)
     except AssertionError:
         return False
     return True
@@ -189,12 +190,18 @@ class World:
 
     def __init__(self, slow: int = 0) -> None:
         self.gate = SuspiciousGate(slow)
-        self.server = ModelServer()
-        self.session = Session(self.gate, KERNEL, message_bytes=10_000, row_bytes=10_000)
+        self.server = self.answering()
+        self.session = self.begin()
         self.to_client = bytearray()
         self.session.client_data(startup({"user": "ann"}))
         self.session.connected()
         self.everything()
+
+    def answering(self) -> ModelServer:
+        return ModelServer()
+
+    def begin(self) -> Session:
+        return Session(self.gate, KERNEL, message_bytes=10_000, row_bytes=10_000)
 
     def play(self, script: Sequence[Action]) -> None:
         for action, value in script:
@@ -272,3 +279,86 @@ class World:
             self.everything()
             assert self.session.idle
         assert len({id(run) for run in self.gate.runs}) == len(self.gate.runs), "a run was settled twice"
+
+
+class LookingGate(SuspiciousGate):
+    """Refuses and masks nothing; makes every `slow`-th request wait."""
+
+    blind: str | None = None
+
+    def unread(self, why: str) -> None:
+        """It need not be known here."""
+
+
+class Turned(World):
+    """A world whose session began observed and is enforced from before the first statement on."""
+
+    def begin(self) -> Session:
+        gate = LookingGate(self.gate.slow)
+        gate._ruling = self.gate._ruling  # type: ignore[method-assign]
+        self.gate = gate
+        session = ObservedSession(gate, KERNEL, message_bytes=10_000, row_bytes=10_000, passing=True)
+        session.enforce()
+        return session
+
+
+class Calling(ModelServer):
+    """One that answers the function call protocol, by saying no."""
+
+    def _extended(self, kind: str, payload: bytes) -> None:
+        if kind != "F":
+            super()._extended(kind, payload)
+            return
+        self._fail("42883")
+        self._ready()
+
+
+class Observed(World):
+    """A world that is only looked at: it is to come out as if client and server had spoken with each other."""
+
+    def begin(self) -> Session:
+        gate = LookingGate(self.gate.slow)
+        gate._ruling = lambda asked: Ruling(barrier=asked.request.text.startswith("BEGIN"))  # type: ignore[method-assign]
+        self.gate = gate
+        self.said = b""
+        return ObservedSession(gate, KERNEL, message_bytes=10_000, row_bytes=10_000)
+
+    def play(self, script: Sequence[Action]) -> None:
+        for action, value in script:
+            if action == "client":
+                assert isinstance(value, bytes)
+                self.say(value)
+            elif action == "server":
+                assert isinstance(value, int)
+                self.server.step(value)
+            elif action == "deliver":
+                assert isinstance(value, int)
+                self.deliver(value)
+            elif action == "resume":
+                self.resume()
+            self.check()
+        for data in (b"", COPY_DONE, SYNC, COPY_DONE, SYNC, query("ROLLBACK")):
+            self.say(data)
+            for _ in range(300):
+                self.everything()
+                if not self.session.parked:
+                    break
+                self.resume()
+        direct = Calling()
+        direct.take(startup({"user": "ann"}) + self.said)
+        direct.step()
+        direct.flush()
+        assert not self.session.closing
+        assert self.server.ran == direct.ran, "another thing ran"
+        assert bytes(self.to_client) == bytes(direct.sent), "the client was told another thing"
+
+    def answering(self) -> ModelServer:
+        return Calling()
+
+    def say(self, data: bytes) -> None:
+        self.said += data
+        self.session.client_data(data)
+
+    def check(self) -> None:
+        self.server.take(self.session.drain_server())
+        self.to_client += self.session.drain_client()

@@ -118,9 +118,16 @@ class Backend:
         finally:
             # also when the next message is a broken one: what stood before it was in order
             self._emit(buf, kept, pos)
+            if pos < end:
+                self._rest += buf[pos:]
         if pos < end:
-            self._rest += buf[pos:]
             self._wanted = 5 if end - pos < 5 else _LENGTH.unpack_from(buf, pos + 1)[0] + 1
+
+    def take(self) -> bytes:
+        """What has come and was not passed on, taken: nothing more is fed."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
 
     def _emit(self, buf: bytes, start: int, end: int) -> None:
         if end > start:

@@ -115,8 +115,8 @@ class Conversation:
 
     __slots__ = ("authenticated", "authentication", "barrier", "binding_withheld", "copying_in", "copying_out",
                  "cursors", "deaf", "discarding", "encoding_moved", "gate", "held", "muted", "muted_to_sync",
-                 "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran", "statements",
-                 "status", "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
+                 "observed", "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran",
+                 "statements", "status", "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -126,6 +126,8 @@ class Conversation:
         self.cursors: Names[Named] = Names(NAMES, _length, NAMED_CHARACTERS)
         self.open_runs: dict[int, Run] = {}
         """By identity, in the order of their beginning."""
+        self.observed = False
+        """Whether the connection is only looked at. Once False it stays so."""
         self.status = IDLE
         self.version = Version()
         self.authentication: Authentication | None = None

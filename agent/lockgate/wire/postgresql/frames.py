@@ -17,6 +17,9 @@ SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
 
+REQUEST_BYTES = 8
+"""A request for encryption: a length and a code."""
+
 STARTUP_BYTES = 10_000
 """The largest start-up packet: PostgreSQL's own bound, MAX_STARTUP_PACKET_LENGTH."""
 

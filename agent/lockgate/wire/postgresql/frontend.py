@@ -54,14 +54,17 @@ _BARE_BYTES: Final = 5
 class Frontend:
     """The client's half."""
 
-    __slots__ = ("_back", "_conversation", "_in", "_limit", "_out", "_parked", "closed")
+    __slots__ = ("_back", "_conversation", "_in", "_limit", "_out", "_parked", "_reached", "closed")
 
     def __init__(self, conversation: Conversation, limit: int, back: list[bytes]) -> None:
         """`limit` bounds one message of the client, in bytes; `back` collects errors answered on the spot."""
         self._conversation = conversation
         self._limit = limit
         self._in = bytearray()
-        self._parked: tuple[Request, Callable[[Ruling], None]] | None = None
+        self._parked: tuple[bytes, Request, Callable[[Ruling], None]] | None = None
+        """The message that waits for a ruling, its request, and what goes on with the ruling."""
+        self._reached = 0
+        """How far `_handle` came, also when it raised: no message behind it has been sent."""
         self._out = conversation.to_server
         self._back = back
         self.closed = False
@@ -102,20 +105,23 @@ class Frontend:
 
     def resume(self, ruling: Ruling) -> None:
         """The ruling on the request that waits; what came behind it follows. Raises ProtocolError."""
+        self._release(ruling)
+        self.pump()
+
+    def _release(self, ruling: Ruling) -> None:
         if self._parked is None:
             raise RuntimeError("nothing waits for a ruling")
-        (request, go), self._parked = self._parked, None
+        (_, request, go), self._parked = self._parked, None
         if not self._conversation.discarding:
             go(ruling)
         elif ruling.refusal is None:
             # while it waited, the server met an error before it: it would be skipped
             self._moot(request, ruling, "skipped")
-        self.pump()
 
     def drop(self, ruling: Ruling) -> None:
         """The ruling on the request that waits, whose connection is over."""
         if self._parked is not None:
-            (request, _), self._parked = self._parked, None
+            (_, request, _), self._parked = self._parked, None
             if ruling.refusal is None:
                 self._moot(request, ruling, "disconnected")
 
@@ -126,23 +132,26 @@ class Frontend:
         """Handle messages from the start of `buf`; how many bytes of it are done with."""
         conversation = self._conversation
         pos, end = 0, len(buf)
-        while end - pos >= 5 and self._parked is None and not self.closed:
-            if (conversation.held is not None and not conversation.copying_in) or not conversation.ready:
-                break
-            length: int = _LENGTH.unpack_from(buf, pos + 1)[0]
-            if length < 4 or length > self._limit:
-                raise ProtocolError(f"message of {length} bytes: the bound is {self._limit}")
-            total = length + 1
-            if end - pos < total:
-                break
-            kind = buf[pos]
-            if conversation.barrier is not None and kind in _TEXTS and not conversation.copying_in:
-                break
-            if len(conversation.pending) >= PENDING:
-                break
-            if not self._message(kind, bytes(buf[pos : pos + total])):
-                break
-            pos += total
+        try:
+            while end - pos >= 5 and self._parked is None and not self.closed:
+                if (conversation.held is not None and not conversation.copying_in) or not conversation.ready:
+                    break
+                length: int = _LENGTH.unpack_from(buf, pos + 1)[0]
+                if length < 4 or length > self._limit:
+                    raise ProtocolError(f"message of {length} bytes: the bound is {self._limit}")
+                total = length + 1
+                if end - pos < total:
+                    break
+                kind = buf[pos]
+                if conversation.barrier is not None and kind in _TEXTS and not conversation.copying_in:
+                    break
+                if len(conversation.pending) >= PENDING:
+                    break
+                if not self._message(kind, bytes(buf[pos : pos + total])):
+                    break
+                pos += total
+        finally:
+            self._reached = pos
         return pos
 
     def _message(self, kind: int, message: bytes) -> bool:
@@ -152,17 +161,25 @@ class Frontend:
             raise ProtocolError(f"message of unknown type {chr(kind)!r}")
         conversation = self._conversation
         if conversation.discarding and kind not in (SYNCHRONISE, TERMINATE):
-            return True
+            return self._ignored(message)
         if conversation.copying_in and kind not in _IN_COPY:
             raise ProtocolError(f"message {chr(kind)!r} in the middle of COPY FROM STDIN")
         try:
             return handler(self, message)
         except Refused as refused:
-            if kind == _QUERY:
-                self._refuse_query(refused.refusal)
-            else:
-                self._refuse(refused.refusal)
+            self._refused(kind, refused.refusal)
             return True
+
+    def _ignored(self, message: bytes) -> bool:
+        """A message that the server ignores where it is: it need not go."""
+        return True
+
+    def _refused(self, kind: int, refusal: Refusal) -> None:
+        """A message of this kind is not let through."""
+        if kind in _ALONE:
+            self._refuse_query(refusal)
+        else:
+            self._refuse(refusal)
 
     # simple query
 
@@ -181,7 +198,7 @@ class Frontend:
         )
         ruling = conversation.gate.run(asked)
         if ruling is None:
-            self._parked = request, partial(self._run_query, message, asked, ordinary)
+            self._parked = message, request, partial(self._run_query, message, asked, ordinary)
         else:
             self._run_query(message, asked, ordinary, ruling)
         return True
@@ -204,10 +221,9 @@ class Frontend:
         self._out.append(message)
 
     def _function_call(self, _: bytes) -> bool:
-        self._refuse_query(
+        raise Refused(
             Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: the function call protocol is refused: call it in SQL")
         )
-        return True
 
     def _refuse_query(self, refusal: Refusal) -> None:
         conversation = self._conversation
@@ -275,7 +291,7 @@ class Frontend:
             go(ruling)
         else:
             frames.parse_parameters(message, start)  # somebody will be shown them
-            self._parked = request, go
+            self._parked = message, request, go
         return True
 
     def _execute(self, message: bytes) -> bool:
@@ -363,7 +379,7 @@ class Frontend:
             raise ProtocolError("Sync of a wrong length")
         conversation = self._conversation
         if conversation.copying_in:
-            return True  # the server ignores it there, and so it owes no answer
+            return self._ignored(message)  # there it owes no answer
         conversation.pending.append(Awaited(SYNC))
         conversation.segment += 1
         conversation.segment_open = conversation.segment_ran = False
@@ -387,18 +403,20 @@ class Frontend:
     # copy in, and the end
 
     def _copy_data(self, message: bytes) -> bool:
-        if self._conversation.copying_in:
-            self._out.append(message)
-        return True  # outside a copy the server ignores it
+        if not self._conversation.copying_in:
+            return self._ignored(message)
+        self._out.append(message)
+        return True
 
     def _copy_end(self, message: bytes) -> bool:
         conversation = self._conversation
-        if conversation.copying_in:
-            self._out.append(message)
-            conversation.copying_in = False
-            if conversation.segment_open:
-                # the one behind Execute was read as part of the copy, and ignored
-                self._out.append(frames.FLUSH)
+        if not conversation.copying_in:
+            return self._ignored(message)
+        self._out.append(message)
+        conversation.copying_in = False
+        if conversation.segment_open:
+            # the one behind Execute was read as part of the copy, and ignored
+            self._out.append(frames.FLUSH)
         return True
 
     def _terminate(self, message: bytes) -> bool:
@@ -427,7 +445,8 @@ class Frontend:
         )
 
 
-_QUERY: Final = ord("Q")
+_ALONE: Final = frozenset(b"QF")
+"""What is answered by itself, with a ReadyForQuery behind, and not with what stands before the next Sync."""
 
 _HANDLERS: Final = {
     ord("Q"): Frontend._query,

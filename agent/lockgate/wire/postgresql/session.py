@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import ClassVar
 
 from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
 from lockgate.wire.postgresql import errors, frames
@@ -55,8 +56,13 @@ class Session:
     None of the methods raises for anything a peer sends: a ProtocolError becomes a native error and `closing`.
     """
 
+    _half: ClassVar[type[Frontend]] = Frontend
+    """What reads the client's messages."""
+    wants_raw: bool = False
+    """Never here: see observed.py."""
+
     __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_notices", "_offered",
-                 "_running", "_tls", "_to_client", "_to_server", "closing", "parameters", "wants_tls",
+                 "_packet", "_running", "_tls", "_to_client", "_to_server", "closing", "parameters", "wants_tls",
                  "wants_upstream")  # fmt: skip
 
     def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int, tls: bool = False) -> None:
@@ -68,13 +74,15 @@ class Session:
         self._conversation = Conversation(gate)
         self._client: Callable[[Bytes], None] = self._starting
         self._early = bytearray()
+        self._packet = b""
+        """The start-up packet that is being looked at: it is no longer in `_early`."""
         self._offered: set[int] = set()
         """The kinds of encryption the client has asked for: once each, as with PostgreSQL."""
         self._notices: list[bytes] = []
         """Notices of ours that wait for the end of a message that is being passed on."""
         self._to_client: list[bytes] = []
         self._to_server: list[bytes] = self._conversation.to_server
-        self._frontend = Frontend(self._conversation, message_bytes, self._to_client)
+        self._frontend = self._half(self._conversation, message_bytes, self._to_client)
         self._backend = Backend(self._conversation, rows, row_bytes, self._to_client)
         self.parameters: Mapping[str, str] = {}
         self.wants_upstream = False
@@ -238,19 +246,12 @@ class Session:
                 raise ProtocolError("this is not the PostgreSQL protocol, or the start-up packet is too long")
             if len(self._early) < length:
                 return
-            code, body = int.from_bytes(self._early[4:8], "big"), bytes(self._early[8:length])
+            self._packet = bytes(self._early[:length])
+            code, body = int.from_bytes(self._packet[4:8], "big"), self._packet[8:]
             del self._early[:length]
             if code in (frames.SSL_REQUEST, frames.GSSENC_REQUEST):
-                if body or self._early or code in self._offered:
-                    # PostgreSQL refuses them too, also when it answers N: they may have been injected
-                    raise ProtocolError("bytes came with a request for encryption, or it was asked for twice")
-                self._offered.add(code)
-                if code == frames.SSL_REQUEST and self._tls:
-                    self._to_client.append(b"S")
-                    self._client = self._securing
-                    self.wants_tls = WantsTls.NEGOTIATED
+                if not self._encrypt(code):
                     return
-                self._to_client.append(b"N")
             elif code == frames.CANCEL_REQUEST:
                 if not 8 <= len(body) <= 4 + SECRET_BYTES[NEWEST][-1]:
                     raise ProtocolError("CancelRequest is cut short, or too long")
@@ -261,6 +262,20 @@ class Session:
             else:
                 self._greet(code, body)
                 return
+
+    def _encrypt(self, code: int) -> bool:
+        """A request for encryption. Whether start-up goes on as it was."""
+        if len(self._packet) > frames.REQUEST_BYTES or self._early or code in self._offered:
+            # PostgreSQL refuses them too, also when it answers N: they may have been injected
+            raise ProtocolError("bytes came with a request for encryption, or it was asked for twice")
+        self._offered.add(code)
+        if code == frames.SSL_REQUEST and self._tls:
+            self._to_client.append(b"S")
+            self._client = self._securing
+            self.wants_tls = WantsTls.NEGOTIATED
+            return False
+        self._to_client.append(b"N")
+        return True
 
     def _cancelling(self, data: Bytes) -> None:
         """What comes behind a request to cancel is not read, by PostgreSQL neither."""
@@ -279,19 +294,16 @@ class Session:
         self._conversation.version = Version(minor, unknown)
         if not parameters.get("user"):
             raise ProtocolError("the start-up packet names no user")
-        if any(len(parameters.get(name, "").encode()) > frames.NAME_BYTES for name in ("user", "database")):
-            # PostgreSQL would cut it: another one than was judged
-            raise ProtocolError(f"the name of the user or the database is longer than {frames.NAME_BYTES} bytes")
-        if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
-            self.failed(Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: replication connections are refused"))
-            return
         self.parameters = parameters
-        refusal = self._gate.open(parameters)
+        refusal = self._admit(parameters)
         if refusal is not None:
             self.failed(refusal)
             return
         self._client = self._waiting
         self.wants_upstream = True
+
+    def _admit(self, parameters: Mapping[str, str]) -> Refusal | None:
+        return unsupported(parameters) or self._gate.open(parameters)
 
     def _waiting(self, data: Bytes) -> None:
         if len(self._early) + len(data) > AUTHENTICATION_BYTES:
@@ -346,6 +358,17 @@ class Session:
         if not self.closing:
             self.closing = True
             self._conversation.settle_all(outcome)
+
+
+def unsupported(parameters: Mapping[str, str]) -> Refusal | None:
+    """Why a client that asks for this in its start-up packet can't be served, whoever it is."""
+    if any(len(parameters.get(name, "").encode()) > frames.NAME_BYTES for name in ("user", "database")):
+        # PostgreSQL would cut it: another one than was judged
+        why = f"lockgate: the name of the user or the database is longer than {frames.NAME_BYTES} bytes"
+        return Refusal(errors.PROTOCOL_VIOLATION, why)
+    if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0"):
+        return Refusal(errors.FEATURE_NOT_SUPPORTED, "lockgate: replication connections are refused")
+    return None
 
 
 def _sees_no_binding(payload: bytearray) -> bool:
