@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lockgate.config.document import ConfigError
 from lockgate.config.files import load_agent, load_classification, load_collector, load_identities
-from lockgate.config.shapes import AgentFile, Identity, Selector
+from lockgate.config.shapes import AgentFile, Identity, Selector, host_name
 
 AGENT = """\
 agent: {name: host-1, state_dir: state, run_dir: /run/lockgate, metrics: "127.0.0.1:9464"}
@@ -111,7 +111,6 @@ collector: {address: "[::1]:24224", api: "http://[::1]:8080"}
     ("old", "new", "expected"),
     [
         ("agent: {name: host-1", "agent: {nmae: host-1", "1: agent.nmae: unknown key (did you mean `name`?)"),
-        ("agent: {name: host-1,", "agent: {", "1: agent: `name` is missing"),
         ("host-1", "'host 1'", "1: agent.name: expected text matching regex"),
         ("127.0.0.1:9464", "*:9464", "1: agent.metrics: '*:9464': one address is needed here"),
         ("ebpf", "nftables", "2: intercept.mechanism: 'nftables' is none of ebpf"),
@@ -153,7 +152,7 @@ def test_a_mistake_in_the_agents_file(tmp_path: Path, old: str, new: str, expect
     assert said(tmp_path, load_agent, changed(AGENT, old, new)).startswith(f"x.yaml:{expected}")
 
 
-@pytest.mark.parametrize("part", ["agent", "intercept", "datastores", "collector"])
+@pytest.mark.parametrize("part", ["intercept", "datastores", "collector"])
 def test_a_part_that_is_missing(tmp_path: Path, part: str) -> None:
     data = msgspec.yaml.decode(AGENT)
     del data[part]
@@ -420,4 +419,55 @@ def test_files_of_tls_are_taken_from_the_files_own_folder(tmp_path: Path) -> Non
     assert (store.upstream_ca, store.upstream_certificate, store.upstream_key) == (
         str(tmp_path / "ca.crt"), "/a.crt", str(tmp_path / "a.key"),
     )  # fmt: skip
-    assert store.client_tls == "offer"
+    assert store.tls_of_clients == "offer"
+
+
+OBSERVED = AGENT.replace("mode: enforce", "mode: observe\n    client_tls: pass")
+CREDENTIAL = "    credential: {user: app, password_file: app.pw}\n"
+
+
+def test_clients_have_their_tls_with_the_datastore_where_it_is_only_observed(tmp_path: Path) -> None:
+    def tls(text: str) -> str:
+        return load_agent(written(tmp_path, text)).datastores[0].tls_of_clients
+
+    assert tls(OBSERVED) == "pass"
+    assert tls(AGENT.replace("mode: enforce", "mode: observe")) == "pass"
+    assert tls(AGENT.replace("mode: enforce", "mode: observe\n    client_tls: offer")) == "offer"
+    assert tls(AGENT) == "offer"
+    own = AGENT.replace("10.0.0.0/8:5432", "10.0.0.1:5432")
+    own = own.replace("    mode: enforce\n", f"{CREDENTIAL}    mode: observe\n")
+    assert tls(own) == "offer"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            AGENT.replace("mode: enforce", "mode: enforce\n    client_tls: pass"),
+            "11: datastores[0].client_tls: pass leaves clients' TLS unread: that is for mode: observe, and mode is",
+        ),
+        (
+            AGENT.replace("mode: enforce", "client_tls: pass"),
+            "10: datastores[0].client_tls: pass leaves clients' TLS unread: that is for mode: observe, and mode is",
+        ),
+        (
+            OBSERVED.replace("10.0.0.0/8:5432", "10.0.0.1:5432").replace("    mode", f"{CREDENTIAL}    mode"),
+            "12: datastores[0].client_tls: pass leaves clients' TLS unread: with a credential of the agent's own",
+        ),
+    ],
+)
+def test_what_is_enforced_is_never_passed_unread(tmp_path: Path, text: str, why: str) -> None:
+    assert why in said(tmp_path, load_agent, text)
+
+
+def test_policies_to_be_tried_are_taken_from_the_files_own_folder(tmp_path: Path) -> None:
+    assert load_agent(written(tmp_path, AGENT)).shadow == []
+    tried = load_agent(written(tmp_path, AGENT + "shadow: [next, /etc/next.cedar]\n")).shadow
+    assert tried == [str(tmp_path / "next"), "/etc/next.cedar"]
+
+
+def test_a_host_has_a_name_without_being_given_one(tmp_path: Path) -> None:
+    settings = load_agent(written(tmp_path, AGENT.replace("name: host-1, ", "")))
+    assert settings.agent.name == host_name()
+    without = "\n".join(line for line in AGENT.splitlines() if not line.startswith("agent:"))
+    assert load_agent(written(tmp_path, without)).agent.name == host_name()

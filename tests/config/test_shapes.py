@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from lockgate.config.shapes import Agent, Identity, Intercept, Limits, Selector, SpoolSettings
+from lockgate.config.shapes import Agent, Identity, Intercept, Limits, Name, Selector, SpoolSettings, host_name
 
 ID = "4f" * 32
 
@@ -158,3 +158,20 @@ def test_an_entry_that_cannot_stand(change: dict[str, object], where: tuple[str 
 def test_an_entry_of_another_shape(entry: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"principal": "ann", "when": {"user": "ann"}, **entry}, Identity)
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("db-1.internal", "db-1.internal"),
+        ("Büro 7", "B-ro-7"),
+        ("-x", "x"),
+        ("_._", "host"),
+        ("", "host"),
+        ("a" * 70, "a" * 63),
+        ("localhost\n", "localhost-"),
+    ],
+)
+def test_what_a_host_calls_itself_is_made_to_fit(called: str, name: str) -> None:
+    assert host_name(called) == name
+    assert msgspec.convert(name, Name) == name

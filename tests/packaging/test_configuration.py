@@ -25,7 +25,7 @@ def test_it_would_start_without_a_warning(etc: Path) -> None:
 
 def test_it_observes_everything_and_reads_no_client_s_own_tls(etc: Path) -> None:
     settings = config.load_agent(str(etc / "agent.yaml"))
-    assert [(store.mode, store.client_tls) for store in settings.datastores] == [("observe", "pass")]
+    assert [(store.mode, store.tls_of_clients) for store in settings.datastores] == [("observe", "pass")]
     assert settings.intercept.cgroup == "/"
 
 

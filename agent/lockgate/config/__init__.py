@@ -5,6 +5,7 @@ misspelt `mode: enforced` never means "observe".
 """
 
 from lockgate.config.addresses import is_host_name, split_address
+from lockgate.config.changes import left, turned
 from lockgate.config.credentials import Credential, Role
 from lockgate.config.document import ConfigError, Document
 from lockgate.config.files import (
@@ -56,9 +57,11 @@ __all__ = [
     "Selector",
     "SpoolSettings",
     "is_host_name",
+    "left",
     "load_agent",
     "load_classification",
     "load_collector",
     "load_identities",
     "split_address",
+    "turned",
 ]

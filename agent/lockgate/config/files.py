@@ -148,6 +148,8 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
                 )
         if store.channel_binding == "require" and store.upstream_tls == "disable":
             raise document.error((*here, "channel_binding"), "upstream_tls: disable has nothing to bind to")
+        if store.client_tls == "pass" and (why := _not_passed(store)):
+            raise document.error((*here, "client_tls"), f"pass leaves clients' TLS unread: {why}")
         if wrong := _tls_problem(store):
             raise document.error((*here, wrong[0]), wrong[1])
         if store.catalog is None and settings.classify:
@@ -168,6 +170,15 @@ def _names_its_servers(store: Datastore) -> bool:
     whoever has a public address.
     """
     return store.upstream_tls == "verify-full" and store.upstream_ca is not None
+
+
+def _not_passed(store: Datastore) -> str | None:
+    """Why a datastore's clients can't have their TLS with it, None when they may."""
+    if store.mode != "observe":
+        return f"that is for mode: observe, and mode is {store.mode}. Leave client_tls out, or say offer or disable"
+    if store.credential is not None or store.roles:
+        return "with a credential of the agent's own it has to be the agent's. Say offer or disable"
+    return None
 
 
 def _tls_problem(store: Datastore) -> tuple[str, str] | None:
@@ -234,6 +245,7 @@ def _absolute(settings: AgentFile, base: Path) -> AgentFile:
         identities=each(settings.identities),
         classify=each(settings.classify),
         policies=each(settings.policies),
+        shadow=each(settings.shadow),
         masking=msgspec.structs.replace(
             settings.masking, key_file=None if (key := settings.masking.key_file) is None else absolute(key)
         ),

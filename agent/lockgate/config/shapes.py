@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -41,8 +42,15 @@ _FORMS: Final = {
 }
 
 
+def host_name(called: str | None = None) -> str:
+    """What this host calls itself (or `called`), made to fit `Name`: what doesn't is `-`."""
+    fitting = re.sub("[^A-Za-z0-9_.-]", "-", socket.gethostname() if called is None else called)
+    return fitting.lstrip("_.-")[:63] or "host"
+
+
 class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    name: Name
+    name: Name = msgspec.field(default_factory=host_name)
+    """What records call this host; its own name unless given."""
     state_dir: Path = "/var/lib/lockgate"
     run_dir: Path = "/run/lockgate"
     metrics: str | None = None
@@ -76,8 +84,8 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
     catalog: CatalogReader | None = None
     mode: Literal["enforce", "observe"] = "enforce"
-    client_tls: Literal["offer", "disable"] = "offer"
-    """Whether clients that ask for TLS get it. Their hop doesn't leave the host."""
+    client_tls: Literal["offer", "disable", "pass"] | None = None
+    """Whether clients that ask for TLS get it. Their hop doesn't leave the host. See `tls_of_clients`."""
     upstream_tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
     """libpq's words; `require` with `upstream_ca` is its verify-ca."""
     upstream_ca: Path | None = None
@@ -90,6 +98,14 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """The same by group of the principal: the first that fits, before `credential`."""
     channel_binding: Literal["prefer", "require", "disable"] = "prefer"
     """libpq's words, for the agent's own authentication with SCRAM inside TLS."""
+
+    @property
+    def tls_of_clients(self) -> Literal["offer", "disable", "pass"]:
+        """`client_tls`, or what it is unless given: in mode observe the datastore's own TLS (`pass`), which no client
+        can tell from what it had without Lockgate, unless the agent is to log in; else the agent's."""
+        if self.client_tls is not None:
+            return self.client_tls
+        return "pass" if self.mode == "observe" and self.credential is None and not self.roles else "offer"
 
     @property
     def verified(self) -> bool:
@@ -149,13 +165,15 @@ class Masking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    agent: Agent
+    agent: Agent = msgspec.field(default_factory=Agent)
     intercept: Intercept
     datastores: Annotated[list[Datastore], msgspec.Meta(min_length=1)]
     collector: CollectorClient
     identities: list[Path] = []
     classify: list[Path] = []
     policies: list[Path] = []
+    shadow: list[Path] = []
+    """Policies that are tried beside those in force: what they would do differently stands in the records."""
     limits: Limits = Limits()
     spool: SpoolSettings = SpoolSettings()
     masking: Masking = Masking()
