@@ -127,13 +127,17 @@ def load(
     )
 
 
-def configured(settings: config.AgentFile, *, epoch: int) -> Bundle:
-    """The bundle that agent.yaml asks for. Raises BundleError, and ConfigError for classification and identities."""
+def configured(settings: config.AgentFile, *, epoch: int, shadow: bool = False) -> Bundle:
+    """The bundle that agent.yaml asks for, or with `shadow` the one that it has tried beside it.
+
+    Raises BundleError, and ConfigError for classification and identities.
+    """
     datastores = {store.name: store.protocol for store in settings.datastores}
     classification = config.load_classification(settings.classify, set(datastores))
     identities = config.load_identities(settings.identities)
     groups = {group for identity in identities for group in identity.groups}
-    return load(settings.policies, classification, datastores, epoch=epoch, groups=groups)
+    paths = settings.shadow if shadow else settings.policies
+    return load(paths, classification, datastores, epoch=epoch, groups=groups)
 
 
 def _rules(together: Sequence[tuple[Policy, Piece]]) -> Rules:

@@ -49,12 +49,16 @@ class Policies:
         return self._fingerprint() != self._seen
 
     def _fingerprint(self) -> Fingerprint:
+        return self.stamps(self._watched)
+
+    @staticmethod
+    def stamps(watched: Sequence[str | Path]) -> Fingerprint:
         """Name, mtime in ns, size and inode of every watched path, and of every entry of a watched folder.
 
         Entries are followed through symbolic links, so the swap of Kubernetes' `..data` shows.
         """
         paths: list[Path] = []
-        for path in self._watched:
+        for path in map(Path, watched):
             paths.append(path)
             try:
                 paths += sorted(path.iterdir())
