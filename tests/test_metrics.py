@@ -221,3 +221,25 @@ def test_a_scraper_that_says_nothing_holds_nobody_up_for_long(
             assert get(port)[0] == 200
         assert get(port)[0] == 200
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_would_have_been_is_counted_by_datastore(metrics: Metrics) -> None:
+    assert value(metrics, "would_total", datastore="orders", would="deny") == 0
+    metrics.would("orders", "deny")
+    metrics.would("orders", "mask")
+    metrics.shadow("orders", "hold")
+    metrics.unread("orders")
+    metrics.unrecorded()
+    metrics.statement("orders", "allow")
+    metrics.shadow_reloaded(3, taken=True)
+    metrics.shadow_reloaded(3, taken=False)
+    assert value(metrics, "would_total", datastore="orders", would="deny") == 1
+    assert value(metrics, "shadow_total", datastore="orders", would="hold") == 1
+    assert value(metrics, "unread_total", datastore="orders") == 1
+    assert value(metrics, "unrecorded_total") == 1
+    assert value(metrics, "shadow_epoch") == 3
+    assert value(metrics, "shadow_reloads_total", outcome="refused") == 1
+    assert metrics.numbers("orders") == {
+        "statements": 1, "would_deny": 1, "would_hold": 0, "would_mask": 1, "shadow_differs": 1,
+        "unread_connections": 1,
+    }  # fmt: skip

@@ -34,6 +34,8 @@ HOLD_BUCKETS: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1
 """Seconds a held statement waits for its second key."""
 
 VERDICTS: Final = ("allow", "deny", "hold")
+WOULD: Final = ("allow", "mask", "deny", "hold")
+"""What enforcing would have done with a statement: `mask` for one that would have gone, with columns masked."""
 HOLD_OUTCOMES: Final = ("approved", "denied", "expired", "cancelled")
 CONNECTION_OUTCOMES: Final = ("closed", "disconnected", "refused")
 
@@ -85,6 +87,10 @@ class Metrics(Collector):
         self._open = dict.fromkeys(stores, 0)
         self._connections = {(s, outcome): 0 for s in stores for outcome in CONNECTION_OUTCOMES}
         self._statements = {(s, verdict): 0 for s in stores for verdict in VERDICTS}
+        self._would = {(s, would): 0 for s in stores for would in WOULD}
+        self._shadow = {(s, would): 0 for s in stores for would in WOULD}
+        self._unread = dict.fromkeys(stores, 0)
+        self._unrecorded = 0
         self._masked = dict.fromkeys(stores, 0)
         self._detected: dict[str, int] = {}
         self._holds = {(s, outcome): _Histogram(HOLD_BUCKETS) for s in stores for outcome in HOLD_OUTCOMES}
@@ -95,6 +101,8 @@ class Metrics(Collector):
         self._spool: dict[str, int] = {}
         self._epoch = 0
         self._reloads = {"taken": 0, "refused": 0}
+        self._shadow_epoch = 0
+        self._shadow_reloads = {"taken": 0, "refused": 0}
         self._kernel: dict[str, int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -119,6 +127,31 @@ class Metrics(Collector):
     def statement(self, datastore: str, verdict: str) -> None:
         """A statement was judged; `verdict` is one of VERDICTS."""
         self._statements[datastore, verdict] += 1
+
+    def would(self, datastore: str, would: str) -> None:
+        """What enforcing would have done with a statement that was only observed; one of WOULD."""
+        self._would[datastore, would] += 1
+
+    def shadow(self, datastore: str, would: str) -> None:
+        """What the bundle that is tried would have done with a statement, where that is something else."""
+        self._shadow[datastore, would] += 1
+
+    def unread(self, datastore: str) -> None:
+        """An observed connection is passed on unread from here on."""
+        self._unread[datastore] += 1
+
+    def unrecorded(self) -> None:
+        """A record of something observed could not be written."""
+        self._unrecorded += 1
+
+    def numbers(self, datastore: str) -> dict[str, int]:
+        """What `lockgate status` says of a datastore, since the start."""
+        return {
+            "statements": sum(self._statements[datastore, verdict] for verdict in VERDICTS),
+            **{f"would_{would}": self._would[datastore, would] for would in ("deny", "hold", "mask")},
+            "shadow_differs": sum(self._shadow[datastore, would] for would in WOULD),
+            "unread_connections": self._unread[datastore],
+        }
 
     def overhead(self, nanoseconds: int) -> None:
         """From a statement read to its forwarding, without what it waited for people."""
@@ -161,6 +194,11 @@ class Metrics(Collector):
         """The policy bundle that the agent started with."""
         self._epoch = epoch
 
+    def shadow_reloaded(self, epoch: int, *, taken: bool) -> None:
+        """The bundle that is tried was read again; `epoch` is the one that is tried now, 0 for none."""
+        self._shadow_epoch = epoch
+        self._shadow_reloads["taken" if taken else "refused"] += 1
+
     def kernel(self, totals: Mapping[str, int]) -> None:
         """The counters of the BPF programs, which count on by themselves."""
         self._kernel = dict(totals)
@@ -176,6 +214,10 @@ class Metrics(Collector):
         yield _gauge("connections", "Connections open now.", ("datastore",), self._open)
         yield _counter("connections", "Connections ended, by how.", ("datastore", "outcome"), self._connections)
         yield _counter("statements", "Statements judged.", ("datastore", "verdict"), self._statements)
+        yield _counter("would", "What enforcing would have done with what was observed.", _WOULD, self._would)
+        yield _counter("shadow", "What the bundle that is tried would do otherwise.", _WOULD, self._shadow)
+        yield _counter("unread", "Observed connections passed on unread.", ("datastore",), self._unread)
+        yield CounterMetricFamily("lockgate_unrecorded", "Observed and not recorded.", self._unrecorded)
         yield _counter("masked_cells", "Values masked in results.", ("datastore",), self._masked)
         yield _counter("detected", "Found in values that nobody classified.", ("kind",), self._detected)
         yield _counter("refused", "Refusals that no policy decided.", ("reason",), self._refused)
@@ -196,6 +238,8 @@ class Metrics(Collector):
             yield GaugeMetricFamily(f"lockgate_spool_{name}", _SPOOL[name], value)
         yield GaugeMetricFamily("lockgate_policy_epoch", "The policy bundle in force.", self._epoch)
         yield _counter("policy_reloads", "Policy bundles read again.", ("outcome",), self._reloads)
+        yield GaugeMetricFamily("lockgate_shadow_epoch", "The policy bundle that is tried.", self._shadow_epoch)
+        yield _counter("shadow_reloads", "Bundles to be tried read again.", ("outcome",), self._shadow_reloads)
         yield _counter("kernel", "What the BPF programs counted.", ("counter",), self._kernel)
 
     def serve(self, address: str) -> Callable[[], None]:
@@ -226,6 +270,7 @@ class Metrics(Collector):
         return [body]
 
 
+_WOULD: Final = ("datastore", "would")
 _SPOOL: Final = {
     "bytes": "What the spool takes on disk.",
     "limit_bytes": "What it may take: statements are refused beyond.",

@@ -28,8 +28,9 @@ from lockgate.identity.tokens import TokenIssuer
 from lockgate.identity.workload import read_start
 from lockgate.masking import RootKey
 from lockgate.metrics import Metrics
-from lockgate.policy.bundle import load
+from lockgate.policy.bundle import Bundle, load
 from lockgate.policy.reload import Policies
+from lockgate.policy.shadow import Shadow
 from lockgate.proxy.catalog import Catalogs
 from lockgate.proxy.catalog_reader import CatalogError, CatalogReader, Reading
 from lockgate.proxy.holds import Holds
@@ -109,6 +110,7 @@ class House:
         upstream: Endpoint | None = None,
         collector: str = "http://127.0.0.1:1",
         spool: SpoolSettings | None = None,
+        shadow: str | None = None,
         **datastore: Any,
     ) -> None:
         self.folder = folder
@@ -120,6 +122,10 @@ class House:
             ),
             [folder / "p"],
         )
+        self.shadow = Shadow.none()
+        if shadow is not None:
+            self.write_policies(shadow, "next")
+            self.shadow = Shadow(self._tried, [folder / "next"])
         self.limits = limits or Limits()
         self.key = HostKey(Ed25519PrivateKey.generate())
         self.clock = 0.0
@@ -140,6 +146,7 @@ class House:
             self.holds,
             self.metrics,
             Leaves(self.authority),
+            shadow=self.shadow,
         )
         self.reader = ScriptedReader()
         self.datastore = datastore
@@ -149,9 +156,13 @@ class House:
         self.origin = Origin(os.getpid(), read_start(os.getpid()), 1, os.getuid(), 0, 1, 1, 1, "x", Endpoint("::", 1))
         self.stack = AsyncExitStack()
 
-    def write_policies(self, text: str) -> None:
-        (self.folder / "p").mkdir(exist_ok=True)
-        (self.folder / "p" / "all.cedar").write_text(text)
+    def write_policies(self, text: str, folder: str = "p") -> None:
+        (self.folder / folder).mkdir(exist_ok=True)
+        (self.folder / folder / "all.cedar").write_text(text)
+
+    def _tried(self, epoch: int) -> Bundle:
+        datastores = {"orders": "postgresql", "other": "postgresql"}
+        return load([self.folder / "next"], self.classification, datastores, epoch=epoch)
 
     @staticmethod
     def directory(*groups: str, name: str = "ann") -> Directory:
@@ -167,7 +178,7 @@ class House:
             **{"upstream_tls": "disable", **self.datastore},
         )
         keys = RootKey(bytes(32)).keys(settings.name)
-        store = Store(settings, self.policies, self.limits, Catalogs(self.reader, ()), keys=keys)
+        store = Store(settings, self.policies, self.limits, Catalogs(self.reader, ()), keys=keys, shadow=self.shadow)
         store.reclassify(self.classification.get(name, {}))
         return store
 

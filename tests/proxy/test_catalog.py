@@ -383,3 +383,41 @@ def test_a_change_is_read_at_a_pace_of_its_own_and_a_miss_later(
         await catalogs.close()
 
     run(journey())
+
+
+def test_who_cant_wait_asks_for_it_and_takes_the_last_there_was(endpoint: Endpoint, at_once: None) -> None:
+    async def journey() -> None:
+        reader, clock = CountingReader(), Clock()
+        catalogs = Catalogs(reader, NAMES, clock=clock)
+        assert catalogs.last(endpoint, "postgres") is None
+        for _ in range(5):
+            catalogs.ask(endpoint, "postgres")
+        first = await catalogs.get(endpoint, "postgres")
+        assert reader.readings == 1
+        catalogs.ask(endpoint, "postgres")
+        clock.now += 1
+        catalogs.expire(endpoint, "postgres")
+        assert catalogs.cached(endpoint, "postgres") is None
+        assert catalogs.last(endpoint, "postgres") is first
+        assert reader.readings == 1
+        catalogs.ask(endpoint, "postgres")
+        assert await catalogs.get(endpoint, "postgres") is not first
+        assert reader.readings == 2
+        await catalogs.close()
+
+    run(journey())
+
+
+def test_asking_for_one_database_too_many_asks_for_nothing(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, at_once: None
+) -> None:
+    monkeypatch.setattr(module, "DATABASES", 0)
+
+    async def journey() -> None:
+        catalogs = Catalogs(CountingReader(), NAMES)
+        catalogs.ask(endpoint, "postgres")
+        with pytest.raises(CatalogError):
+            await catalogs.get(endpoint, "postgres")
+        await catalogs.close()
+
+    run(journey())

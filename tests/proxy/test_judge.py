@@ -7,13 +7,16 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
 from lockgate.config import Datastore
 from lockgate.masking import RootKey, resolve
 from lockgate.policy.bundle import load
+from lockgate.policy.decide import Engine
 from lockgate.policy.reload import Policies
+from lockgate.policy.shadow import Shadow
 from lockgate.proxy import judge as module
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.judge import Judge, Judgement
@@ -22,7 +25,7 @@ from lockgate.understand.postgresql import Understanding
 from lockgate.values.catalog import Catalog, Relation, Routine
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
-from lockgate.values.verdict import Decision
+from lockgate.values.verdict import Decision, Verdict
 from lockgate.wire.gate import MaskingError
 from lockgate.wire.postgresql.frames import Field
 from tests.proxy.house import CLASSIFICATION, EMAIL, POLICIES, SHOP, TEXT, catalog, relation
@@ -473,3 +476,123 @@ def test_a_function_is_known_only_by_a_catalog_that_still_holds(bench: Bench) ->
 @pytest.mark.parametrize("text", ["CALL p()", "COMMIT PREPARED 'x'", "DO 'x'", "DROP TABLE scratch"])
 def test_what_may_change_the_catalog_is_told(bench: Bench, shop: Snapshot, text: str) -> None:
     assert bench(text, of=shop).alters
+
+
+# --- a bundle that is only tried
+
+
+class Tried:
+    """A judge with a second bundle beside the one of `Bench`."""
+
+    def __init__(self, bench: Bench, policies: str, mode: Literal["enforce", "observe"] = "enforce") -> None:
+        self.folder = bench.folder / "next"
+        self.folder.mkdir()
+        self.write(policies)
+        self.shadow = Shadow(
+            lambda epoch: load([self.folder], {"orders": CLASSIFICATION}, {"orders": "postgresql"}, epoch=epoch),
+            [self.folder],
+        )
+        settings = Datastore(name="orders", protocol="postgresql", addresses=["127.0.0.1:5432"], mode=mode)
+        self.judge = Judge(settings, CLASSIFICATION, bench.policies, self.shadow, cache=64)
+
+    def write(self, policies: str) -> None:
+        (self.folder / "a.cedar").write_text(policies)
+
+    def __call__(self, text: str, of: Snapshot | None = None, rows: int | None = None) -> dict[str, Any] | None:
+        asker = Asker(ANN, "orders", "shop", "app")
+        facts = self.judge.judge(asker, understand(text), (), of, altered=False, rows=rows).facts
+        found: dict[str, Any] | None = facts.get("shadow")
+        return found
+
+
+STRICTER = (
+    POLICIES
+    + """
+@id("no-writes") @reason("read only from May on")
+forbid (principal, action == Action::"execute", resource) when { context.effects.contains("write") };
+@id("pii-null") @mask("null")
+forbid (principal, action == Action::"reveal", resource in Tag::"pii");
+"""
+)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+def test_what_is_tried_is_told_where_it_comes_to_another_end(
+    bench: Bench, shop: Snapshot, mode: Literal["enforce", "observe"]
+) -> None:
+    tried = Tried(bench, STRICTER, mode)
+    assert tried("SELECT id FROM scratch", shop) is None
+    assert tried("DROP TABLE scratch", shop) is None, "by the same policy as the one in force"
+    assert tried("DELETE FROM scratch", shop) == {
+        "would": "deny", "policy": "no-writes", "reason": "read only from May on", "epoch": 1,
+    }  # fmt: skip
+    masked = tried("SELECT email FROM customers", shop)
+    assert masked is not None
+    assert (masked["would"], masked["policy"], masked["masks"]) == ("allow", "work", [[EMAIL, "null"]])
+
+
+def test_it_decides_nothing(bench: Bench, shop: Snapshot) -> None:
+    tried = Tried(bench, STRICTER)
+    judged = tried.judge.judge(Asker(ANN, "orders", "shop", "app"), understand("INSERT INTO scratch VALUES (1)"), (),
+                               shop, altered=False)  # fmt: skip
+    assert judged.refusal is None
+    assert judged.verdict.decision is Decision.ALLOW
+    assert judged.facts["policy"] == "work"
+    assert judged.facts["shadow"]["would"] == "deny"
+
+
+def test_it_sees_what_the_one_in_force_sees(bench: Bench, shop: Snapshot) -> None:
+    many = (
+        POLICIES
+        + """
+@id("many") forbid (principal, action == Action::"execute", resource)
+  when { context has estimated_rows && context.estimated_rows > 10 };
+@id("infer") forbid (principal, action == Action::"infer", resource);
+"""
+    )
+    tried = Tried(bench, many)
+    assert tried("SELECT id FROM scratch", shop, 11) is not None
+    assert tried("SELECT id FROM scratch", shop, 10) is None
+    inferring = tried("SELECT id FROM customers ORDER BY email", shop)
+    assert inferring is not None
+    assert (inferring["would"], inferring["policy"]) == ("deny", "infer")
+
+
+def test_what_cant_be_carried_out_is_told_of_it_too(bench: Bench, shop: Snapshot) -> None:
+    open_to_all = """
+@id("all") permit (principal, action, resource);
+"""
+    looser = Tried(bench, open_to_all)
+    assert bench("SELECT email INTO x FROM customers", of=shop).refusal is not None
+    found = looser("SELECT email INTO x FROM customers", shop)
+    assert found is not None
+    assert (found["would"], found["policy"]) == ("allow", "all")
+
+
+def test_a_newer_one_is_tried_at_once_and_a_broken_one_not(bench: Bench, shop: Snapshot) -> None:
+    tried = Tried(bench, POLICIES)
+    assert tried("INSERT INTO scratch VALUES (1)", shop) is None
+    tried.write(STRICTER)
+    assert tried.shadow.reload()
+    found = tried("INSERT INTO scratch VALUES (1)", shop)
+    assert found is not None
+    assert found["epoch"] == 2
+    tried.write("permit (nobody);")
+    assert not tried.shadow.reload()
+    assert tried("INSERT INTO scratch VALUES (1)", shop) == found
+
+
+def test_what_is_tried_is_asked_once_for_each_shape(
+    bench: Bench, shop: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, asked = Tried(bench, STRICTER), list[int]()
+    decide = Engine.decide
+
+    def counted(self: Engine, *given: Any, **more: Any) -> Verdict:
+        asked.append(self.epoch)
+        return decide(self, *given, **more)
+
+    monkeypatch.setattr(Engine, "decide", counted)
+    for number in range(5):
+        tried(f"SELECT {number} FROM scratch", shop)
+    assert len(asked) == 2

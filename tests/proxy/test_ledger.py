@@ -6,14 +6,17 @@ import asyncio
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lockgate.audit.record import decode
 from lockgate.audit.spool import Spool
 from lockgate.config import SpoolSettings
 from lockgate.identity.keys import HostKey
 from lockgate.metrics import Metrics
 from lockgate.proxy.ledger import Ledger
+from tests.audit.spooling import on_disk
 
 END = {"type": "statement", "phase": "end", "id": "c-1", "outcome": "completed", "duration_us": 1}
 BEGIN = {"type": "statement", "phase": "begin", "id": "c-2", "statement": "SELECT 1"}
@@ -86,3 +89,54 @@ def test_a_disk_that_takes_nothing_refuses_the_one_and_counts_the_other(spool: S
 def test_text_that_nothing_can_encode_is_refused(spool: Spool) -> None:
     assert Ledger(spool, Metrics([])).now(BEGIN | {"statement": "\ud800"}) is not None
     assert spool.head.seq == 0
+
+
+# what is observed goes on without a record
+
+
+def missed(metrics: Metrics) -> int:
+    line = next(x for x in metrics.text().decode().splitlines() if x.startswith("lockgate_unrecorded_total"))
+    return int(float(line.rpartition(" ")[2]))
+
+
+def records(spool: Spool) -> list[dict[str, Any]]:
+    return [decode(raw) for raw in on_disk(spool.folder)]
+
+
+def test_what_goes_on_without_a_record_is_owned_up_to_once(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics([])
+    ledger = Ledger(spool, metrics)
+    assert ledger.try_now(BEGIN)
+    for _ in range(3):
+        assert not ledger.try_now(BEGIN | {"statement": "\ud800"})
+    assert missed(metrics) == 3
+    assert len([r for r in caplog.records if "without being recorded" in r.getMessage()]) == 1
+    assert ledger.try_now(BEGIN)
+    assert [r.get("count") for r in records(spool)] == [None, None, 3]
+    told = records(spool)[2]
+    assert (told["type"], told["event"]) == ("agent", "unrecorded")
+    assert "surrogates not allowed" in told["detail"]
+    ledger.own_up()
+    assert ledger.try_now(BEGIN)
+    assert len(records(spool)) == 4, "there is nothing more to own up to"
+
+
+def test_a_spool_without_room_is_not_filled_with_owning_up(tmp_path: Path) -> None:
+    key = HostKey.load_or_create(tmp_path / "keys" / "host.key")
+    opened = Spool(
+        tmp_path / "full", "host-1", key, SpoolSettings(fsync="never", max_bytes=60_000, segment_bytes=9_000)
+    )
+    ledger = Ledger(opened, Metrics([]))
+    long = BEGIN | {"statement": "x" * 4000}
+    while ledger.try_now(long):
+        pass
+    assert not opened.roomy
+    before = opened.head.seq
+    assert ledger.try_now(BEGIN), "what is short may still fit"
+    ledger.own_up()
+    assert opened.head.seq == before + 1
+    opened.release(opened.head.seq)
+    assert opened.roomy
+    ledger.own_up()
+    assert records(opened)[-1]["count"] == 1
+    opened.close()

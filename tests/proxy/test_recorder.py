@@ -65,3 +65,34 @@ def test_text_that_no_encoding_explains_is_a_refusal_and_spoils_nothing(tmp_path
             assert [r["statement"] for r in house.records(type="statement")] == ["SELECT 1"]
 
     play(use())
+
+
+def test_a_connection_that_is_not_read_says_so_and_who_it_is_where_that_can_be_told(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            known, unknown = Recorder(house.services.ledger, "k"), Recorder(house.services.ledger, "u")
+            assert not known.opened
+            known.open(house.identities.identify(house.origin), Endpoint("::1", 5432), "tls", False, **PLACE)
+            unknown.open(None, Endpoint("::1", 5432), None, False, **PLACE)
+            assert unknown.opened
+            unknown.unread("gss")
+            first, second, third = house.records()
+            assert (first["phase"], first["unread"], first["connection"]["principal"]) == ("begin", "tls", "ann")
+            assert second["connection"] == {"id": "u", **PLACE, "upstream": "[::1]:5432"}
+            assert (third.get("phase"), third["id"], third["unread"]) == (None, "u", "gss")
+
+    play(use())
+
+
+def test_what_need_not_be_recorded_is_not_refused_and_has_no_end_either(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            recorder = Recorder(house.services.ledger, "c")
+            begun = recorder.next()
+            assert recorder.begin("statement", begun, "SELECT '\udcff'", FIELDS, must=False) is None
+            assert not begun.recorded
+            recorder.end(begun, "completed", {})
+            await asyncio.sleep(0.01)
+            assert house.records(type="statement") == []
+
+    play(use())

@@ -65,6 +65,10 @@ def test_other_encodings_are_refused(parameters: dict[str, str]) -> None:
         settings(parameters)
 
 
+def test_other_encodings_are_settings_where_texts_need_not_be_judged() -> None:
+    assert settings({"client_encoding": "SJIS", "options": "-c a=1"}, any_encoding=True) == ["SET \"a\" TO '1'"]
+
+
 @pytest.mark.parametrize("options", ["-e", "-c", "-c x", "--", "-d5", "x", "-c 1=2", "-c a=b\xa0-c c=d", "-c 'a=b"])
 def test_options_nobody_can_read_are_refused(options: str) -> None:
     with pytest.raises(ProtocolError, match="option"):

@@ -89,11 +89,24 @@ class Failure(TypedDict):
     code: str
 
 
+class Shadow(TypedDict):
+    """What the bundle with this `epoch`, which is only tried, would do with the statement."""
+
+    would: str
+    policy: str
+    reason: str
+    epoch: int
+    masks: NotRequired[list[list[str]]]
+    detects: NotRequired[list[list[str]]]
+
+
 class Begin(TypedDict):
     """Before anything is forwarded. `statement` is redacted by the caller.
 
-    `parameters` is how many were bound. `would` is, in mode observe, the verdict that was not enforced. `masks` are
-    [column, masker] pairs. `approval` is the id of the hold that let it through. `epoch` numbers the policy bundle.
+    `parameters` is how many were bound. `would` is, in mode observe, the verdict that was not enforced (`policy` and
+    `reason` are then its own), `masks` the [column, masker] pairs that would be, `detects` what would be looked for
+    elsewhere ([kind, masker]). `shadow` is there where a bundle that is only tried comes to another end. `approval` is
+    the id of the hold that let it through. `epoch` numbers the policy bundle.
     """
 
     type: Literal["statement", "prepare"]
@@ -113,17 +126,22 @@ class Begin(TypedDict):
     parameters: NotRequired[int]
     would: NotRequired[str | None]
     masks: NotRequired[list[list[str]]]
+    detects: NotRequired[list[list[str]]]
+    shadow: NotRequired[Shadow]
     approval: NotRequired[str | None]
 
 
 class End(TypedDict):
-    """The outcome. `rows` and `bytes` as sent to the client; `duration_us` from forwarding to the last byte."""
+    """The outcome. `rows` and `bytes` as sent to the client; `duration_us` from forwarding to the last byte.
+
+    `unread`: it was sent, and nobody saw what became of it.
+    """
 
     type: Literal["statement", "prepare"]
     phase: Literal["end"]
     id: str
     outcome: Literal[
-        "completed", "error", "denied", "cancelled", "disconnected", "timeout", "skipped", "closed", "broken"
+        "completed", "error", "denied", "cancelled", "disconnected", "timeout", "skipped", "closed", "broken", "unread"
     ]
     duration_us: int
     rows: NotRequired[int]
@@ -155,13 +173,27 @@ class Approval(TypedDict):
 
 
 class ConnectionBegin(TypedDict):
-    """A connection was let in, or (with `error`) refused before it had a statement to refuse."""
+    """A connection was let in, or (with `error`) refused before it had a statement to refuse.
+
+    `unread` says why nothing of it is read, not even the names in its facts. Who it is, is left out where the host
+    can't tell.
+    """
 
     type: Literal["connection"]
     phase: Literal["begin"]
     id: str
     connection: msgspec.Raw | ConnectionFacts
     error: NotRequired[Failure]
+    unread: NotRequired[str]
+
+
+class ConnectionUnread(TypedDict):
+    """In mode observe: from here on the connection is passed on without being read; `unread` says why."""
+
+    type: Literal["connection"]
+    id: str
+    connection: msgspec.Raw | ConnectionFacts
+    unread: str
 
 
 class ConnectionEnd(TypedDict):
@@ -175,10 +207,14 @@ class ConnectionEnd(TypedDict):
 
 
 class Agent(TypedDict):
-    """Something the agent itself did: `start`, `stop`, `reload` (a policy bundle), `reload-refused`, `fail-open`..."""
+    """Something the agent itself did: `start`, `stop`, `reload` (a policy bundle), `reload-refused`, `shadow` (a bundle
+    to be tried), `shadow-refused`, `mode` (a datastore's, `from` and `to`), `restart-needed`, `unrecorded` (`count`
+    statements that were observed without a record)..."""
 
     type: Literal["agent"]
     event: str
+    datastore: NotRequired[str]
+    count: NotRequired[int]
     version: NotRequired[str]
     epoch: NotRequired[int]
     detail: NotRequired[str]
@@ -195,7 +231,7 @@ class Seal(TypedDict):
     signature: bytes
 
 
-Fields = Begin | End | Approval | ConnectionBegin | ConnectionEnd | Agent | Seal
+Fields = Begin | End | Approval | ConnectionBegin | ConnectionUnread | ConnectionEnd | Agent | Seal
 
 encoder = msgspec.msgpack.Encoder(order="deterministic")
 """The canonical encoding. Raises TypeError, OverflowError or UnicodeEncodeError for what msgpack can't say."""

@@ -80,6 +80,11 @@ class Spool:
         return self._journal.bytes
 
     @property
+    def roomy(self) -> bool:
+        """Whether there is room for more than a last record or two: a tenth of what may begin."""
+        return (self._journal.bytes + self._staged_bytes) * 10 < self._most_to_begin * 9
+
+    @property
     def folder(self) -> Path:
         return self._journal.folder
 

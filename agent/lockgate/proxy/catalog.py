@@ -99,6 +99,21 @@ class Catalogs:
         self._entries.move_to_end((endpoint, database))
         return entry.snapshot
 
+    def ask(self, endpoint: Endpoint, database: str) -> None:
+        """Have it read where `cached` has none, for who can't wait for it later."""
+        if self.cached(endpoint, database) is None:
+            try:
+                entry = self._entry(endpoint, database)
+            except CatalogError:
+                return  # there is no room for another: whoever needs it is told
+            if entry.running is None or entry.started < entry.changed:
+                self._queue(entry, endpoint, database)
+
+    def last(self, endpoint: Endpoint, database: str) -> Snapshot | None:
+        """The newest snapshot, however old: for who only observes, and can't wait."""
+        entry = self._entries.get((endpoint, database))
+        return None if entry is None else entry.snapshot
+
     async def get(self, endpoint: Endpoint, database: str) -> Snapshot:
         """A snapshot at most TTL_SECONDS old, read if need be. Raises CatalogError."""
         snapshot = self.cached(endpoint, database)

@@ -7,6 +7,7 @@ callbacks. Reads go into one buffer that all connections share, since a session 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -15,12 +16,17 @@ from lockgate.proxy.tls import READ_BYTES, Tls, TlsError
 from lockgate.proxy.upstream_tls import told
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.postgresql import errors
+from lockgate.wire.postgresql.observed import ObservedSession
 from lockgate.wire.postgresql.session import Session, WantsTls
 
 LINGER_SECONDS: Final = 30.0
 """How long a side that is over may take for what was written to it: nginx's lingering_time."""
 
 BROKEN: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: the connection failed; nothing more was sent")
+
+MISTAKE: Final = "a mistake of the agent's own"
+
+log = logging.getLogger(__name__)
 
 _buffer: Final = memoryview(bytearray(READ_BYTES))
 
@@ -86,9 +92,9 @@ class ClientSide(_Side):
             connection.flush()
             if session.wants_tls is not None:
                 self._secure(_buffer[:nbytes])
-        except BaseException:
-            connection.fail()
-            raise
+        except BaseException as error:
+            if not connection.spared(error):
+                raise
 
     def _secure(self, data: memoryview) -> None:
         """TLS begins: with `data`, or behind it."""
@@ -154,29 +160,40 @@ class ClientSide(_Side):
 class UpstreamSide(_Side):
     """The datastore's socket. Made by `upstream.dial`, which may have put TLS in between.
 
-    `channel_binding` is then what `Session.connected` takes; None in plain.
+    `channel_binding` is then what `Session.connected` takes; None in plain. `dropped` once another takes its place.
     """
 
-    __slots__ = ("channel_binding",)
+    __slots__ = ("channel_binding", "dropped")
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.channel_binding: bytes | None = None
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Close it: nothing that it says, and not its end, is the connection's any more."""
+        self.dropped = True
+        self.close()
 
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
+        if self.dropped:
+            return
         try:
             connection.session.server_data(_buffer[:nbytes])
             connection.flush()
-        except BaseException:
-            connection.fail()
-            raise
+        except BaseException as error:
+            if not connection.spared(error):
+                raise
 
     def eof_received(self) -> bool:
-        self.connection.upstream_lost()
+        if not self.dropped:
+            self.connection.upstream_lost()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.dropped:
+            return
         if isinstance(exc, ssl.SSLError):
             self.connection.upstream_failed(exc)
         self.connection.upstream_lost()
@@ -192,12 +209,12 @@ class Connection:
     """One client connection and, once the client has introduced itself, its upstream.
 
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
-    upstream, `on_end` once, when both sockets are gone or going. `on_secure` gives the context when the client begins
-    TLS and `on_insecure` runs, with the reason, when that fails. `pipeline_bytes` is what a client may send behind a
-    statement that waits.
+    upstream (twice, where one was connected for a request for encryption only), `on_end` once, when both sockets are
+    gone or going. `on_secure` gives the context when the client begins TLS and `on_insecure` runs, with the reason,
+    when that fails. `pipeline_bytes` is what a client may send behind a statement that waits.
 
     An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
-    it goes on to the event loop, which logs it.
+    it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
     __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_insecure", "_on_introduced", "_on_secure",
@@ -216,7 +233,8 @@ class Connection:
         self.session: Session
         self.client = ClientSide(self)
         self.upstream: UpstreamSide | None = None
-        self.introduced = False
+        self.introduced = 0
+        """What was asked for: nothing, a way to the server as it is, the upstream."""
         self._pipeline_bytes = pipeline_bytes
         self._on_begin = on_begin
         self._on_introduced = on_introduced
@@ -265,6 +283,16 @@ class Connection:
             self.client.write(self.session.drain_client())
             self.end()
 
+    def spared(self, error: BaseException) -> bool:
+        """Something went wrong on our side. Whether the connection goes on nevertheless, unread; else it has failed."""
+        session = self.session
+        if isinstance(error, Exception) and isinstance(session, ObservedSession) and session.give_up(MISTAKE):
+            log.error("an observed connection can't be read any more", exc_info=error)
+            self.flush()
+            return True
+        self.fail()
+        return False
+
     def flush(self) -> None:
         """Send what the session has to say, and do what it wants done."""
         session = self.session
@@ -279,8 +307,9 @@ class Connection:
         if session.closing:
             self.end()
             return
-        if session.wants_upstream and not self.introduced:
-            self.introduced = True
+        wanted = 2 if session.wants_upstream else 1 if session.wants_raw else 0
+        if wanted > self.introduced:
+            self.introduced = wanted
             self._on_introduced(self)
         if self._blocked or session.waiting_bytes > self._pipeline_bytes:
             self.client_reading("pipeline is full", session.waiting_bytes <= self._pipeline_bytes)
@@ -325,9 +354,9 @@ class Connection:
         try:
             self.session.resume(ruling)
             self.flush()
-        except BaseException:
-            self.fail()
-            raise
+        except BaseException as error:
+            if not self.spared(error):
+                raise
 
     def end(self) -> None:
         """Close both sockets, after what was written to them."""

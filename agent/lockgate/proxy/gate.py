@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 import uuid
@@ -13,11 +14,13 @@ from typing import Any, Final
 from lockgate.approval.hold import Locks
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
-from lockgate.proxy import locks, second_key, startup
+from lockgate.proxy import locks, observing, outcome, second_key, startup
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.catalog_reader import CatalogError
 from lockgate.proxy.holds import no
 from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement
+from lockgate.proxy.outlook import REFUSED, Outlook
+from lockgate.proxy.patience import TOO_SLOW, WAIT_SECONDS
 from lockgate.proxy.recorder import Begun, Recorder
 from lockgate.proxy.result_masking import ResultMasking
 from lockgate.proxy.roles import UpstreamRole
@@ -29,20 +32,22 @@ from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, Refusal, Ruling, Run
 from lockgate.wire.postgresql import errors
 
+log = logging.getLogger(__name__)
+
 NOT_INTERCEPTED: Final = "lockgate: this connection was not intercepted: connect to the datastore itself"
 FAILED: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: judging this statement failed; it was not sent")
 STOPPED: Final = Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the wait was ended; the statement was not sent")
 ESTIMATED: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
 """Kinds of statements that have a plan, so that their rows can be estimated."""
-TAG_DIGITS: Final = 18
-"""Digits of a count in a command tag that fit into 64 bits, whatever the server says."""
 
 
 class StatementGate:
-    """Implements `lockgate.wire.gate.Gate` for one PostgreSQL connection.
+    """Implements `lockgate.wire.gate.Gate` for one PostgreSQL connection, and `ObservingGate`.
 
     `identified` is None for a connection that is not let in, and `refusal` says why once the client has introduced
-    itself: before that many clients can't show it. `spawn` starts what takes time, and the agent waits for it.
+    itself: before that many clients can't show it. One that is only observed is let in nevertheless, and not read:
+    `blind` says why. `lingers` once something that enforcing would not let happen lasts as long as it does. `spawn`
+    starts what takes time, and the agent waits for it.
     """
 
     def __init__(
@@ -52,7 +57,10 @@ class StatementGate:
         identified: Identified | None,
         endpoint: Endpoint,
         refusal: Refusal | None = None,
+        blind: str | None = None,
     ) -> None:
+        self.blind = blind
+        self.lingers = False
         self.services = services
         self.store = store
         self.endpoint = endpoint
@@ -90,6 +98,9 @@ class StatementGate:
     # what the session asks (lockgate.wire.gate.Gate)
 
     def open(self, parameters: Mapping[str, str]) -> Refusal | None:
+        if self._refusal is None and self.store.observed:
+            observing.admit(self, self._identified, parameters)
+            return None
         refusal = self._refusal or self.refresh()
         if refusal is not None or self._identified is None:
             return refusal
@@ -97,15 +108,8 @@ class StatementGate:
         self.database = parameters.get("database") or claimed
         unmapped = self.role.find(self.claims.groups)
         self.user = self.role.user or claimed
-        unrecorded = self.recorder.open(
-            self._identified,
-            self.endpoint,
-            datastore=self.store.name,
-            protocol=self.store.protocol,
-            database=self.database,
-            user=self.user,
-            claimed_user=claimed,
-            application=parameters.get("application_name", ""),
+        unrecorded = self.open_record(
+            None, user=self.user, claimed_user=claimed, application=parameters.get("application_name", "")
         )
         refusal = unrecorded or unmapped
         if refusal is not None:
@@ -113,14 +117,14 @@ class StatementGate:
         for text in startup.settings(parameters):
             asked = Asked(self.understand(text))
             judgement = self.judge(asked, None)
-            if self.store.enforced and judgement.refusal is None and judgement.verdict.decision is Decision.HOLD:
+            if judgement.refusal is None and judgement.verdict.decision is Decision.HOLD:
                 refusal = Refusal(
                     errors.INSUFFICIENT_PRIVILEGE,
                     f"lockgate: a setting of the start-up packet can't wait for approval: SET it later "
                     f"(policy {judgement.verdict.policy})",
                 )
                 return self.refuse(asked, judgement, refusal, None)
-            ruling = self._go(asked, judgement, None, None)
+            ruling = self.let_pass(asked, judgement, None, None)
             if ruling.refusal is not None:
                 return ruling.refusal
             self.recorder.end(ruling.handle, "completed", {})
@@ -142,7 +146,10 @@ class StatementGate:
         if refusal is not None and self.store.enforced:
             return self.refuse(asked, judgement, refusal, snapshot, "prepare")
         text = self.recordable(asked.request, judgement, snapshot)
-        return self.recorder.begin("prepare", self.recorder.next(), text, judgement.facts)
+        told, must = judgement.facts, self.store.enforced
+        if not must:
+            told = observing.facts(judgement, gone) if decided or gone is not None else observing.undecided(told)
+        return self.recorder.begin("prepare", self.recorder.next(), text, told, must=must)
 
     def run(self, asked: Asked) -> Ruling | None:
         started = time.monotonic_ns()
@@ -151,30 +158,36 @@ class StatementGate:
         gone = self.refresh()
         store = self.store
         snapshot = None
+        # what is only observed doesn't wait for what was waited for in vain
+        lost = None if store.enforced else store.patience.lost(self.database)
         if store.catalogs is not None:
             if self._altered and not asked.in_transaction and not self._altering:
                 self._altered = False
                 self._expire()
             snapshot = self._cached(asked)
-            if snapshot is None and _has_rows(asked):
+            if snapshot is None and lost == TOO_SLOW:
+                snapshot = store.catalogs.last(self.endpoint, self.database)
+            if snapshot is None and lost is None and _has_rows(asked):
                 self._wait(asked, renew=False)
                 return None
-        if self._estimable(asked.request) and gone is None:
+        if gone is None and lost is None and self._estimable(asked.request):
             self._wait(asked, renew=False)
             return None
         judgement = self.judge(asked, snapshot)
-        if store.enforced and gone is None:
+        if lost is not None and snapshot is None:
+            judgement = self._without_catalog(asked, judgement, lost)
+        elif gone is None:
             renew = judgement.unknown and _has_rows(asked) and not self.altered_in(asked)
-            renew = renew and store.first_try(self.database, asked.request.shape)
-            if renew or (judgement.refusal is None and judgement.verdict.decision is Decision.HOLD):
+            renew = renew and lost is None and store.first_try(self.database, asked.request.shape)
+            if renew or self._held(judgement):
                 self._wait(asked, renew=renew)
                 return None
-        ruling = self._go(asked, judgement, snapshot, gone)
+        ruling = self.let_pass(asked, judgement, snapshot, gone)
         self.services.metrics.overhead(time.monotonic_ns() - started)
         return ruling
 
     def moot(self, *, skipped: bool) -> None:
-        if self._asked is not None and (skipped or second_key.lost(self._asked)):
+        if self._asked is not None and self.store.enforced and (skipped or second_key.lost(self._asked)):
             self.cancel_wait(second_key.TRANSACTION_FAILED)
 
     def settle(self, run: Run) -> None:
@@ -185,19 +198,11 @@ class StatementGate:
         if self._altered:
             # also when it ends: what others read meanwhile may be from before its transaction's end
             self._expire()
-        fields: dict[str, Any] = {"rows": run.rows or _affected(run.tag), "bytes": run.bytes}
         if run.masked_cells:
-            fields["masked_cells"] = run.masked_cells
             self.services.metrics.masked(self.store.name, run.masked_cells)
         if run.detected:
-            fields["detected"] = run.detected
             self.services.metrics.detected(run.detected)
-        if run.tag is not None:
-            fields["tag"] = run.tag
-        if run.error is not None:
-            fields["error"] = {"code": run.error}
-        outcome = "cancelled" if run.error == errors.QUERY_CANCELED else run.outcome
-        self.services.metrics.upstream(self.recorder.end(begun, outcome, fields))
+        self.services.metrics.upstream(self.recorder.end(begun, *outcome.told(run)))
 
     def key(self, process: int, secret: bytes) -> bytes:
         """Two servers may hand out the same key, so the client's has a secret of ours: nobody else is given it."""
@@ -207,10 +212,28 @@ class StatementGate:
             pass
         self._key = minted
         self.services.keys[minted] = self
+        if self.store.observed and self.store.catalogs is not None and self.blind is None:
+            # the datastore has let the client in: what it is going to ask is not to wait for this
+            self.store.catalogs.ask(self.endpoint, self.database)
         return minted[1]
 
     def cancel(self, process: int, secret: bytes) -> bool:
-        return self._identified is not None and self.on_cancel(process, secret)
+        return (self._identified is not None or self.blind is not None) and self.on_cancel(process, secret)
+
+    def unread(self, why: str) -> None:
+        log.info("a connection goes on unread: %s", why, extra={"datastore": self.store.name, "id": self.recorder.id})
+        self.services.metrics.unread(self.store.name)
+        if self.recorder.opened:
+            self.recorder.unread(why)
+        else:
+            self.open_record(why, user="", application="")
+
+    def open_record(self, unread: str | None, **place: str) -> Refusal | None:
+        """The first record of the connection. A refusal where it has to be written and can't be."""
+        return self.recorder.open(
+            self._identified, self.endpoint, unread, self.store.enforced, datastore=self.store.name,
+            protocol=self.store.protocol, database=self.database, **place,
+        )  # fmt: skip
 
     # what the connection tells
 
@@ -265,7 +288,7 @@ class StatementGate:
         self._waiting.cancel()
         return True
 
-    def close(self, outcome: str) -> None:
+    def close(self, how: str) -> None:
         """The connection is over."""
         self._closed = True
         self._forget_key()
@@ -273,7 +296,7 @@ class StatementGate:
             self._waiting.cancel()
         if self._altered or self._altering:
             self._expire()
-        self.recorder.close(outcome)
+        self.recorder.close(how)
 
     def _forget_key(self) -> None:
         keys = self.services.keys
@@ -311,7 +334,7 @@ class StatementGate:
     def _estimable(self, request: Request) -> bool:
         """Whether the rows of `request` are to be estimated before it is judged."""
         return (
-            self.services.policies.engine.estimates
+            self.services.estimates
             and self.store.estimates is not None
             and len(request.statements) == 1
             and request.statements[0].kind in ESTIMATED
@@ -319,19 +342,11 @@ class StatementGate:
 
     async def _estimate(self, asked: Asked) -> None:
         """Have its rows estimated, once. What can't be estimated is judged without."""
-        store, already = self.store, self._estimated
-        if store.reader is None or store.estimates is None or (already is not None and already[0] is asked):
-            return
-        rows = None
-        # in a transaction that changed the catalog names mean what only its own connection knows
-        if not self._altered and not self._altering:
-            try:
-                catalog = (await store.reader.get(self.endpoint, self.database)).catalog
-            except CatalogError:
-                pass  # where rows are masked that is told on its own; here nobody knows how many
-            else:
-                rows = await store.estimates.estimate(self.endpoint, self.database, asked.request, catalog)
-        self._estimated = asked, rows
+        if self._estimated is None or self._estimated[0] is not asked:
+            # in a transaction that changed the catalog names mean what only its own connection knows
+            own = self._altered or self._altering > 0
+            rows = None if own else await self.store.estimate(self.endpoint, self.database, asked.request)
+            self._estimated = asked, rows
 
     def refresh(self) -> Refusal | None:
         """Make sure the token is good, before anything is judged by its claims.
@@ -352,17 +367,20 @@ class StatementGate:
             self.recorder.identify(identified)
         return None
 
-    def _go(self, asked: Asked, judgement: Judgement, snapshot: Snapshot | None, gone: Refusal | None) -> Ruling:
+    def let_pass(self, asked: Asked, judgement: Judgement, snapshot: Snapshot | None, gone: Refusal | None) -> Ruling:
         """Forward or refuse, recorded either way."""
         refusal = gone or judgement.refusal
         if refusal is not None and self.store.enforced:
             return Ruling(self.refuse(asked, judgement, refusal, snapshot))
-        begun = self.recorder.next()
+        begun, metrics, enforced = self.recorder.next(), self.services.metrics, self.store.enforced
         text = self.recordable(asked.request, judgement, snapshot)
-        unrecorded = self.recorder.begin("statement", begun, text, judgement.facts)
+        told = judgement.facts if enforced else observing.facts(judgement, gone)
+        unrecorded = self.recorder.begin("statement", begun, text, told, must=enforced)
         if unrecorded is not None:
             return Ruling(unrecorded)
-        self.services.metrics.statement(self.store.name, "allow")
+        metrics.statement(self.store.name, "allow")
+        observing.count(metrics, self.store.name, told)
+        self.lingers = self.lingers or (not enforced and observing.lingers(judgement, told))
         return self.forward(judgement, begun, snapshot)
 
     def forward(self, judgement: Judgement, begun: Begun, snapshot: Snapshot | None) -> Ruling:
@@ -395,7 +413,8 @@ class StatementGate:
         fields = {**judgement.facts, "verdict": "deny"}
         if judgement.verdict.decision is not Decision.DENY:
             # policy would have let it pass, but it could not be carried out
-            fields |= {"policy": "lockgate:refused", "reason": refusal.message}
+            fields |= {"policy": REFUSED, "reason": refusal.message}
+        observing.count(self.services.metrics, self.store.name, fields)
         unrecorded = self.recorder.begin(kind, begun, self.recordable(asked.request, judgement, snapshot), fields)
         self.recorder.end(begun, "denied", {"error": {"code": refusal.code}}, kind)
         return unrecorded or refusal
@@ -409,35 +428,48 @@ class StatementGate:
 
     def _answer(self, task: asyncio.Task[Ruling]) -> None:
         """However the wait ended, the client gets an answer; without a ruling the statement doesn't go forward."""
-        cancelled, self._cancelled, self._waiting, self._asked = self._cancelled, None, None, None
+        cancelled, waiting = self._cancelled, self._asked
+        self._cancelled, self._waiting, self._asked = None, None, None
         self._estimated = None
         if task.cancelled():
             ruling = Ruling(cancelled or STOPPED)
-        elif task.exception() is not None:
-            ruling = Ruling(FAILED)  # logged by whoever spawned it
+        elif task.exception() is not None:  # logged by whoever spawned it
+            failed = waiting is not None and self.store.observed
+            ruling = observing.unjudged(self, waiting) if waiting is not None and failed else Ruling(FAILED)
         else:
             ruling = task.result()
         self.resume(ruling)
 
     async def _run_slowly(self, asked: Asked, *, renew: bool) -> Ruling:
         store = self.store
-        unread: CatalogError | None = None
+        unread: str | None = None
         snapshot = None
         try:
-            snapshot = await self.read_catalog(renew=renew)
+            async with asyncio.timeout(None if store.enforced else WAIT_SECONDS):
+                snapshot = await self.read_catalog(renew=renew)
         except CatalogError as error:
-            unread = error
-        if self._estimable(asked.request):
-            await self._estimate(asked)
+            unread = str(error)
+        except TimeoutError:
+            # by the one before: enforcing would wait for the new one, which mostly says the same
+            store.patience.lose(self.database, TOO_SLOW)
+            snapshot = None if store.catalogs is None else store.catalogs.last(self.endpoint, self.database)
+            unread = TOO_SLOW if snapshot is None else None
+        if unread is None and self._estimable(asked.request):
+            try:
+                async with asyncio.timeout(None if store.enforced else WAIT_SECONDS):
+                    await self._estimate(asked)
+            except TimeoutError:
+                store.patience.lose(self.database, TOO_SLOW)
+        if unread is not None and store.observed:
+            store.patience.lose(self.database, unread)
         gone = self.refresh()
         judgement = self.judge(asked, snapshot)
         if unread is not None:
             judgement = self._without_catalog(asked, judgement, unread)
-        elif judgement.unknown and store.enforced and not renew and store.first_try(self.database, asked.request.shape):
+        elif judgement.unknown and not renew and store.first_try(self.database, asked.request.shape):
             return await self._run_slowly(asked, renew=True)
-        held = store.enforced and judgement.refusal is None and judgement.verdict.decision is Decision.HOLD
-        if not held or gone is not None:
-            return self._go(asked, judgement, snapshot, gone)
+        if gone is not None or not self._held(judgement):
+            return self.let_pass(asked, judgement, snapshot, gone)
         return await second_key.hold(self, asked, judgement, snapshot)
 
     async def read_catalog(self, *, renew: bool) -> Snapshot | None:
@@ -447,12 +479,16 @@ class StatementGate:
             return None
         return await (catalogs.refresh if renew else catalogs.get)(self.endpoint, self.database)
 
-    def _without_catalog(self, asked: Asked, judgement: Judgement, error: CatalogError) -> Judgement:
+    def _held(self, judgement: Judgement) -> bool:
+        return self.store.enforced and judgement.refusal is None and judgement.verdict.decision is Decision.HOLD
+
+    def _without_catalog(self, asked: Asked, judgement: Judgement, why: str) -> Judgement:
         """Nothing that touches rows can be let through: what is classified in it can't be told."""
         if asked.request.effects <= ROWLESS_EFFECTS or judgement.verdict.decision is Decision.DENY:
             return judgement
-        facts = judgement.facts if self.store.enforced else {**judgement.facts, "would": "deny"}
-        return replace(judgement, refusal=no(str(error)), facts=facts)
+        refusal = no(why)
+        facts = judgement.facts if self.store.enforced else observing.facts(judgement, refusal)
+        return replace(judgement, refusal=refusal, outlook=Outlook.refused(refusal.message), facts=facts)
 
     def recordable(self, request: Request, judgement: Judgement, snapshot: Snapshot | None) -> str:
         """The text as it may be recorded."""
@@ -466,12 +502,6 @@ class StatementGate:
 def _has_rows(asked: Asked) -> bool:
     """Whether rows may come back, or be copied."""
     return bool(asked.candidates) or not asked.request.effects <= ROWLESS_EFFECTS
-
-
-def _affected(tag: str | None) -> int:
-    """The rows a command tag counts (`DELETE 364`): of a statement that returns none, those it changed."""
-    count = (tag or "").rpartition(" ")[2]
-    return int(count) if count.isdecimal() and len(count) <= TAG_DIGITS else 0
 
 
 def _nobody(*_: object) -> None:

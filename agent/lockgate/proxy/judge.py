@@ -14,8 +14,10 @@ from lockgate import config
 from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
+from lockgate.policy.shadow import Shadow
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.leaks import fires, leak, named, refused, unexplained, used
+from lockgate.proxy.outlook import Outlook
 from lockgate.proxy.result_masking import Plans, result_lineage
 from lockgate.understand.postgresql import ANYTHING, CopyOut, Redaction, checked, copied_out, influences, reread
 from lockgate.values.identity import Asker
@@ -48,6 +50,7 @@ class Judgement:
     `lineage` is that of each statement's result, None when there is nothing to mask; `copied` has what each statement
     copies out. `facts` are the fields of the record that don't depend on literals, as they are when it goes forward.
     `secrets` are classified columns whose literals must not be recorded, None when the text may be recorded as it is.
+    `outlook` is what enforcing it would come to.
     `alters` says that it may change the catalog, `unknown` that a newer catalog could change the judgement.
     `deaf` says that it may listen to notifications, whose payloads may tell of masked columns.
     `watched` are the classified columns it was judged by, None when those are all. What all runs of it have in common
@@ -64,6 +67,7 @@ class Judgement:
     secrets: frozenset[str] | None
     alters: bool
     unknown: bool
+    outlook: Outlook
     deaf: bool = False
     watched: frozenset[str] | None = None
     described: set[bytes] = field(default_factory=set, compare=False)
@@ -79,12 +83,15 @@ class Judge:
         datastore: config.Datastore,
         classification: Mapping[str, tuple[str, ...]],
         policies: Policies,
+        shadow: Shadow | None = None,
         *,
         cache: int,
     ) -> None:
+        """`shadow` is tried beside `policies`: where it comes to another end, the facts say so."""
         self._datastore = datastore
         self._classification = classification
         self._policies = policies
+        self._shadow = Shadow.none() if shadow is None else shadow
         self._kept: Generations[tuple[object, ...], Judgement] = Generations(cache)
 
     def judge(
@@ -105,12 +112,17 @@ class Judge:
         of those that the request reads or changes, None when there is none.
         """
         shapes = (request.shape, *[c.shape for c in candidates]) if candidates else (request.shape,)
-        engine = self._policies.engine
-        key = (asker.key, engine.epoch, engine.minute if engine.timed else 0, rows, altered,
-               0 if snapshot is None else snapshot.number, shapes)  # fmt: skip
+        engine, tried = self._policies.engine, self._shadow.engine
+        timed = engine.timed or (tried is not None and tried.timed)
+        key = (asker.key, engine.epoch, 0 if tried is None else tried.epoch, engine.minute if timed else 0, rows,
+               altered, 0 if snapshot is None else snapshot.number, shapes)  # fmt: skip
         kept = self._kept.get(key)
         if kept is None:
             kept = self._judge(engine, asker, request, candidates, snapshot, altered, rows)
+            if tried is not None:
+                other = self._judge(tried, asker, request, candidates, snapshot, altered, rows).outlook
+                if (shadow := other.beside(kept.outlook, tried.epoch)) is not None:
+                    kept = replace(kept, facts={**kept.facts, "shadow": shadow})
             if len(asker.database) + len(asker.user) + sum(map(len, shapes)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
         return kept
@@ -162,6 +174,7 @@ class Judge:
                 )
                 unknown = any(o.sources is None for found in lineage if found is not None for o in found)
                 refusal = unexplained(request, verdict, lineage)
+        outlook = Outlook.of(verdict if inferring is None else inferring, refusal)
         effects = whole.effects
         secrets = self._secrets(snapshot) if columns or not effects <= PLAIN_EFFECTS else None
         known_columns = None if snapshot is None or altered else snapshot.catalog
@@ -171,10 +184,11 @@ class Judge:
             lineage,
             tuple(copied_out(request, known_columns, index) for index in range(len(request.statements))),
             barrier=bool(effects & BARRIER_EFFECTS),
-            facts=self._facts(whole, verdict, refusal),
+            facts=self._facts(whole, verdict, outlook),
             secrets=secrets,
             alters=alters,
             unknown=unknown or not known,
+            outlook=outlook,
             deaf=bool(verdict.masks or verdict.detects) and any(_listens(s) for s in whole.statements),
             watched=None if self._classification.keys() <= set(columns) else frozenset(columns),
             redaction=None if secrets is None else Redaction(secrets),
@@ -183,7 +197,7 @@ class Judge:
     def _secrets(self, snapshot: Snapshot | None) -> frozenset[str]:
         return frozenset(self._classification) | (frozenset() if snapshot is None else snapshot.columns.secrets())
 
-    def _facts(self, request: Request, verdict: Verdict, refusal: Refusal | None) -> dict[str, Any]:
+    def _facts(self, request: Request, verdict: Verdict, outlook: Outlook) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "verdict": "allow",
             "policy": verdict.policy,
@@ -197,7 +211,9 @@ class Judge:
         if verdict.masks:
             facts["masks"] = [[mask.column, mask.masker] for mask in verdict.masks]
         if self._datastore.mode == "observe":
-            facts["would"] = "deny" if refusal is not None else str(verdict.decision)
+            facts |= outlook.facts()
+            if outlook.detects:
+                facts["detects"] = [list(detect) for detect in outlook.detects]
         return facts
 
     def _columns(self, requests: Sequence[Request], snapshot: Snapshot | None) -> tuple[tuple[str, ...], bool]:

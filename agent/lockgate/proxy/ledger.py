@@ -21,9 +21,12 @@ class Ledger:
 
     The end of a statement is written with the next beginning, or when this turn of the loop is over: one write less
     for a statement, and none that a client waits for. Order stays what it was.
+
+    What is not recorded is counted, and told once until the spool takes records again; one record then says how many
+    statements went on without theirs, which only what is observed may.
     """
 
-    __slots__ = ("_loop", "_metrics", "_soon", "_spool")
+    __slots__ = ("_loop", "_losing", "_metrics", "_missed", "_soon", "_spool", "_why")
 
     def __init__(self, spool: Spool, metrics: Metrics) -> None:
         self._spool = spool
@@ -31,20 +34,42 @@ class Ledger:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._soon = 0
         """Records staged that `_flush` is going to write."""
+        self._losing = False
+        """Whether it was told that records are lost."""
+        self._missed = 0
+        """What went on unrecorded since a record said so, and `_why` the last did."""
+        self._why = ""
 
     def now(self, fields: Mapping[str, Any]) -> Refusal | None:
         """Write one record. A refusal when it can't be: also for text that no encoding explains."""
-        staged = 0
-        try:
-            self._spool.append(fields)
-            staged, self._soon = self._soon, 0
-            self._spool.commit()
-        except (SpoolError, UnicodeEncodeError) as error:
-            self._metrics.refused("spool")
-            if staged:
-                self._lost(staged, error)
-            return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
-        return None
+        error = self._write(fields)
+        if error is None:
+            return None
+        self._metrics.refused("spool")
+        return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
+
+    def try_now(self, fields: Mapping[str, Any]) -> bool:
+        """Write one record of what goes on in any case. Whether it could be written."""
+        error = self._write(fields)
+        if error is None:
+            return True
+        self._metrics.unrecorded()
+        if not self._missed:
+            log.error("what is observed goes on without being recorded: %s", error)
+        self._missed += 1
+        self._why = str(error)
+        return False
+
+    def own_up(self) -> None:
+        """Record how many statements went on without a record, if any did and the spool has room again."""
+        if not self._missed or not self._spool.roomy:
+            return
+        missed, self._missed = self._missed, 0
+        told = {"type": "agent", "event": "unrecorded", "count": missed, "detail": f"the last because: {self._why}"}
+        if self._write(told) is None:
+            log.warning("records are written again", extra={"missing": missed})
+        else:
+            self._missed += missed
 
     def soon(self, fields: Mapping[str, Any]) -> None:
         """Record what has happened: nothing can be refused any more, so what can't be written is counted."""
@@ -60,6 +85,21 @@ class Ledger:
             self._loop.call_soon(self._flush)
         self._soon += 1
 
+    def _write(self, fields: Mapping[str, Any]) -> Exception | None:
+        staged = 0
+        try:
+            self._spool.append(fields)
+            staged, self._soon = self._soon, 0
+            self._spool.commit()
+        except (SpoolError, UnicodeEncodeError) as error:
+            if staged:
+                self._lost(staged, error)
+            return error
+        self._losing = False
+        if self._missed:
+            self.own_up()
+        return None
+
     def _flush(self) -> None:
         staged, self._soon = self._soon, 0
         try:
@@ -68,6 +108,8 @@ class Ledger:
             self._lost(staged, error)
 
     def _lost(self, records: int, error: Exception) -> None:
-        log.error("%d outcomes of statements are not recorded: %s", records, error)
+        if not self._losing:
+            self._losing = True
+            log.error("outcomes of statements are not recorded: %s", error)
         for _ in range(records):
             self._metrics.refused("end-not-recorded")

@@ -14,16 +14,17 @@ from typing import Any, Final, TypeVar
 from lockgate import masking
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
-from lockgate.proxy.connection import Connection
+from lockgate.proxy.connection import Connection, UpstreamSide
 from lockgate.proxy.gate import NOT_INTERCEPTED, StatementGate
 from lockgate.proxy.login import UpstreamLogin
 from lockgate.proxy.roles import RoleError
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream import Unreachable, dial, send_cancel
-from lockgate.proxy.upstream_tls import UpstreamTlsError
+from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.gate import Refusal
 from lockgate.wire.postgresql import errors
+from lockgate.wire.postgresql.observed import ObservedSession
 from lockgate.wire.postgresql.session import Session
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,16 @@ REFUSED_SECONDS: Final = 5.0
 
 REFUSED_CONNECTIONS: Final = 100
 """How many may be open beside `limits.connections` to be told so: one more is closed without a word."""
+
+OBSERVED_CONNECT_SECONDS: Final = 130.0
+"""How long the way to a datastore that is only observed may take: as long as the kernel tries (tcp_syn_retries)."""
+
+STOPPING: Final = Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the agent is stopping")
+ENFORCING: Final = Refusal(
+    errors.ADMIN_SHUTDOWN, "lockgate: this datastore's mode has become enforce, and not all of this connection was read"
+)
+
+_PLAIN: Final = UpstreamTls("disable")
 
 T = TypeVar("T")
 
@@ -114,8 +125,21 @@ class Listener:
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
-    def _shut(self, connection: Connection) -> None:
-        connection.session.failed(Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the agent is stopping"))
+    def enforce(self) -> None:
+        """The datastore's mode has become enforce: what is open is judged by it from the next statement on.
+
+        Closed is what isn't read, and what keeps something that enforcing would not have let happen.
+        """
+        for connection, served in list(self.connections.items()):
+            session = connection.session
+            if isinstance(session, ObservedSession):
+                evades = session.evades or served.gate.lingers or served.gate.blind is not None
+                session.enforce()
+                if evades:
+                    self._shut(connection, ENFORCING)
+
+    def _shut(self, connection: Connection, why: Refusal = STOPPING) -> None:
+        connection.session.failed(why)
         connection.flush()
 
     def _connection(self) -> Connection:
@@ -130,20 +154,19 @@ class Listener:
 
     def _begin(self, connection: Connection) -> Session:
         services, limits = self._services, self._services.limits
-        identified, endpoint, refusal = self._identify(connection.client_fd)
+        identified, endpoint, why, refusal = self._identify(connection.client_fd)
         if refusal is None and len(self.connections) >= limits.connections:
-            services.metrics.refused("connections")
+            why = "connections"
             refusal = Refusal(
                 errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
             )
-        gate = StatementGate(services, self._store, identified, endpoint, refusal)
-        session = Session(
-            gate,
-            masking,
-            message_bytes=limits.message_bytes,
-            row_bytes=limits.row_bytes,
-            tls=self._store.settings.client_tls == "offer",
-        )
+        blind = None
+        if refusal is not None and self._store.observed and endpoint is not NOWHERE:
+            blind, refusal = refusal.message.removeprefix("lockgate: "), None
+        if refusal is not None:
+            services.metrics.refused(why)
+        gate = StatementGate(services, self._store, identified, endpoint, refusal, blind)
+        session = self._session(gate)
 
         def notice(message: str, hint: str | None) -> None:
             session.notice(message, hint)
@@ -156,22 +179,30 @@ class Listener:
         deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
         self.connections[connection] = _Served(gate, refusal is not None, deadline)
         services.metrics.connected(self._store.name)
-        if len(self.connections) > limits.connections + REFUSED_CONNECTIONS:
+        if refusal is not None and len(self.connections) > limits.connections + REFUSED_CONNECTIONS:
             session.client_gone()
         return session
 
-    def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, Refusal | None]:
+    def _session(self, gate: StatementGate) -> Session:
+        limits, tls = self._services.limits, self._store.settings.tls_of_clients
+        message, row, offered = limits.message_bytes, limits.row_bytes, tls == "offer"
+        if self._store.enforced:
+            return Session(gate, masking, message_bytes=message, row_bytes=row, tls=offered)
+        return ObservedSession(gate, masking, message_bytes=message, row_bytes=row, tls=offered, passing=tls == "pass")
+
+    def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, str, Refusal | None]:
+        """Who connected and where to, or a word and a refusal that say why that can't be told."""
         origin = self._origin_of(fd)
         if origin is None:
-            self._services.metrics.refused("not-intercepted")
-            return None, NOWHERE, Refusal(errors.CANNOT_CONNECT, NOT_INTERCEPTED)
+            return None, NOWHERE, "not-intercepted", Refusal(errors.CANNOT_CONNECT, NOT_INTERCEPTED)
         try:
-            return self._services.identities.identify(origin), origin.destination, None
+            return self._services.identities.identify(origin), origin.destination, "", None
         except IdentityError as error:
-            self._services.metrics.refused("identity")
-            return None, origin.destination, Refusal(errors.CANNOT_CONNECT, f"lockgate: {error}")
+            return None, origin.destination, "identity", Refusal(errors.CANNOT_CONNECT, f"lockgate: {error}")
 
     def _expire(self, connection: Connection, seconds: float) -> None:
+        if self._store.observed and connection.upstream is not None:
+            return  # the datastore has a deadline of its own
         if connection in self.connections and not connection.session.ready:
             self._services.metrics.refused("startup-timeout")
             connection.session.failed(Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {seconds:g} s"))
@@ -184,7 +215,11 @@ class Listener:
     def _insecure(self, connection: Connection, why: str) -> None:
         self._services.metrics.refused("client-tls")
         endpoint = self.connections[connection].gate.endpoint
-        log.info("TLS with a client failed: %s", why, extra={"datastore": self._store.name, "dialled": str(endpoint)})
+        where = {"datastore": self._store.name, "dialled": str(endpoint)}
+        if self._store.observed:
+            log.warning("TLS with a client failed: %s. `client_tls: pass` leaves it its own TLS", why, extra=where)
+        else:
+            log.info("TLS with a client failed: %s", why, extra=where)
 
     def _introduced(self, connection: Connection) -> None:
         served = self.connections[connection]
@@ -192,8 +227,7 @@ class Listener:
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
         try:
-            login = await self.connections[connection].gate.role.login()
-            side = await dial(connection, endpoint, self._store.tls, self._services.limits.connect_seconds)
+            login, side = await self._reach(connection, endpoint)
         except (RoleError, Unreachable) as error:
             if connection in self.connections:
                 connection.session.failed(error.refusal)
@@ -208,6 +242,22 @@ class Listener:
         connection.session.connected(side.channel_binding, login)
         connection.flush()
 
+    async def _reach(self, connection: Connection, endpoint: Endpoint) -> tuple[UpstreamLogin | None, UpstreamSide]:
+        """The way to the datastore, and who the agent is there. Raises RoleError and Unreachable."""
+        session, tls, seconds = connection.session, self._store.tls, self._services.limits.connect_seconds
+        if isinstance(session, ObservedSession):
+            seconds = max(seconds, OBSERVED_CONNECT_SECONDS)
+            if not session.wants_upstream:
+                # not read: as the client would be connected, which is in TLS of ours only if it has that with us
+                return None, await dial(connection, endpoint, _PLAIN if connection.client.tls is None else tls, seconds)
+            if (side := connection.upstream) is not None:
+                if not tls.offered or (session.tls_declined and not tls.required):
+                    return None, side
+                connection.upstream = None
+                side.drop()
+        login = await self.connections[connection].gate.role.login()
+        return login, await dial(connection, endpoint, tls, seconds)
+
     async def _derive(self, connection: Connection, login: UpstreamLogin, salt: bytes, iterations: int) -> None:
         """Authenticate further once the salted password is there."""
         salted = await login.derived(salt, iterations)
@@ -219,7 +269,12 @@ class Listener:
         """Pass a CancelRequest that came over `connection` on to where the connection with that key really is."""
         gate = self._services.keys.get((process, secret))
         if gate is None or gate.store is not self._store:
-            return False  # a key nobody has been given: PostgreSQL says nothing either
+            if self._store.enforced:
+                return False  # a key nobody has been given: PostgreSQL says nothing either
+            # the server's own, where the two have spoken unread
+            own = self.connections[connection].gate
+            self._spawn(self._send_cancel(connection, own.endpoint, process, secret))
+            return True
         if gate.cancel_wait(CANCELLED) and not gate.busy():
             return False
         # also what was sent before the one that waits may still run
@@ -239,7 +294,14 @@ class Listener:
         served.deadline.cancel()
         if served.dialing is not None:
             served.dialing.cancel()
-        well = connection.session.ended_well
+        session = connection.session
+        if isinstance(session, ObservedSession) and session.bound:
+            log.warning(
+                "a client and the datastore would bind authentication to TLS, and the agent's is in between. "
+                "`client_tls: pass` leaves them their own",
+                extra={"datastore": self._store.name},
+            )
+        well = session.ended_well
         outcome = "refused" if served.refused else "closed" if well else "disconnected"
         self._services.metrics.disconnected(self._store.name, outcome)
         served.gate.close("closed" if well else "disconnected")

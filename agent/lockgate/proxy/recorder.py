@@ -24,16 +24,20 @@ NOTHING = msgspec.Raw(b"\xc0")
 class Begun:
     """A statement on its way: the id of its records and when it was forwarded, in ns of the monotonic clock.
 
-    `alters` says that it may change the catalog.
+    `alters` says that it may change the catalog, `recorded` that its beginning is: without it, it has no end either.
     """
 
     id: str
     sent: int
     alters: bool = False
+    recorded: bool = True
 
 
 class Recorder:
-    """Writes records of one connection, those of what goes forward before it does."""
+    """Writes records of one connection, those of what goes forward before it does.
+
+    With `must` False nothing is refused for want of a record.
+    """
 
     __slots__ = ("_facts", "_identified", "_ledger", "_opened", "_place", "_statements", "id")
 
@@ -46,12 +50,36 @@ class Recorder:
         self._statements = 0
         self._opened = 0
 
-    def open(self, identified: Identified, upstream: Endpoint, **place: str) -> Refusal | None:
-        """The client introduced itself. `place`: datastore, protocol, database, user, application."""
+    def open(
+        self,
+        identified: Identified | None,
+        upstream: Endpoint,
+        unread: str | None = None,
+        must: bool = True,
+        /,
+        **place: str,
+    ) -> Refusal | None:
+        """The client introduced itself, or (with `unread`, which says why) did so in a way that isn't read.
+
+        `place`: datastore, protocol, database, user, application. `identified` is None where it can't be told.
+        """
         self._place = {**place, "upstream": str(upstream)}
-        self.identify(identified)
+        if identified is None:
+            self._facts = msgspec.Raw(record.encoder.encode({"id": self.id, **self._place}))
+        else:
+            self.identify(identified)
         self._opened = time.monotonic_ns()
-        return self.write({"type": "connection", "phase": "begin", "id": self.id, "connection": self._facts})
+        fields = {"type": "connection", "phase": "begin", "id": self.id, "connection": self._facts}
+        return self.write(fields if unread is None else {**fields, "unread": unread}, must=must)
+
+    @property
+    def opened(self) -> bool:
+        """Whether `open` was called."""
+        return bool(self._opened)
+
+    def unread(self, why: str) -> None:
+        """From here on nothing of the connection is read."""
+        self.write({"type": "connection", "id": self.id, "connection": self._facts, "unread": why}, must=False)
 
     def close(self, outcome: str) -> None:
         """The connection is over."""
@@ -71,16 +99,29 @@ class Recorder:
         self._statements += 1
         return Begun(f"{self.id}-{self._statements}", time.monotonic_ns())
 
-    def begin(self, kind: str, begun: Begun, text: str, fields: Mapping[str, Any]) -> Refusal | None:
+    def begin(
+        self, kind: str, begun: Begun, text: str, fields: Mapping[str, Any], *, must: bool = True
+    ) -> Refusal | None:
         """`kind` is `statement` or `prepare`. A refusal when it can't be written: then nothing may go forward."""
-        return self.write({"type": kind, "phase": "begin", "id": begun.id, "connection": self._facts,
-                           "statement": text, **fields})  # fmt: skip
+        begins = {
+            "type": kind,
+            "phase": "begin",
+            "id": begun.id,
+            "connection": self._facts,
+            "statement": text,
+            **fields,
+        }
+        if must:
+            return self._ledger.now(begins)
+        begun.recorded = self._ledger.try_now(begins)
+        return None
 
     def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> int:
         """What became of it. The answer is how long it took, in ns."""
         duration = time.monotonic_ns() - begun.sent
-        self.note({"type": kind, "phase": "end", "id": begun.id, "outcome": outcome,
-                   "duration_us": duration // 1000, **fields})  # fmt: skip
+        if begun.recorded:
+            self.note({"type": kind, "phase": "end", "id": begun.id, "outcome": outcome,
+                       "duration_us": duration // 1000, **fields})  # fmt: skip
         return duration
 
     def decided(
@@ -109,6 +150,9 @@ class Recorder:
         """Record what has happened already."""
         self._ledger.soon(fields)
 
-    def write(self, fields: dict[str, Any]) -> Refusal | None:
+    def write(self, fields: dict[str, Any], *, must: bool = True) -> Refusal | None:
         """Write one record. A refusal when it can't be: also for text that no encoding explains."""
-        return self._ledger.now(fields)
+        if must:
+            return self._ledger.now(fields)
+        self._ledger.try_now(fields)
+        return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from lockgate.approval.client import ApprovalError, Resolution
 from lockgate.approval.digest import digest
 from lockgate.approval.hold import TEXT_CHARACTERS, Hold
-from lockgate.proxy import locks
+from lockgate.proxy import locks, observing
 from lockgate.proxy.catalog import Snapshot
 from lockgate.proxy.catalog_reader import CatalogError
 from lockgate.proxy.grants import Coverage, coverage
@@ -73,6 +73,7 @@ async def hold(gate: StatementGate, asked: Asked, judgement: Judgement, snapshot
     if unrecorded is not None:
         return Ruling(unrecorded)
     gate.services.metrics.statement(gate.store.name, "hold")
+    observing.count(gate.services.metrics, gate.store.name, fields)
     return await _wait(gate, asked, begun, waiting)
 
 

@@ -22,17 +22,18 @@ _SPACES: Final = " \t\n\v\f\r"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
-def settings(parameters: Mapping[str, str]) -> list[str]:
+def settings(parameters: Mapping[str, str], *, any_encoding: bool = False) -> list[str]:
     """The SET statements that a start-up packet stands for, without those that do no harm.
 
-    Raises ProtocolError for options nobody can read and for an encoding that texts can't be judged in.
+    Raises ProtocolError for options nobody can read and, but with `any_encoding`, for an encoding that texts can't be
+    judged in.
     """
     given = [(name, value) for name, value in parameters.items() if name not in _NOT_SETTINGS]
     given += _options(parameters.get("options", ""))
     found = []
     for name, value in given:
         folded = name.lower()
-        if folded == "client_encoding" and re.sub("[^A-Za-z0-9]", "", value).upper() not in _UTF8:
+        if folded == "client_encoding" and not any_encoding and re.sub("[^A-Za-z0-9]", "", value).upper() not in _UTF8:
             raise ProtocolError(f"client_encoding {value} is not supported: UTF8 is")
         if folded not in _BENIGN:
             found.append((name, value))

@@ -1,0 +1,87 @@
+"""What a connection to a datastore in mode observe is spared, and what stands in the record in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lockgate.identity.cache import Identified
+from lockgate.metrics import Metrics
+from lockgate.proxy import startup
+from lockgate.proxy.judge import Judgement
+from lockgate.proxy.outlook import Outlook
+from lockgate.wire.gate import Asked, ProtocolError, Refusal, Ruling
+
+if TYPE_CHECKING:
+    from lockgate.proxy.gate import StatementGate
+
+UNREADABLE_OPTIONS = "start-up options that can't be read"
+UNJUDGED = "judging this statement failed"
+_OF_VERDICTS = frozenset(("would", "shadow"))
+
+
+def admit(gate: StatementGate, identified: Identified | None, parameters: Mapping[str, str]) -> None:
+    """The client introduced itself: it is let in. What can't be looked at goes on unread (`gate.blind`)."""
+    gate.user = claimed = parameters["user"]
+    gate.database = parameters.get("database") or claimed
+    if identified is not None:
+        gone = gate.refresh()
+        if gone is not None:
+            gate.blind = gate.blind or gone.message.removeprefix("lockgate: ")
+        elif gate.role.find(gate.claims.groups) is None:
+            # who has no role with the agent authenticates itself, as it would without it
+            gate.user = gate.role.user or claimed
+    gate.open_record(None, user=gate.user, claimed_user=claimed, application=parameters.get("application_name", ""))
+    if gate.blind is not None:
+        return
+    try:
+        texts = startup.settings(parameters, any_encoding=True)
+    except ProtocolError:
+        gate.blind = UNREADABLE_OPTIONS
+        return
+    for text in texts:
+        asked = Asked(gate.understand(text))
+        gate.recorder.end(gate.let_pass(asked, gate.judge(asked, None), None, None).handle, "completed", {})
+
+
+def facts(judgement: Judgement, gone: Refusal | None) -> Mapping[str, Any]:
+    """The fields of the record of what goes on. `gone` is why it would be refused whatever policy says."""
+    if gone is None:
+        return judgement.facts
+    # any policies would come to that
+    rest = {name: value for name, value in judgement.facts.items() if name != "shadow"}
+    return {**rest, **Outlook.refused(gone.message).facts()}
+
+
+def undecided(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of what is decided later: nothing is said of what would become of it."""
+    return {name: value for name, value in told.items() if name not in _OF_VERDICTS}
+
+
+def count(metrics: Metrics, datastore: str, told: Mapping[str, Any]) -> None:
+    """Count what stands in the record of a statement: what enforcing would do, and what the bundle that is tried."""
+    if (would := told.get("would")) is not None:
+        metrics.would(datastore, _word(would, told))
+    if (shadow := told.get("shadow")) is not None:
+        metrics.shadow(datastore, _word(shadow["would"], shadow))
+
+
+def lingers(judgement: Judgement, told: Mapping[str, Any]) -> bool:
+    """Whether something of what enforcing would not have let happen lasts as long as the connection does: a setting,
+    a role, a channel that is listened to."""
+    return judgement.deaf or (judgement.barrier and told.get("would") not in (None, "allow"))
+
+
+def unjudged(gate: StatementGate, asked: Asked) -> Ruling:
+    """A mistake of ours is no reason to keep the statement back. Its text is not recorded: it could hold anything."""
+    begun = gate.recorder.next()
+    told = {"verdict": "allow", "mode": "observe", "epoch": gate.services.policies.engine.epoch, "effects": [],
+            "objects": [], "kinds": [], "would": "deny", "policy": "lockgate:failed", "reason": UNJUDGED}  # fmt: skip
+    gate.recorder.begin("statement", begun, "", told, must=False)
+    gate.services.metrics.statement(gate.store.name, "allow")
+    count(gate.services.metrics, gate.store.name, told)
+    return Ruling(barrier=True, handle=begun)
+
+
+def _word(would: str, told: Mapping[str, Any]) -> str:
+    return "mask" if would == "allow" and (told.get("masks") or told.get("detects")) else would
