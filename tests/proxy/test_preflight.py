@@ -94,3 +94,17 @@ def test_a_run_folder_that_is_a_file(folder: Path) -> None:
     (folder / "run").write_text("")
     with pytest.raises(PreflightError, match="run_dir"):
         checked(folder)
+
+
+def test_policies_that_are_only_tried_are_no_reason_not_to_start(folder: Path) -> None:
+    def told() -> tuple[str, ...]:
+        (folder / "next").mkdir(exist_ok=True)
+        checked(folder)
+        text = (folder / "agent.yaml").read_text() + "shadow: [next]\n"
+        (folder / "agent.yaml").write_text(text)
+        return check(config.load_agent(str(folder / "agent.yaml")))
+
+    (warning,) = told()
+    assert warning.startswith("shadow: nothing is tried: ")
+    (folder / "next" / "all.cedar").write_text("permit (principal, action, resource);")
+    assert told() == ()

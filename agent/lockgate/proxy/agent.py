@@ -47,6 +47,7 @@ from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
 from lockgate.policy.reload import Policies
+from lockgate.policy.shadow import Shadow
 from lockgate.policy.source import BundleError
 from lockgate.proxy.catalog import Catalogs
 from lockgate.proxy.catalog_reader import CatalogReader
@@ -54,6 +55,7 @@ from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import NOWHERE, Listener
+from lockgate.proxy.reloader import Reloader
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.service import ServiceManager
@@ -184,8 +186,14 @@ class _Agent:
         self._targets: list[Target] | None = None
         self._stood: Standing | None = None
         self._failed: str | None = None
+        self._shadow = Shadow(
+            lambda epoch: configured(settings, epoch=epoch, shadow=True),
+            [*settings.shadow, *settings.classify, *settings.identities] if settings.shadow else [],
+            cache=settings.limits.verdict_cache,
+        )
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
+        self._resolving = asyncio.Lock()
         self._started = time.time()
         self._manager = manager
 
@@ -254,14 +262,17 @@ class _Agent:
         metrics.epoch(self._policies.engine.epoch)
         self._services = services = Services(
             settings.agent.name, limits, Understanding(limit=limits.statement_cache), self._policies, identities,
-            Ledger(spool, metrics), holds, metrics, Leaves(authority),
+            Ledger(spool, metrics), holds, metrics, Leaves(authority), shadow=self._shadow,
         )  # fmt: skip
 
         self._interceptor = interceptor = open_gate(settings, own)
         stack.callback(interceptor.close)
         self._masking = masking_key(settings)
         self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
-        self._classify()
+        self._reloader = Reloader(
+            settings, self._path, self._directory, services, self._stores, self._listeners, self._note
+        )
+        self._reloader.classify()
         inherited = self._manager.kept()
         for store in self._stores:
             listener = Listener(services, store, interceptor.origin)
@@ -287,6 +298,7 @@ class _Agent:
         spool.append({"type": "agent", "event": "start", "version": __version__, "epoch": self._policies.engine.epoch})
         spool.commit()
         unrecorded.forget(run_dir)
+        self._reloader.tell_shadow()
         interceptor.attach()
 
         self._shipper = shipper = Shipper(spool, settings.collector.address)
@@ -311,13 +323,10 @@ class _Agent:
             )
             catalogs = Catalogs(reader, ())
             stack.push_async_callback(catalogs.close)
-        return Store(settings, self._policies, limits, catalogs, tls, keys=self._masking.keys(settings.name))
-
-    def _classify(self) -> None:
-        """What policies were validated with is what columns are told by."""
-        classification = self._policies.engine.bundle.classification
-        for store in self._stores:
-            store.reclassify(classification.get(store.name, {}))
+        return Store(
+            settings, self._policies, limits, catalogs, tls, keys=self._masking.keys(settings.name),
+            shadow=self._shadow,
+        )  # fmt: skip
 
     # what goes on beside the connections
 
@@ -345,43 +354,23 @@ class _Agent:
         self._interceptor.take_over(alone=True)
 
     async def _watch(self) -> None:
-        """Reload policies when SIGHUP says so, or when they change on disk."""
+        """Take what changes on disk, and at SIGHUP modes of datastores too."""
         while True:
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await self._reloading.wait()
             except TimeoutError:
-                if not self._policies.changed():
-                    continue
+                self._reloader.look()
+                continue
             self._reloading.clear()
-            self._reload()
+            if self._reloader.reload():
+                await self._resolve_now()  # what is observed goes past an agent that is gone
 
-    def _reload(self) -> None:
-        try:
-            # whatever can fail stands before the first thing that is replaced
-            directory = Directory(config.load_identities(self._settings.identities))
-            engine = self._policies.reload()
-        except (ConfigError, BundleError, OSError) as error:
-            self._metrics.reloaded(self._policies.engine.epoch, taken=False)
-            log.error(
-                "policies not taken, the old ones stay in force: %s",
-                error,
-                extra={"epoch": self._policies.engine.epoch},
-            )
-            self._note("reload-refused", str(error))
-        else:
-            self._directory = directory
-            self._services.identities.replace(directory)
-            self._classify()
-            self._metrics.reloaded(engine.epoch, taken=True)
-            log.info("policies taken", extra={"epoch": engine.epoch})
-            self._note("reload", "")
-
-    def _note(self, event: str, detail: str) -> None:
+    def _note(self, event: str, detail: str, **more: str) -> None:
         """Record something the agent did. A spool that can't take it refuses statements too, and says so itself."""
         try:
             self._spool.append(
-                {"type": "agent", "event": event, "epoch": self._policies.engine.epoch, "detail": detail}
+                {"type": "agent", "event": event, "epoch": self._policies.engine.epoch, "detail": detail, **more}
             )
             self._spool.commit()
         except SpoolError as error:
@@ -389,6 +378,10 @@ class _Agent:
 
     async def _resolve(self) -> None:
         """Put what host names stand for now into the kernel. Raises ValueError, KernelError and StandingError."""
+        async with self._resolving:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         await asyncio.to_thread(self._book.refresh)
         if self._book.problems != self._problems:
             self._problems = self._book.problems
@@ -416,11 +409,14 @@ class _Agent:
     async def _resolve_again(self) -> None:
         while True:
             await asyncio.sleep(RESOLVE_SECONDS)
-            try:
-                await self._resolve()
-            except (ValueError, KernelError, StandingError) as error:
-                # a name with too many addresses is no reason to close the gate for all others
-                log.error("the addresses of datastores are not brought up to date: %s", error)
+            await self._resolve_now()
+
+    async def _resolve_now(self) -> None:
+        try:
+            await self._resolve()
+        except (ValueError, KernelError, StandingError) as error:
+            # a name with too many addresses is no reason to close the gate for all others
+            log.error("the addresses of datastores are not brought up to date: %s", error)
 
     async def _sync(self) -> None:
         """Flush the spool to the disk and seal what has none, off the path of statements."""
@@ -431,6 +427,7 @@ class _Agent:
                     await asyncio.to_thread(self._spool.sync)
                 if self._spool.seal_due():
                     self._spool.seal()
+                self._services.ledger.own_up()
             except SpoolError as error:
                 # statements are refused by themselves while this lasts
                 log.error("the spool can't be kept: %s", error)
@@ -478,7 +475,7 @@ class _Agent:
         """Who calls the control socket: identified like who connects to a datastore."""
         origin = Origin(pid, read_start(pid), 0, uid, gid, 0, 0, 0, "", NOWHERE)
         workload = describe(origin)
-        return Caller(workload, self._directory.principal(workload))
+        return Caller(workload, self._reloader.directory.principal(workload))
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -490,9 +487,19 @@ class _Agent:
             "epoch": self._policies.engine.epoch,
             "held": self._services.holds.held,
             "datastores": [
-                {"name": s.name, "mode": s.mode, "connections": len(listener.connections)}
-                for s, listener in zip(self._settings.datastores, self._listeners, strict=True)
+                {
+                    "name": store.name,
+                    "mode": store.settings.mode,
+                    "connections": len(listener.connections),
+                    **self._metrics.numbers(store.name),
+                }
+                for store, listener in zip(self._stores, self._listeners, strict=True)
             ],
+            "shadow": {
+                "configured": self._shadow.configured,
+                "epoch": None if self._shadow.engine is None else self._shadow.engine.epoch,
+                "problem": self._shadow.problem,
+            },
             "spool": {"bytes": self._spool.bytes, "limit": self._settings.spool.max_bytes},
             "collector": {"connected": self._shipper.connected, "waiting": self._shipper.waiting},
         }

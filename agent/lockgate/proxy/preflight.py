@@ -31,6 +31,7 @@ def check(settings: AgentFile) -> tuple[str, ...]:
     try:
         Directory(config.load_identities(settings.identities))
         warnings += configured(settings, epoch=1).warnings
+        warnings += _tried(settings)
         if settings.masking.key_file is not None:
             RootKey.load(settings.masking.key_file)
         for index, store in enumerate(settings.datastores):
@@ -47,3 +48,13 @@ def check(settings: AgentFile) -> tuple[str, ...]:
     if run_dir.exists() and not run_dir.is_dir():
         raise PreflightError(f"{run_dir}: agent.run_dir is not a folder")
     return tuple(warnings)
+
+
+def _tried(settings: AgentFile) -> list[str]:
+    """What is wrong with the policies that are only tried: no reason not to start."""
+    if not settings.shadow:
+        return []
+    try:
+        return [f"shadow: {warning}" for warning in configured(settings, epoch=1, shadow=True).warnings]
+    except BundleError as error:
+        return [f"shadow: nothing is tried: {error}"]
