@@ -150,3 +150,44 @@ def test_a_store_that_is_not_there_is_said(desk: Desk, tmp_path: Path) -> None:
 )
 def test_wrong_usage_is_2(desk: Desk, arguments: tuple[str, ...]) -> None:
     assert desk.run("audit", *arguments).exit_code == 2
+
+
+def observed(desk: Desk) -> None:
+    host = desk.host
+    host.statement("DROP TABLE a", 1, "c7", would="deny", policy="no-drop")
+    host.statement("DROP TABLE b", 2, "c7", would="deny", policy="no-drop", facts={"principal": "billing"})
+    host.statement("SELECT 1", 3, "c7", shadow={"would": "hold", "policy": "next", "reason": "r", "epoch": 2})
+    host.statement("SELECT 2", 4, "c7", would="allow", masks=[["a.b.c", "null"]])
+    host.write(type="connection", id="c7", connection={"id": "c7", "principal": "ann"}, unread="tls")
+    desk.write(desk.server._writer.store.ingest, [parse_all(host.records)])
+
+
+def test_search_finds_what_would_have_been(desk: Desk, config: Path) -> None:
+    observed(desk)
+
+    def found(*arguments: str) -> list[str]:
+        return ids(desk.run("audit", "search", *arguments, "--json", config=config).output)
+
+    assert found("--would", "deny") == ["c7-2", "c7-1"]
+    assert found("--would", "mask") == ["c7-4"]
+    assert found("--shadow", "hold") == ["c7-3"]
+    assert found("drop", "--would", "deny", "--principal", "ann") == ["c7-1"]
+    shown = desk.run("audit", "search", "--connection", "c7", config=config).output
+    for word in ("allow (would deny)", "allow (would mask)", "allow (tried: hold)", "connection (unread)", "tls"):
+        assert word in shown
+
+
+def test_would_sums_up_for_who_decides(desk: Desk, config: Path) -> None:
+    assert desk.run("audit", "would", config=config).output == "Nothing would have been done otherwise.\n"
+    observed(desk)
+    result = desk.run("audit", "would", "--since", "2020-01-01", "--json", config=config)
+    assert result.exit_code == 0, result.output
+    first, *others = [json.loads(line) for line in result.output.splitlines()]
+    assert (first["decision"], first["policy"], first["statements"], first["principals"]) == ("deny", "no-drop", 2, 2)
+    assert first["example"] == "c7-2"
+    assert {(e["kind"], e["decision"]) for e in others} == {("shadow", "hold"), ("would", "mask")}
+    table = desk.run("audit", "would", "--since", "2020-01-01", config=config).output
+    for word in ("WOULD", "no-drop", "2 (", "billing", "enforcing", "tried", "c7-2"):
+        assert word in table
+    assert desk.run("audit", "would", "--host", "host-9", config=config).exit_code in (0, 1)
+    assert "no-drop" not in desk.run("audit", "would", "--datastore", "other", config=config).output

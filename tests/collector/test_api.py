@@ -284,7 +284,7 @@ def test_auditors_search_show_and_verify(tmp_path: Path, host: Host) -> None:
             assert (await client.get("/v1/verify?host=host-1", token))[0] == 403
             assert [r["host"] for r in (await client.get("/v1/records/c1-1", token))[1]["records"]] == ["host-2"] * 2
         for nobody in (host.person("ann", "engineers"), host.agent()):
-            for path in ("/v1/records", "/v1/records/c1-1", "/v1/verify"):
+            for path in ("/v1/records", "/v1/records/c1-1", "/v1/verify", "/v1/would"):
                 assert (await client.get(path, nobody))[0] == 403
         # the token that decided a hold went to an agent: it must not open the records of its owner
         assert (await client.get("/v1/records", host.decision("eve", "security", hold=hold())))[0] == 401
@@ -292,9 +292,38 @@ def test_auditors_search_show_and_verify(tmp_path: Path, host: Host) -> None:
     with_api(tmp_path, use, hosts={"host-1": host.key.kid})
 
 
+def test_auditors_read_what_would_have_been_within_what_they_may(tmp_path: Path, host: Host) -> None:
+    other = Host("host-2")
+
+    async def use(client: Client) -> None:
+        for each in (host, other):
+            await client.publish(each)
+            each.statement("DROP TABLE a", would="deny", policy=f"of {each.name}")
+        await client.ingest(host, other)
+        eve = host.person("eve", "security")
+
+        async def told(token: str, query: str = "") -> list[str]:
+            return [e["policy"] for e in (await client.get(f"/v1/would{query}", token))[1]["would"]]
+
+        assert sorted(await told(eve)) == ["of host-1", "of host-2"]
+        assert await told(eve, "?host=host-1&datastore=orders&since=1") == ["of host-1"]
+        assert await told(eve, "?since=8e9") == []
+        assert len((await client.get("/v1/records?would=deny", eve))[1]["records"]) == 2
+        assert (await client.get("/v1/records?shadow=deny", eve))[1]["records"] == []
+        # a host the configuration does not name speaks for itself only
+        assert await told(other.person("eve", "security")) == ["of host-2"]
+        assert (await client.get("/v1/would?host=host-1", other.person("eve", "security")))[0] == 403
+
+    with_api(tmp_path, use, hosts={"host-1": host.key.kid})
+
+
 @pytest.mark.parametrize(
     "path",
     [
+        "/v1/records?would=allow",
+        "/v1/records?shadow=x",
+        "/v1/would?since=-1",
+        "/v1/would?limit=1",
         "/v1/records?limit=0",
         "/v1/records?limit=1001",
         "/v1/records?limit=ten",

@@ -236,3 +236,86 @@ def test_a_page_is_read_without_sorting_the_store(store: Store, reader: Reader, 
     assert plans
     assert not [step for step in plans if "TEMP B-TREE" in step]
     assert any("records_id" in step for step in plans) == bool(reader.search(query))
+
+
+# what would have been done
+
+
+def observed(host: Host) -> None:
+    host.statement("SELECT 1", 1, would="allow")
+    host.statement("DROP TABLE a", 2, would="deny", policy="no-drop")
+    host.statement("DROP TABLE b", 1, connection="c2", would="deny", policy="no-drop", facts={"principal": "billing"})
+    host.statement("DELETE FROM a", 3, would="hold", policy="two")
+    host.statement("SELECT email", 4, would="allow", masks=[["public.customers.email", "redact"]])
+    host.statement("SELECT a", 5, shadow={"would": "deny", "policy": "next", "reason": "r", "epoch": 2})
+    host.statement("SELECT b", 6, would="deny", policy="no-drop", facts={"datastore": "ledger"},
+                   shadow={"would": "allow", "policy": "next", "reason": "r", "epoch": 2})  # fmt: skip
+
+
+def test_search_finds_what_would_have_been(store: Store, reader: Reader, host: Host) -> None:
+    observed(host)
+    ingest(store, host)
+    assert found(reader, would="deny") == ["c1-6", "c2-1", "c1-2"]
+    assert found(reader, would="deny", principal="billing") == ["c2-1"]
+    assert found(reader, would="deny", text="drop", host="host-1") == ["c2-1", "c1-2"]
+    assert found(reader, would="hold") == ["c1-3"]
+    assert found(reader, would="mask") == ["c1-4"]
+    assert found(reader, shadow="deny") == ["c1-5"]
+    assert found(reader, shadow="allow", would="deny") == ["c1-6"]
+    assert found(reader, shadow="allow", host="host-2") == []
+    assert found(reader, would="deny", since=START + 11 * SECOND) == ["c1-6"]
+
+
+def test_a_summary_for_who_decides(store: Store, reader: Reader, host: Host) -> None:
+    observed(host)
+    ingest(store, host)
+    told = reader.otherwise()
+    assert told[0] == {
+        "kind": "would", "datastore": "orders", "decision": "deny", "policy": "no-drop", "statements": 2,
+        "principals": 2, "names": told[0]["names"], "example": "c2-1",
+    }  # fmt: skip
+    assert sorted(told[0]["names"]) == ["ann", "billing"]
+    assert sorted((e["kind"], e["datastore"], e["decision"], e["policy"]) for e in told[1:]) == [
+        ("shadow", "ledger", "allow", "next"),
+        ("shadow", "orders", "deny", "next"),
+        ("would", "ledger", "deny", "no-drop"),
+        ("would", "orders", "hold", "two"),
+        ("would", "orders", "mask", "engineers"),
+    ]
+    assert reader.otherwise(host="host-2") == []
+    assert {e["datastore"] for e in reader.otherwise(datastore="ledger")} == {"ledger"}
+    assert {e["example"] for e in reader.otherwise(since=START + 12 * SECOND)} == {"c1-6"}
+
+
+def test_a_summary_is_bounded_and_says_so(
+    store: Store, reader: Reader, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lockgate.collector.search.SUMMED", 2)
+    monkeypatch.setattr("lockgate.collector.search.NAMED", 1)
+    observed(host)
+    ingest(store, host)
+    told = reader.otherwise()
+    assert told[0]["more"] is True
+    assert all(len(entry["names"]) <= 1 for entry in told)
+    monkeypatch.setattr("lockgate.collector.search.SUMMED", 100)
+    assert "more" not in reader.otherwise()[0]
+
+
+def test_a_record_in_conflict_counts_for_nothing(store: Store, reader: Reader, host: Host) -> None:
+    observed(host)
+    ingest(store, host)
+    before = reader.otherwise()
+    forged = Host()
+    forged.statement("SELECT 1", 1, would="deny", policy="forged")
+    ingest(store, forged)
+    assert reader.otherwise() == before
+
+
+def test_a_store_that_the_version_before_wrote_says_so(store: Store, host: Host) -> None:
+    store.db.execute("DROP TABLE otherwise")
+    with Reader(store.path) as reader:
+        assert found(reader) == []
+        with pytest.raises(StoreError, match="version before"):
+            reader.otherwise()
+        with pytest.raises(StoreError, match="version before"):
+            found(reader, would="deny")

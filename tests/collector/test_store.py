@@ -243,3 +243,56 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 10)
     with pytest.raises(StoreError, match=str(path)):
         Store(path)
+
+
+# what would have been done, and a store that another version wrote
+
+
+def otherwise(store: Store) -> list[tuple[str | None, str | None]]:
+    return store.db.execute("SELECT would, shadow FROM otherwise ORDER BY record").fetchall()
+
+
+def observed() -> Host:
+    host = Host()
+    host.statement("SELECT 1", 1, would="allow")
+    host.statement("DROP TABLE a", 2, would="deny")
+    host.statement("SELECT 2", 3, shadow={"would": "hold", "policy": "p", "reason": "r", "epoch": 2})
+    return host
+
+
+def test_a_store_of_the_version_before_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockgate.collector.store.CATCH_UP_STEP", 2)
+    path = database(tmp_path / "state")
+    with Store(path) as store:
+        ingest(store, *observed().records)
+        expected = otherwise(store)
+        store.db.execute("DROP TABLE otherwise")
+        store.db.execute("DROP TABLE otherwise_upto")
+    assert expected == [("deny", None), (None, "hold")]
+    with Store(path) as store:
+        assert otherwise(store) == expected
+
+
+def test_what_the_version_before_took_in_between_is_caught_up_with(tmp_path: Path) -> None:
+    path, host = database(tmp_path / "state"), observed()
+    with Store(path) as store:
+        ingest(store, *host.records[:2])
+        upto = store.db.execute("SELECT record FROM otherwise_upto").fetchone()
+        ingest(store, *host.records)
+        # it knows neither table
+        store.db.execute("DELETE FROM otherwise")
+        store.db.execute("UPDATE otherwise_upto SET record = ?", upto)
+    with Store(path) as store:
+        assert otherwise(store) == [("deny", None), (None, "hold")]
+        assert store.db.execute("PRAGMA user_version").fetchone() == (1,), "which the version before takes"
+
+
+def test_no_more_than_so_many_are_caught_up_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database(tmp_path / "state")
+    with Store(path) as store:
+        ingest(store, *observed().records)
+        store.db.execute("DELETE FROM otherwise")
+        store.db.execute("DELETE FROM otherwise_upto")
+    monkeypatch.setattr("lockgate.collector.store.CATCH_UP", 2)
+    with Store(path) as store:
+        assert otherwise(store) == [(None, "hold")]

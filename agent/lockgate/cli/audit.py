@@ -62,6 +62,12 @@ def audit() -> None:
 @click.option("--person", metavar="NAME", help="Only statements of this person, under whatever principal.")
 @click.option("--datastore", metavar="NAME", help="Only what went to this datastore.")
 @click.option("--verdict", type=click.Choice(["allow", "deny", "hold"]), help="Only statements judged so.")
+@click.option("--would", type=click.Choice(["deny", "hold", "mask"]), help="Only what enforcing would have done so to.")
+@click.option(
+    "--shadow",
+    type=click.Choice(["allow", "deny", "hold", "mask"]),
+    help="Only what the policies that are tried would have done so to, and those in force did not.",
+)
 @host
 @click.option("--connection", metavar="ID", help="Only statements of this connection.")
 @click.option(
@@ -126,6 +132,42 @@ def show(id: str, config: str, as_json: bool, host: str | None) -> None:
 @config
 @as_json
 @host
+@click.option("--datastore", metavar="NAME", help="Only what went to this datastore.")
+@click.option(
+    "--since",
+    type=Moment(),
+    metavar="TIME",
+    default="7d",
+    show_default=True,
+    help="Not before: like 2h, 7d, 2026-01-31.",
+)
+def would(config: str, as_json: bool, host: str | None, datastore: str | None, since: float) -> None:
+    """What enforcing, or the policies that are tried, would have done otherwise: by datastore, decision and policy.
+
+    For who decides whether to enforce, or to take them. `lockgate audit search --would deny` lists the statements.
+    """
+    settings = load(config)
+    if isinstance(settings, AgentFile):
+        found = Api(settings).get("/v1/would", host=host, datastore=datastore, since=since)["would"]
+    else:
+        with _reader(settings) as reader:
+            found = reader.otherwise(int(since * 1e9), host, datastore)
+    if as_json:
+        for entry in found:
+            json_line(entry)
+    elif not found:
+        click.echo("Nothing would have been done otherwise.")
+    else:
+        columns = ["BY", "DATASTORE", "WOULD", "POLICY", "STATEMENTS", "PRINCIPALS", "EXAMPLE"]
+        table(columns, [_summed(entry) for entry in found])
+        if found[0].get("more"):
+            click.echo("There is more: not all was counted. Say a shorter --since.")
+
+
+@audit.command()
+@config
+@as_json
+@host
 def verify(config: str, as_json: bool, host: str | None) -> None:
     """Verify every host's chain from its first record, and the signatures on it; exit status 1 when one is broken."""
     settings = load(config)
@@ -163,6 +205,35 @@ def _path(identifier: str) -> str:
     return quote(identifier, safe="")
 
 
+def _summed(entry: dict[str, Any]) -> list[object]:
+    names = ", ".join(name or "-" for name in entry["names"][:3])
+    others = entry["principals"] - min(3, len(entry["names"]))
+    return [
+        "enforcing" if entry["kind"] == "would" else "tried",
+        entry["datastore"] or "-",
+        entry["decision"],
+        entry["policy"] or "-",
+        entry["statements"],
+        f"{entry['principals']} ({names}{', ...' if others > 0 else ''})",
+        entry["example"] or "-",
+    ]
+
+
+def _verdict(record: dict[str, Any]) -> str:
+    """The verdict, and what would have been another."""
+    told = str(record.get("verdict") or record["type"])
+    would, shadow = record.get("would"), record.get("shadow")
+    if would is not None and would != "allow":
+        told += f" (would {would})"
+    elif would == "allow" and (record.get("masks") or record.get("detects")):
+        told += " (would mask)"
+    if shadow is not None:
+        told += f" (tried: {shadow['would']})"
+    if record.get("unread"):
+        told += " (unread)"
+    return told
+
+
 def _row(record: dict[str, Any]) -> list[object]:
     facts = record.get("connection") or {}
     end = record.get("end") or {}
@@ -171,10 +242,10 @@ def _row(record: dict[str, Any]) -> list[object]:
         record.get("id") or "-",
         facts.get("principal") or record.get("approver") or "-",
         facts.get("datastore") or "-",
-        record.get("verdict") or record["type"],
+        _verdict(record),
         end.get("outcome") or record.get("outcome") or "-",
         end.get("rows", "-"),
-        record.get("statement") or record.get("event") or "",
+        record.get("statement") or record.get("event") or record.get("unread") or "",
     ]
 
 

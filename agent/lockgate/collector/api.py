@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+_Moment = Annotated[float, msgspec.Meta(ge=0, le=9e9)]
 
 
 class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,9 +58,19 @@ class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: _Text | None = None
     host: _Text | None = None
     connection: _Text | None = None
-    since: Annotated[float, msgspec.Meta(ge=0, le=9e9)] | None = None
-    until: Annotated[float, msgspec.Meta(ge=0, le=9e9)] | None = None
+    would: Literal["deny", "hold", "mask"] | None = None
+    shadow: Literal["allow", "deny", "hold", "mask"] | None = None
+    since: _Moment | None = None
+    until: _Moment | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT)] = 100
+
+
+class _Otherwise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`since` in seconds since the epoch."""
+
+    host: _Text | None = None
+    datastore: _Text | None = None
+    since: _Moment | None = None
 
 
 class _Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +126,7 @@ class Api:
                 *self._queue.routes,
                 Route("/v1/records", self._search, methods=["GET"]),
                 Route("/v1/records/{id:path}", self._show, methods=["GET"]),
+                Route("/v1/would", self._would, methods=["GET"]),
                 Route("/v1/verify", self._verify, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
                 Route("/metrics", self._exposition, methods=["GET"]),
@@ -169,6 +181,8 @@ class Api:
             verdict=wanted.verdict,
             host=host,
             connection=wanted.connection,
+            would=wanted.would,
+            shadow=wanted.shadow,
             since=None if wanted.since is None else int(wanted.since * 1e9),
             until=None if wanted.until is None else int(wanted.until * 1e9),
             limit=wanted.limit,
@@ -182,6 +196,13 @@ class Api:
         if not records:
             return failed(404, "no_such_record", f"there is no record {identifier!r}")
         return answer({"records": records})
+
+    async def _would(self, request: Request) -> Response:
+        wanted = query_of(request, _Otherwise)
+        host = await self._access.records(authorization(request), wanted.host)
+        since = None if wanted.since is None else int(wanted.since * 1e9)
+        found = await self._read(lambda reader: reader.otherwise(since, host, wanted.datastore))
+        return answer({"would": found})
 
     async def _verify(self, request: Request) -> Response:
         host = await self._access.records(authorization(request), query_of(request, _Host).host)

@@ -13,7 +13,8 @@ from lockgate.audit.record import MAX_RECORD_BYTES, Envelope, RecordError, canon
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`hash` is the SHA-256 of `raw`; `prev` the hash that the record says came before it."""
+    """`hash` is the SHA-256 of `raw`; `prev` the hash that the record says came before it. `otherwise` of a statement
+    that was observed, or judged by a bundle that is only tried, where these would not have let it pass as it was."""
 
     raw: bytes
     hash: bytes
@@ -31,6 +32,18 @@ class Entry:
     verdict: str | None
     statement: str | None
     objects: tuple[str, ...]
+    otherwise: Otherwise | None
+
+
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """What would have been done: deny, hold, or mask for what would have gone with something masked, and by which
+    policy; in `shadow` also allow. None for no more than was done."""
+
+    would: str | None
+    policy: str | None
+    shadow: str | None
+    shadow_policy: str | None
 
 
 class _Connection(msgspec.Struct, frozen=True):
@@ -40,11 +53,23 @@ class _Connection(msgspec.Struct, frozen=True):
     datastore: str | None = None
 
 
+class _Shadow(msgspec.Struct, frozen=True):
+    would: str
+    policy: str
+    masks: tuple[object, ...] = ()
+    detects: tuple[object, ...] = ()
+
+
 class _Record(Envelope, frozen=True, kw_only=True):
     connection: _Connection | None = None
     verdict: str | None = None
     statement: str | None = None
     objects: tuple[str, ...] = ()
+    would: str | None = None
+    policy: str | None = None
+    masks: tuple[object, ...] = ()
+    detects: tuple[object, ...] = ()
+    shadow: _Shadow | None = None
 
 
 _decode = msgspec.msgpack.Decoder(_Record).decode
@@ -77,9 +102,30 @@ def parse(raw: bytes) -> Entry:
         verdict=record.verdict,
         statement=record.statement,
         objects=record.objects,
+        otherwise=_otherwise(record),
     )
 
 
 def parse_all(records: Iterable[bytes]) -> list[Entry]:
     """The entries of several records. Raises RecordError for the first that is none."""
     return [parse(raw) for raw in records]
+
+
+def _otherwise(record: _Record) -> Otherwise | None:
+    if record.type != "statement" or record.phase != "begin":
+        return None  # what is only prepared has a record of its own when it is run
+    would, shadow = None, record.shadow
+    if record.would is not None:
+        would = _word(record.would, record.masks or record.detects)
+    if would in (None, "allow") and shadow is None:
+        return None
+    return Otherwise(
+        None if would == "allow" else would,
+        None if would in (None, "allow") else record.policy,
+        None if shadow is None else _word(shadow.would, shadow.masks or shadow.detects),
+        None if shadow is None else shadow.policy,
+    )
+
+
+def _word(would: str, masked: tuple[object, ...]) -> str:
+    return "mask" if would == "allow" and masked else would

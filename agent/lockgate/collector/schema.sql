@@ -47,6 +47,26 @@ CREATE INDEX IF NOT EXISTS records_principal ON records (principal) WHERE princi
 CREATE INDEX IF NOT EXISTS records_datastore ON records (datastore) WHERE datastore IS NOT NULL;
 CREATE INDEX IF NOT EXISTS records_verdict ON records (verdict) WHERE verdict IS NOT NULL;
 
+-- Statements that enforcing (`would`), or a bundle that is only tried (`shadow`), would not have let pass as they were:
+-- deny, hold, mask, and allow for what only the tried one would. `record` is a rowid of `records`. Tables of their own,
+-- so that the version before can use the store.
+CREATE TABLE IF NOT EXISTS otherwise (
+    record INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    would TEXT,
+    policy TEXT,
+    shadow TEXT,
+    shadow_policy TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS otherwise_time ON otherwise (time);
+CREATE INDEX IF NOT EXISTS otherwise_would ON otherwise (would) WHERE would IS NOT NULL;
+CREATE INDEX IF NOT EXISTS otherwise_shadow ON otherwise (shadow) WHERE shadow IS NOT NULL;
+-- Up to which record that was looked at: what another version took is caught up with.
+CREATE TABLE IF NOT EXISTS otherwise_upto (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    record INTEGER NOT NULL
+) STRICT;
+
 -- Words of statements and of the objects they touch; an underscore belongs to a word, as it does in SQL.
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (
     statement, objects, content='', tokenize="unicode61 tokenchars '_'"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -25,6 +26,12 @@ ALARMS = 1000
 """Alarms of one host in one answer."""
 WORDS = 32
 """Words of a search text that are looked for."""
+SUMMED = 1_000_000
+"""Statements that one summary counts, the newest: a second or two."""
+GROUPS = 10_000
+"""Decisions, policies and principals that it tells apart."""
+NAMED = 20
+"""Principals that it names for one decision of one policy."""
 
 
 class NotUnique(Exception):
@@ -36,6 +43,8 @@ class Query:
     """What to look for; None is anything. Times are nanoseconds since the epoch, `since` inclusive, `until` not.
 
     All words of `text` must occur in the statement or in the names of its objects; a word ending in `*` is a prefix.
+    `would` and `shadow` are what enforcing, and a bundle that is only tried, would have done: deny, hold, mask, and for
+    `shadow` allow.
     """
 
     text: str | None = None
@@ -45,6 +54,8 @@ class Query:
     verdict: str | None = None
     host: str | None = None
     connection: str | None = None
+    would: str | None = None
+    shadow: str | None = None
     since: int | None = None
     until: int | None = None
     limit: int = 100
@@ -54,6 +65,7 @@ class Reader:
     """A read-only view of the store, for one thread. Raises StoreError when there is none."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         except sqlite3.Error as error:
@@ -96,6 +108,15 @@ class Reader:
             source, order = "words JOIN records AS r ON r.rowid = words.rowid", "words.rowid"
             parts.append("words MATCH ?")
             values.append(words)
+        otherwise = [(name, wanted) for name in ("would", "shadow") if (wanted := getattr(query, name)) is not None]
+        if otherwise:
+            self._has_otherwise()
+            if query.text is None:
+                source, order = "otherwise AS o JOIN records AS r ON r.rowid = o.record", "o.record"
+            else:
+                source += " JOIN otherwise AS o ON o.record = r.rowid"
+            parts += [f"o.{name} = ?" for name, _ in otherwise]
+            values += [wanted for _, wanted in otherwise]
         for column in ("principal", "person", "datastore", "verdict", "host", "connection"):
             wanted = getattr(query, column)
             if wanted is not None:
@@ -116,6 +137,58 @@ class Reader:
             {**_plain(raw, digest), "end": self._end(host, identifier, kind) if phase else None}
             for _, host, identifier, kind, phase, digest, raw in rows
         ]
+
+    def otherwise(
+        self, since: int | None = None, host: str | None = None, datastore: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What enforcing, and a bundle that is only tried, would have done otherwise, for who decides on either.
+
+        One entry for each of these (`kind` is would or shadow), datastore, decision and policy, the most frequent
+        first: the `statements`, of how many `principals`, the first NAMED of them as `names`, and as `example` the id
+        of the one that came last. Of the newest SUMMED statements since `since`; the first entry of a summary that
+        leaves any out has `more`.
+        """
+        self._has_otherwise()
+        counted, more = list[dict[str, Any]](), False
+        for kind, policy in (("would", "policy"), ("shadow", "shadow_policy")):
+            rows = self._db.execute(
+                "SELECT datastore, decision, policy, principal, count(*), max(record) FROM ("
+                f"SELECT r.datastore, o.{kind} AS decision, o.{policy} AS policy, r.principal, o.record"
+                f" FROM otherwise AS o JOIN records AS r ON r.rowid = o.record WHERE o.{kind} IS NOT NULL"
+                " AND r.conflict = 0 AND (?1 IS NULL OR o.time >= ?1) AND (?2 IS NULL OR r.host = ?2)"
+                " AND (?3 IS NULL OR r.datastore = ?3) ORDER BY o.record DESC LIMIT ?4"
+                ") GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC LIMIT ?5",
+                (since, host, datastore, SUMMED + 1, GROUPS),
+            ).fetchall()
+            more = more or len(rows) == GROUPS or sum(row[4] for row in rows) > SUMMED
+            counted += self._together(kind, rows)
+        counted.sort(key=itemgetter("statements"), reverse=True)
+        if more and counted:
+            counted[0]["more"] = True
+        return counted
+
+    def _together(self, kind: str, rows: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for datastore, decision, policy, principal, count, last in rows:
+            entry = found.setdefault(
+                (datastore, decision, policy),
+                {"kind": kind, "datastore": datastore, "decision": decision, "policy": policy, "statements": 0,
+                 "principals": 0, "names": [], "example": 0},
+            )  # fmt: skip
+            entry["statements"] += count
+            entry["principals"] += 1
+            entry["example"] = max(entry["example"], last)
+            if len(entry["names"]) < NAMED:
+                entry["names"].append(principal)
+        for entry in found.values():
+            (entry["example"],) = self._db.execute(
+                "SELECT id FROM records WHERE rowid = ?", (entry["example"],)
+            ).fetchone()
+        return list(found.values())
+
+    def _has_otherwise(self) -> None:
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'otherwise'").fetchone() is None:
+            raise StoreError(f"{self._path}: written by the version before: this is told once the collector has run")
 
     def show(self, identifier: str, host: str | None = None) -> list[dict[str, Any]]:
         """All records of the one id that begins with `identifier`, in the order of the chain; [] when there is none.

@@ -18,12 +18,22 @@ from types import TracebackType
 import msgspec
 
 from lockgate.audit import chain
-from lockgate.audit.record import decode, envelope
-from lockgate.collector.entry import Entry
+from lockgate.audit.record import RecordError, decode, envelope
+from lockgate.collector.entry import Entry, Otherwise, parse
 from lockgate.identity.keys import InvalidKeySet, public_keys
 
 VERSION = 1
 """`PRAGMA user_version` of the schema."""
+
+
+CATCH_UP = 1_000_000
+"""Records of another version's taking that are looked at when the store is opened, the newest: some seconds."""
+
+CATCH_UP_STEP = 10_000
+"""In one transaction."""
+
+_FIELDS = (b"\xa5would", b"\xa6shadow")
+"""Keys of a record as msgpack has them: those that have neither need not be decoded."""
 
 
 class StoreError(Exception):
@@ -80,6 +90,7 @@ class Store:
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.executescript(files(__package__).joinpath("schema.sql").read_text(encoding="utf-8"))
         self.db.execute(f"PRAGMA user_version = {VERSION}")
+        self._catch_up()
 
     def close(self) -> None:
         self.db.close()
@@ -103,6 +114,8 @@ class Store:
                         new += 1
                         if entry.type == "seal":
                             touched.add(entry.host)
+            if new:
+                self._looked_at()
             # a record that fills a gap behind a seal is caught up with at the next seal
             for host in touched:
                 self._advance(host)
@@ -160,9 +173,45 @@ class Store:
                 "INSERT INTO words (rowid, statement, objects) VALUES (?, ?, ?)",
                 (cursor.lastrowid, entry.statement, " ".join(entry.objects)),
             )
+        if entry.otherwise is not None and cursor.lastrowid is not None:
+            self._otherwise(cursor.lastrowid, entry.time, entry.otherwise)
         if rival is not None:
             self._alarm(entry.host, entry.seq, chain.Flaw.FORKED, "two different records have this number")
         return True
+
+    def _otherwise(self, record: int, time: int, found: Otherwise) -> None:
+        self.db.execute(
+            "INSERT OR IGNORE INTO otherwise VALUES (?, ?, ?, ?, ?, ?)",
+            (record, time, found.would, found.policy, found.shadow, found.shadow_policy),
+        )
+
+    def _looked_at(self) -> None:
+        self.db.execute(
+            "INSERT INTO otherwise_upto SELECT 1, coalesce(max(rowid), 0) FROM records WHERE true"
+            " ON CONFLICT (one) DO UPDATE SET record = excluded.record"
+        )
+
+    def _catch_up(self) -> None:
+        """Looks at the newest records that this version has not taken itself for what would have been."""
+        (newest,) = self.db.execute("SELECT coalesce(max(rowid), 0) FROM records").fetchone()
+        row = self.db.execute("SELECT record FROM otherwise_upto").fetchone()
+        start = max(row[0] if row else 0, newest - CATCH_UP)
+        for lowest in range(start, newest, CATCH_UP_STEP):
+            rows = self.db.execute(
+                "SELECT rowid, raw FROM records WHERE rowid > ? AND rowid <= ? AND type = 'statement'"
+                " AND phase = 'begin' AND (instr(raw, ?) OR instr(raw, ?))",
+                (lowest, lowest + CATCH_UP_STEP, *_FIELDS),
+            ).fetchall()
+            with Transaction(self.db):
+                for rowid, raw in rows:
+                    try:
+                        entry = parse(raw)
+                    except RecordError:
+                        continue  # the version before took it; it is shown, and counts for nothing
+                    if entry.otherwise is not None:
+                        self._otherwise(rowid, entry.time, entry.otherwise)
+        with Transaction(self.db):
+            self._looked_at()
 
     def _advance(self, host: str) -> None:
         """Moves the verified head of `host` from seal to seal, as far as the records between them are all here."""
