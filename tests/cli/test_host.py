@@ -52,10 +52,44 @@ def test_exec_passes_options_on(stack: Stack) -> None:
 
 def test_status_in_words_and_in_json(stack: Stack) -> None:
     words = run("status", "--config", str(stack.agent_yaml))
-    assert (words.exit_code, "datastore: name orders, mode enforce" in words.output) == (0, True)
+    assert (words.exit_code, "datastore orders: enforcing\n" in words.output) == (0, True)
     (line,) = run("status", "--config", str(stack.agent_yaml), "--json").output.splitlines()
     found = json.loads(line)
     assert (found["ready"], found["host"], found["held"]) == (True, "host-1", 0)
+
+
+OBSERVED = {
+    "name": "orders", "mode": "observe", "connections": 1, "statements": 12, "would_deny": 3, "would_hold": 2,
+    "would_mask": 4, "shadow_differs": 5, "unread_connections": 6,
+}  # fmt: skip
+
+
+def test_status_says_what_is_only_observed_so_that_nobody_misses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(
+        yaml.safe_dump(
+            {
+                "intercept": {},
+                "datastores": [{"name": "orders", "protocol": "postgresql", "addresses": ["*:5432"]}],
+                "collector": {"address": "127.0.0.1:1", "api": "http://127.0.0.1:2"},
+            }
+        )
+    )
+    answer = {"ready": True, "datastores": [OBSERVED],
+              "shadow": {"configured": True, "epoch": 2, "problem": "next.cedar:1: no"}}  # fmt: skip
+    monkeypatch.setattr("lockgate.approval.ask.ask", lambda run_dir, what: {"status": answer})
+    told = run("status", "--config", str(settings)).output.splitlines()
+    assert told[1] == (
+        "datastore orders: OBSERVING: nothing is blocked, masked or held (`mode: enforce` in agent.yaml turns it on)"
+    )
+    assert told[2] == (
+        "datastore orders: 1 connections open; since the start 12 statements, of which observed and would be denied 3, "
+        "held 2, masked 4; 6 connections not read; 5 statements would end otherwise by the policies that are tried"
+    )
+    assert told[3:] == ["shadow: policies are tried, epoch 2", "shadow: NOT TAKEN: next.cedar:1: no"]
+    assert json.loads(run("status", "--config", str(settings), "--json").output) == answer
 
 
 def test_status_of_an_agent_that_is_away_is_1(tmp_path: Path) -> None:

@@ -183,3 +183,41 @@ def test_explain_for_a_datastore_that_is_not_configured() -> None:
 @pytest.mark.parametrize("command", ["check", "test", "explain"])
 def test_every_command_looks_where_the_package_puts_it(command: str) -> None:
     assert "/etc/lockgate/agent.yaml" in run(command, "--help").stdout
+
+
+# policies that are only tried
+
+
+@pytest.fixture
+def trying(config: Path) -> Path:
+    """The worked example with a set beside it that is tried, and a case of its own."""
+    following = config.parent / "next"
+    following.mkdir()
+    (following / "all.cedar").write_text('@id("all") permit (principal, action, resource);')
+    config.write_text(config.read_text() + "shadow: [next]\n")
+    return config
+
+
+def test_what_is_tried_is_checked_tested_and_explained_by_itself(trying: Path) -> None:
+    assert "ok: 1 policies" in run("check", "--config", trying, "--shadow").stdout
+    (told,) = lines(run("explain", "--config", trying, "--shadow", "--json", *ANN, "DROP TABLE orders"))
+    assert (told["verdict"], told["policy"]) == ("allow", "all")
+    assert lines(run("explain", "--config", trying, "--json", *ANN, "DROP TABLE orders"))[0]["verdict"] == "deny"
+    result = run("test", "--config", trying, "--shadow")
+    assert (result.exit_code, "no case" in result.stderr) == (1, True)
+    (trying.parent / "next" / "x.test.yaml").write_text((EXAMPLE.parent / "access.test.yaml").read_text())
+    assert run("test", "--config", trying, "--shadow").exit_code == 1, (
+        "its cases are asked of it, not of those in force"
+    )
+
+
+def test_a_mistake_in_what_is_tried_is_told(trying: Path) -> None:
+    (trying.parent / "next" / "all.cedar").write_text("permit (nobody);")
+    assert run("check", "--config", trying).exit_code == 0
+    result = run("check", "--config", trying, "--shadow")
+    assert (result.exit_code, "next/all.cedar:1" in result.stderr) == (1, True)
+
+
+def test_nothing_is_tried_unless_configured(config: Path) -> None:
+    result = run("check", "--config", config, "--shadow")
+    assert (result.exit_code, "names no policies to be tried" in result.stderr) == (2, True)

@@ -30,7 +30,11 @@ def test_status_says_what_is_going_on(stack: Stack) -> None:
     (status,) = stack.json("status", "--config", str(stack.agent_yaml))
     assert status["ready"] is True
     assert status["host"] == "host-1"
-    assert status["datastores"] == [{"name": "orders", "mode": "enforce", "connections": 0}]
+    (orders,) = status["datastores"]
+    assert (orders["name"], orders["mode"], orders["connections"]) == ("orders", "enforce", 0)
+    assert orders["statements"] >= 1
+    assert (orders["would_deny"], orders["unread_connections"]) == (0, 0)
+    assert status["shadow"] == {"configured": False, "epoch": None, "problem": None}
 
 
 def test_metrics_count_statements_and_refusals(stack: Stack) -> None:

@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -73,15 +74,42 @@ def status(path: str, as_json: bool) -> None:
         click.echo(json.dumps(answer))
         return
     for key, value in answer.items():
-        if isinstance(value, list):
-            for item in value:
-                click.echo(
-                    f"{key[:-1] if key.endswith('s') else key}: " + ", ".join(f"{k} {v}" for k, v in item.items())
-                )
+        if key == "datastores":
+            for store in value:
+                _say_store(store)
+        elif key == "shadow":
+            _say_shadow(value)
         elif isinstance(value, dict):
             click.echo(f"{key}: " + ", ".join(f"{k} {v}" for k, v in value.items()))
         else:
             click.echo(f"{key}: {value}")
+
+
+def _say_store(store: dict[str, Any]) -> None:
+    """What is done to one datastore, in words that can't be missed where it is nothing."""
+    name, observing = store["name"], store["mode"] == "observe"
+    how = "enforcing"
+    if observing:
+        how = "OBSERVING: nothing is blocked, masked or held (`mode: enforce` in agent.yaml turns it on)"
+    told = f"{store['connections']} connections open; since the start {store['statements']} statements"
+    if observing or any(store[key] for key in ("would_deny", "would_hold", "would_mask", "unread_connections")):
+        told += (
+            f", of which observed and would be denied {store['would_deny']}, held {store['would_hold']}, "
+            f"masked {store['would_mask']}; {store['unread_connections']} connections not read"
+        )
+    if store["shadow_differs"]:
+        told += f"; {store['shadow_differs']} statements would end otherwise by the policies that are tried"
+    click.echo(f"datastore {name}: {how}")
+    click.echo(f"datastore {name}: {told}")
+
+
+def _say_shadow(shadow: dict[str, Any]) -> None:
+    if not shadow["configured"]:
+        return
+    if shadow["epoch"] is not None:
+        click.echo(f"shadow: policies are tried, epoch {shadow['epoch']}")
+    if shadow["problem"] is not None:
+        click.echo(f"shadow: NOT TAKEN: {shadow['problem']}")
 
 
 @click.command()

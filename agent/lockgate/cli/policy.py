@@ -27,6 +27,8 @@ _config = click.option(
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
+_shadow = click.option("--shadow", is_flag=True, help="The policies under `shadow`, which are only tried.")
+
 _COLOURS = {"allow": "green", "deny": "red", "hold": "yellow", "ok": "green", "FAIL": "red", "warning": "yellow"}
 
 
@@ -44,9 +46,10 @@ def policy() -> None:
 @policy.command()
 @_config
 @_as_json
-def check(config_file: Path, as_json: bool) -> None:
+@_shadow
+def check(config_file: Path, as_json: bool, shadow: bool) -> None:
     """Validate the policies, list them, and warn of what is probably a mistake."""
-    bundle = _bundle(config_file, click.ClickException)
+    bundle = _bundle(config_file, shadow, click.ClickException)
     for one in bundle.policies:
         actions = sorted(one.actions) or ["any action"]
         if as_json:
@@ -78,13 +81,14 @@ def check(config_file: Path, as_json: bool) -> None:
 @policy.command()
 @_config
 @_as_json
-def test(config_file: Path, as_json: bool) -> None:
+@_shadow
+def test(config_file: Path, as_json: bool, shadow: bool) -> None:
     """Run the cases (*.test.yaml) beside the policies. Exit status 1 when one fails, or when there are none."""
     from lockgate.config import load_agent
     from lockgate.policy import cases
 
-    engine = _engine(config_file)
-    placed = cases.load(cases.find(load_agent(config_file).policies))
+    engine, settings = _engine(config_file, shadow), load_agent(config_file)
+    placed = cases.load(cases.find(settings.shadow if shadow else settings.policies))
     language = _language()
     failed = 0
     for outcome in (cases.run(engine, language, case) for case in placed):
@@ -116,6 +120,7 @@ def test(config_file: Path, as_json: bool) -> None:
 @policy.command()
 @_config
 @_as_json
+@_shadow
 @click.option("--principal", metavar="NAME", required=True, help="Who asks.")
 @click.option("--person", metavar="NAME", help="The person behind the principal; none for a service.")
 @click.option("--groups", metavar="NAMES", default="", help="Their groups, separated by commas.")
@@ -132,6 +137,7 @@ def test(config_file: Path, as_json: bool) -> None:
 def explain(
     config_file: Path,
     as_json: bool,
+    shadow: bool,
     principal: str,
     person: str | None,
     groups: str,
@@ -146,7 +152,7 @@ def explain(
     from lockgate.policy import trial
     from lockgate.values.identity import Asker
 
-    engine = _engine(config_file)
+    engine = _engine(config_file, shadow)
     if datastore not in engine.bundle.datastores:
         known = ", ".join(sorted(engine.bundle.datastores))
         raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
@@ -184,21 +190,27 @@ def explain(
     )
 
 
-def _bundle(config_file: Path, invalid: type[click.ClickException] = _Unusable) -> Bundle:
-    """The configured bundle. Raises ConfigError, and `invalid` for policies that are not valid."""
+def _bundle(config_file: Path, shadow: bool, invalid: type[click.ClickException] = _Unusable) -> Bundle:
+    """The configured bundle, or the one that is tried beside it.
+
+    Raises ConfigError, and `invalid` for policies that are not valid.
+    """
     from lockgate.config import load_agent
     from lockgate.policy.bundle import BundleError, configured
 
+    settings = load_agent(config_file)
+    if shadow and not settings.shadow:
+        raise _Unusable(f"{config_file} names no policies to be tried (`shadow`)")
     try:
-        return configured(load_agent(config_file), epoch=1)
+        return configured(settings, epoch=1, shadow=shadow)
     except BundleError as error:
         raise invalid(str(error)) from None
 
 
-def _engine(config_file: Path) -> Engine:
+def _engine(config_file: Path, shadow: bool) -> Engine:
     from lockgate.policy.decide import Engine
 
-    return Engine(_bundle(config_file))
+    return Engine(_bundle(config_file, shadow))
 
 
 def _language() -> Understanding:
