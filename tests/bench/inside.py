@@ -3,7 +3,7 @@
 Each is repeated in short runs of which the shortest counts: what else goes on on the machine only ever adds.
 
 judge      CPU of one statement through session, gate, judge and recorder without sockets, in us: judged before (a hit),
-           or of a new shape (a miss)
+           or of a new shape (a miss); also where it is only observed, and with a bundle beside that is only tried
 detectors  the row kernel on rows of text, in MB/s
 catalog    reading the catalog of the server on PORT with 300 and 3,000 relations more, in ms
 """
@@ -43,6 +43,12 @@ POLICIES = """
 @id("alone") permit (principal, action in [Action::"execute_alone", Action::"reveal"], resource);
 @id("pii") @mask("partial") forbid (principal, action == Action::"reveal", resource in Tag::"pii");
 """
+TRIED = (
+    POLICIES
+    + """
+@id("no-writes") forbid (principal, action == Action::"execute", resource) when { context.effects.contains("write") };
+"""
+)
 DONE = frame(b"C", b"SELECT 1\0") + ready()
 MISSES = {
     "one table": "SELECT id, email AS a{} FROM customers WHERE id = 7",
@@ -107,7 +113,34 @@ async def judge() -> dict[str, float]:
 
                 found[f"miss {name}"] = await shortest(anew, session)
             client.writer.close()
+    for name, more in (("observed", {"mode": "observe"}), ("tried", {"shadow": TRIED})):
+        found |= {f"{name} {key}": took for key, took in (await beside(more)).items()}
     return found | {"masked adds": found["hit masked"] - found["hit plain"]}
+
+
+async def beside(more: dict[str, Any]) -> dict[str, float]:
+    """The same of a house with `more`, where that may cost something."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with House(Path(folder), policies=POLICIES, classification=CLASSIFICATION, **more) as house:
+            client = await house.begun()
+            await client.ask("SELECT 1")
+            (connection,) = house.listener.connections
+            session = connection.session
+            session.server_data(frame(b"S", b"client_encoding\0UTF8\0"))
+            exchange(session, parse("p", "SELECT body FROM scratch WHERE id = $1") + SYNC, frame(b"1") + ready())
+            for name in ("plain", "masked", "prepared"):
+                each = hits()[name]
+                found[f"hit {name}"] = await shortest(lambda each=each: each, session)  # type: ignore[misc]
+            shapes = itertools.count()
+
+            def anew() -> Exchange:
+                text = MISSES["one table"]
+                return Exchange([query(text.format(next(shapes))) for _ in range(20)], frame(b"C", b"X\0") + ready())
+
+            found["miss one table"] = await shortest(anew, session)
+            client.writer.close()
+    return found
 
 
 async def shortest(make: Callable[[], Exchange], session: Session) -> float:
