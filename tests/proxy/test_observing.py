@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lockgate.config import Limits
+from lockgate.config import Credential, Limits, Role
 from lockgate.proxy import listener as listening
 from lockgate.proxy import observing
 from lockgate.proxy.estimates import Estimates
@@ -38,7 +38,18 @@ from tests.proxy.house import (
     relation,
     until,
 )  # fmt: skip
-from tests.support.playbook import SYNC, authentication, bind, complete, execute, parse, query, ready
+from tests.support.playbook import (
+    SYNC,
+    authentication,
+    bind,
+    complete,
+    execute,
+    fields,
+    parse,
+    query,
+    ready,
+    row,
+)
 from tests.support.postgres import free_port
 
 ANN = {"user": "app", "database": "shop"}
@@ -123,6 +134,26 @@ def test_the_record_says_what_enforcing_would_do_by_which_policy_and_why(tmp_pat
                 "statements": 6, "would_deny": 3, "would_hold": 1, "would_mask": 1, "shadow_differs": 0,
                 "unread_connections": 0,
             }  # fmt: skip
+
+    play(use())
+
+
+def test_a_result_that_would_have_been_withheld_is_not_and_says_so(tmp_path: Path) -> None:
+    async def use() -> None:
+        came = fields("?") + row(b"a@b.org") + complete("SELECT 1") + ready()
+        foreign = Foreign(authentication(0) + ready(), came, came)
+        async with before(tmp_path, foreign) as house:
+            client = await house.client()
+            client.send(startup(ANN))
+            await client.until("Z")
+            told = await client.ask("SELECT a FROM newcomer")
+            assert [kind for kind, _ in told] == ["T", "D", "C", "Z"]
+            await client.ask("SELECT email FROM customers")
+            await until(lambda: len(house.records(type="statement", phase="end")) == 2)
+            first, second = house.records(type="statement", phase="end")
+            assert "withheld" in first
+            assert "withheld" not in second
+            assert (second["outcome"], "masked_cells" in second) == ("completed", False)
 
     play(use())
 
@@ -690,6 +721,21 @@ def test_enforcing_counts_from_the_next_statement_on_and_ends_what_is_not_read(t
     play(use())
 
 
+def test_who_has_no_role_with_the_agent_authenticates_itself_and_ends_with_the_mode(tmp_path: Path) -> None:
+    async def use() -> None:
+        secret = tmp_path / "dba.pw"
+        secret.write_text("secret")
+        secret.chmod(0o600)
+        roles = [Role(group="dba", credential=Credential(user="owner", password_file=str(secret)))]
+        async with observed(tmp_path, roles=roles) as house:
+            client = await house.begun()
+            assert errors_of(await client.ask("SELECT 1")) == []
+            turn(house.listener, house.listener._store, "enforce")
+            assert "mode has become enforce" in await client.error()
+
+    play(use())
+
+
 @pytest.mark.parametrize(("text", "stays"), [("SET search_path = x", True), ("DO 'x'", False), ("DROP TABLE t", True)])
 def test_what_lasts_of_what_would_not_have_been_let_pass_ends_with_its_connection(
     tmp_path: Path, text: str, stays: bool
@@ -706,6 +752,20 @@ def test_what_lasts_of_what_would_not_have_been_let_pass_ends_with_its_connectio
                 assert errors_of(await client.ask("SELECT 1")) == []
             else:
                 assert "mode has become enforce" in await client.error()
+
+    play(use())
+
+
+def test_a_statement_that_waits_while_the_mode_turns_is_enforced(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with observed(tmp_path) as house:
+            client = await house.begun()
+            house.reader.delay = 0.15
+            client.send(query("DROP TABLE scratch"))
+            await until(lambda: any(c.session.parked for c in house.listener.connections))
+            turn(house.listener, house.listener._store, "enforce")
+            assert errors_of(await client.until("Z")) == ["42501 lockgate: schema changes go through migrations"]
+            assert house.server.ran == []
 
     play(use())
 

@@ -29,3 +29,8 @@ def test_a_run_that_was_cancelled_ended_so_whatever_the_server_calls_it() -> Non
         "rows": 3, "bytes": 0, "masked_cells": 1, "detected": {"card": 1}, "tag": "DELETE 3",
         "error": {"code": errors.QUERY_CANCELED},
     }  # fmt: skip
+
+
+def test_why_a_result_would_have_been_withheld() -> None:
+    run = Run(understand("SELECT 1"), Ruling(), outcome="completed", withheld="lockgate: it can't be told")
+    assert told(run)[1]["withheld"] == "it can't be told"

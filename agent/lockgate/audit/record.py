@@ -134,7 +134,7 @@ class Begin(TypedDict):
 class End(TypedDict):
     """The outcome. `rows` and `bytes` as sent to the client; `duration_us` from forwarding to the last byte.
 
-    `unread`: it was sent, and nobody saw what became of it.
+    `unread`: it was sent, and nobody saw what became of it. `withheld` is why enforcing would have withheld the result.
     """
 
     type: Literal["statement", "prepare"]
@@ -147,6 +147,7 @@ class End(TypedDict):
     rows: NotRequired[int]
     bytes: NotRequired[int]
     masked_cells: NotRequired[int]
+    withheld: NotRequired[str]
     tag: NotRequired[str]
     error: NotRequired[Failure]
 

@@ -388,17 +388,18 @@ class StatementGate:
         if judgement.alters:
             begun.alters = True
             self._altering += 1
+        enforced, verdict = self.store.enforced, judgement.verdict
         masking = None
-        if self.store.enforced:
-            verdict, keys = judgement.verdict, self.store.keys
+        if enforced or judgement.refusal is None:
             masking = ResultMasking.of(
-                verdict, judgement.lineage, judgement.copied, snapshot, self._expire, keys, judgement.plans
+                verdict, judgement.lineage, judgement.copied, snapshot, self._expire, self.store.keys, judgement.plans
             )
+        if not enforced:
+            return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
         watch = None
-        if judgement.watched is not None and snapshot is not None and self.store.enforced:
+        if judgement.watched is not None and snapshot is not None:
             watch = Watch(judgement.watched, judgement.described, snapshot, self._expire)
-        deaf = judgement.deaf and self.store.enforced
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch, deaf=deaf)
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch, deaf=judgement.deaf)
 
     def refuse(
         self,
@@ -441,7 +442,7 @@ class StatementGate:
         self.resume(ruling)
 
     async def _run_slowly(self, asked: Asked, *, renew: bool) -> Ruling:
-        store = self.store
+        store, observed = self.store, self.store.observed
         unread: str | None = None
         snapshot = None
         try:
@@ -460,7 +461,10 @@ class StatementGate:
                     await self._estimate(asked)
             except TimeoutError:
                 store.patience.lose(self.database, TOO_SLOW)
-        if unread is not None and store.observed:
+        if observed and store.enforced:
+            # since a moment ago: then it is worth waiting for
+            return await self._run_slowly(asked, renew=renew)
+        if unread is not None and observed:
             store.patience.lose(self.database, unread)
         gone = self.refresh()
         judgement = self.judge(asked, snapshot)

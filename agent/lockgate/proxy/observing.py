@@ -29,8 +29,10 @@ def admit(gate: StatementGate, identified: Identified | None, parameters: Mappin
         if gone is not None:
             gate.blind = gate.blind or gone.message.removeprefix("lockgate: ")
         elif gate.role.find(gate.claims.groups) is None:
-            # who has no role with the agent authenticates itself, as it would without it
             gate.user = gate.role.user or claimed
+        else:
+            # who has no role with the agent authenticates itself, as it would without it
+            gate.lingers = True
     gate.open_record(None, user=gate.user, claimed_user=claimed, application=parameters.get("application_name", ""))
     if gate.blind is not None:
         return

@@ -20,6 +20,8 @@ def told(run: Run) -> tuple[str, dict[str, Any]]:
         fields["detected"] = run.detected
     if run.tag is not None:
         fields["tag"] = run.tag
+    if run.withheld is not None:
+        fields["withheld"] = run.withheld.removeprefix("lockgate: ")
     if run.error is not None:
         fields["error"] = {"code": run.error}
     return "cancelled" if run.error == errors.QUERY_CANCELED else run.outcome, fields

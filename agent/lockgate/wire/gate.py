@@ -88,7 +88,8 @@ class Ruling:
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
     read. `handle` is the gate's own. `deaf`, of a request with a barrier: the payloads of notifications from now on are
-    not for this client.
+    not for this client. `rehearsal`, of a request that is only observed, is what its `masking` would be: it is asked,
+    and whether it fails is all that counts.
     """
 
     refusal: Refusal | None = None
@@ -97,6 +98,7 @@ class Ruling:
     handle: Any = None
     watch: Watch | None = None
     deaf: bool = False
+    rehearsal: Masking | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class Run:
     tag: str | None = None
     error: str | None = None
     """The native error code the upstream answered with."""
+    withheld: str | None = None
+    """Why its result would have been withheld, were it not only observed."""
     outcome: str = "running"
     statement: int = 0
     """How many of the request's statements have completed."""

@@ -10,7 +10,9 @@ from lockgate.wire.postgresql.frames import frame
 from tests.support.playbook import (
     BOUND,
     CLOSED,
+    COPY_DONE,
     COPY_IN,
+    COPY_OUT,
     NO_DATA,
     PARAMETERS,
     PARSED,
@@ -23,6 +25,7 @@ from tests.support.playbook import (
     Split,
     bind,
     complete,
+    copy_data,
     error,
     execute,
     fields,
@@ -177,3 +180,28 @@ def test_a_tag_that_counts_nothing(play: Playbook) -> None:
     play.client(query("COPY out")).server(complete("COPY ²"), complete("COPY " + "9" * 5000), ready())
     assert play.gate.runs[0].rows == 0
     assert not play.session.closing
+
+
+# results that are only observed
+
+
+def test_masking_that_is_rehearsed_changes_nothing_and_tells_whether_it_would_do() -> None:
+    rehearsals = {"fails": Masked(fails=True), "masks": Masked()}
+    for name, rehearsal in rehearsals.items():
+        play = Playbook(ScriptedGate({"SELECT 1": Ruling(rehearsal=rehearsal)})).begun()
+        play.client(query("SELECT 1"))
+        play.session.drain_server()
+        answer = (fields("a"), row(b"123-45-6789"), complete("SELECT 1"), ready())
+        play.server(*answer).to_client(*answer)
+        assert rehearsal.planned == [(0, ["a"])]
+        assert (play.gate.runs[0].withheld is not None) is (name == "fails")
+        assert play.gate.runs[0].masked_cells == 0
+
+
+def test_a_copy_that_is_rehearsed_passes_as_it_is() -> None:
+    play = Playbook(ScriptedGate({"COPY t TO STDOUT": Ruling(rehearsal=Masked(fails=True))})).begun()
+    play.client(query("COPY t TO STDOUT"))
+    play.session.drain_server()
+    answer = (COPY_OUT, copy_data(b"a\n"), COPY_DONE, complete("COPY 1"), ready())
+    play.server(*answer).to_client(*answer)
+    assert play.gate.runs[0].withheld is not None

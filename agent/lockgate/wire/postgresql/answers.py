@@ -109,6 +109,12 @@ class Answers:
             except MaskingError as error:
                 run.plan, run.error = UNREADABLE, errors.INSUFFICIENT_PRIVILEGE
                 return self.withhold(head, str(error))
+        if run is not None and run.ruling.rehearsal is not None:
+            number = run.statement if head.owed is QUERY else 0
+            try:
+                run.ruling.rehearsal.plan(number, parse_fields(payload), utf8=conversation.utf8)
+            except MaskingError as error:
+                run.withheld = str(error)
         return _NOTHING if head.ours else None
 
     def withhold(self, head: Awaited, why: str, code: str = errors.INSUFFICIENT_PRIVILEGE) -> bytes:
@@ -340,6 +346,13 @@ class Answers:
             raise ProtocolError("the server began to copy what nobody asked for")
         conversation.copying_out = True
         run.copy = None
+        if run.ruling.rehearsal is not None:
+            statement = run.statement if head.owed is QUERY else 0
+            columns = int.from_bytes(payload[1:3], "big")
+            try:
+                run.ruling.rehearsal.copy(statement, columns, {}, binary=payload[0] != 0)
+            except MaskingError as error:
+                run.withheld = str(error)
         if run.ruling.masking is not None:
             columns = int.from_bytes(payload[1:3], "big")
             try:
