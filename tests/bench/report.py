@@ -15,6 +15,8 @@ from tests.bench.database import MASKERS
 FORMS = ("text", "binary", "copy text", "copy csv", "copy binary")
 HITS = ("plain", "plain, new constants", "masked", "masked, new constants", "prepared")
 MISSES = ("one table", "a join", "nested", "an update")
+BESIDE = ("hit plain", "hit masked", "hit prepared", "miss one table")
+"""What is measured again where it is only observed, and with policies beside that are only tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ COSTS = (
     ),
     *(Measure(f"hit {name}", f"judged before: {name}", "us") for name in HITS),
     *(Measure(f"miss {name}", f"a new shape: {name}", "us") for name in MISSES),
+    *(Measure(f"observed {what}", f"observed, {what}", "us") for what in BESIDE),
+    *(Measure(f"tried {what}", f"with policies that are tried, {what}", "us") for what in BESIDE),
     Measure("masked adds", "what a masked column adds to a hit", "us"),
     Measure("detectors clean", "all detectors on clean rows", "MB/s"),
     Measure("detectors found", "all detectors, 1 % found", "MB/s"),

@@ -198,3 +198,20 @@ def test_the_configuration_names_everything_a_bundle_needs(tmp_path: Path) -> No
 def test_a_broken_classification_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match="there is no datastore 'order'"):
         configured(settings(tmp_path, "order: {public.c.email: [pii]}"), epoch=1)
+
+
+def test_groups_are_no_mistake_while_nobody_is_named_at_all(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+    (tmp_path / "who.yaml").write_text("[]\n")
+    assert configured(found, epoch=1).warnings == ()
+
+
+def test_the_bundle_that_is_tried_is_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "next.cedar").write_text('@id("next") permit (principal, action, resource);')
+    settings(tmp_path)
+    with (tmp_path / "agent.yaml").open("a") as file:
+        file.write("shadow: [next.cedar]\n")
+    found = config.load_agent(tmp_path / "agent.yaml")
+    tried = configured(found, epoch=2, shadow=True)
+    assert ([policy.id for policy in tried.policies], tried.epoch) == (["next"], 2)
+    assert tried.classification == configured(found, epoch=1).classification

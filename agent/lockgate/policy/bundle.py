@@ -135,7 +135,8 @@ def configured(settings: config.AgentFile, *, epoch: int, shadow: bool = False) 
     datastores = {store.name: store.protocol for store in settings.datastores}
     classification = config.load_classification(settings.classify, set(datastores))
     identities = config.load_identities(settings.identities)
-    groups = {group for identity in identities for group in identity.groups}
+    # where nobody is named yet, nor are groups: then those of a policy are no mistake
+    groups = {group for identity in identities for group in identity.groups} if identities else None
     paths = settings.shadow if shadow else settings.policies
     return load(paths, classification, datastores, epoch=epoch, groups=groups)
 
