@@ -221,7 +221,7 @@ class StatementGate:
         return (self._identified is not None or self.blind is not None) and self.on_cancel(process, secret)
 
     def unread(self, why: str) -> None:
-        log.info("a connection goes on unread: %s", why, extra={"datastore": self.store.name, "id": self.recorder.id})
+        log.debug("a connection goes on unread: %s", why, extra={"datastore": self.store.name, "id": self.recorder.id})
         self.services.metrics.unread(self.store.name)
         if self.recorder.opened:
             self.recorder.unread(why)
@@ -358,7 +358,8 @@ class StatementGate:
         try:
             identified = self.services.identities.fresh(self._identified)
         except IdentityError as error:
-            self.services.metrics.refused("identity")
+            if self.store.enforced:
+                self.services.metrics.refused("identity")
             return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {error}")
         if identified is not self._identified:
             if (moved := self.role.moved(identified.claims.groups)) is not None:

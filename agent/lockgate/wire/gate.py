@@ -187,7 +187,8 @@ class Gate(Protocol):
 
         completed; error (`run.error` has the code, also when the result could not be masked); skipped (the server met
         an error before it, so it did not run); closed (bound but never run, or not to its end); disconnected (a side
-        went away first); broken (the protocol was).
+        went away first); broken (the protocol was); unread (sent, but the connection, which is only observed, is not
+        read any more).
         """
 
     def key(self, process: int, secret: bytes) -> bytes:
