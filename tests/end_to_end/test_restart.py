@@ -5,6 +5,7 @@ The test is the manager: it hears what sd_notify(3) says, holds the sockets, and
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import socket
@@ -77,10 +78,10 @@ def managed() -> Iterator[Manager]:
             manager.close()
 
 
-def connecting(stack: Stack, statement: str) -> subprocess.Popen[str]:
+def connecting(stack: Stack, statement: str, **also: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         stack.psql_command("ann", "-c", statement), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(),
+        env={**environment(), **also},
     )  # fmt: skip
 
 
@@ -148,6 +149,27 @@ def test_nor_does_one_whose_configuration_can_not_be(managed: Manager) -> None:
     assert stack.processes.pop("agent").wait(30) == 2
     assert waiting.wait(timeout=20) == 2
     waiting.communicate()
+
+
+def test_whose_address_is_another_datastore_s_by_now_is_not_served_by_the_one_of_that_name(managed: Manager) -> None:
+    """What the name stands for now may be only observed."""
+    stack = managed.stack
+    stack.stop("agent", signal.SIGKILL)
+    waiting = connecting(stack, "SELECT 'waited'", PGSSLMODE="disable")  # else libpq tries a second time
+    time.sleep(0.5)
+    settings = yaml.safe_load(stack.agent_yaml.read_text())
+    orders = settings["datastores"][0]
+    settings["datastores"] = [
+        {**copy.deepcopy(orders), "name": "billing"},
+        {**orders, "mode": "observe", "addresses": ["10.9.8.7:5432"]},
+    ]
+    settings["classify"] = []
+    stack.agent_yaml.write_text(yaml.safe_dump(settings))
+    managed.start()
+    managed.hear("READY=1")
+    out, err = waiting.communicate(timeout=20)
+    assert (waiting.returncode, out) == (2, ""), err
+    assert "is not of orders any more" in err
 
 
 def test_it_says_that_it_stops_and_what_it_does(managed: Manager) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lockgate.kernel.layout import TARGET, Target
 from lockgate.kernel.libbpf import Map
+from lockgate.values.identity import Endpoint
 from tests.kernel.conftest import Gate
 
 ASKED = Target(ipaddress.ip_network("10.1.2.3/32"), 5432, 0, 1).key()
@@ -68,3 +69,16 @@ def test_whether_anything_is_redirected_is_known(gate: Gate) -> None:
     assert not gate.interceptor.has_targets
     gate.interceptor.set_targets([target("10.0.0.0/8", 0)])
     assert gate.interceptor.has_targets
+
+
+def test_where_an_address_is_sent_is_known(gate: Gate) -> None:
+    gate.interceptor.set_targets(
+        [
+            Target(ipaddress.ip_network("10.0.0.0/8"), 5432, 0, 40001),
+            Target(ipaddress.ip_network("10.1.0.0/16"), 5432, 1, 40002),
+            Target(ipaddress.ip_network("fd00::/8"), 5432, 2, 40003),
+        ]
+    )
+    asked = [("10.2.3.4", 5432), ("10.1.2.3", 5432), ("fd00::7", 5432), ("10.1.2.3", 5433), ("fe00::7", 5432)]
+    found = [gate.interceptor.listener_of(Endpoint(host, port)) for host, port in asked]
+    assert found == [40001, 40002, 40003, 0, 0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import struct
 from collections.abc import Callable, Iterable, Mapping
 
-from lockgate.values.identity import Origin
+from lockgate.values.identity import Endpoint, Origin
 
 from . import libbpf
-from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, Accepted, Target, decode_accepted, prefix_bits
+from .layout import COUNTERS, EXEMPT_KEY, ORIGIN, TARGET, Accepted, Target, decode_accepted, prefix_bits
 from .libbpf import Map
 
 TARGETS_MAX = 4096
@@ -71,6 +72,12 @@ class Tables:
         if len(wanted) > TARGETS_MAX:
             raise ValueError(f"{len(wanted)} datastore addresses; at most {TARGETS_MAX} can be intercepted")
         _replace(self._maps["targets"], wanted, first=lambda key: -prefix_bits(key))
+
+    def listener_of(self, dialled: Endpoint) -> int:
+        """The port that connections to an address are sent to now; 0 when they aren't."""
+        key = Target(ipaddress.ip_network(dialled.host), dialled.port, 0, 0).key()
+        value = self._maps["targets"].lookup(key)
+        return 0 if value is None else int(TARGET.unpack(value)[1])
 
     @property
     def has_targets(self) -> bool:

@@ -54,7 +54,7 @@ from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
-from lockgate.proxy.listener import NOWHERE, Listener
+from lockgate.proxy.listener import NOWHERE, Listener, inherit
 from lockgate.proxy.reloader import Reloader
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream_tls import UpstreamTls
@@ -279,12 +279,6 @@ class _Agent:
             stack.push_async_callback(listener.close)
             self._listeners.append(listener)
             await listener.start()
-            for name, sock in inherited:
-                if name.rpartition("@")[0] == store.name:
-                    await listener.inherit(sock)
-        for name, sock in inherited:
-            if name.rpartition("@")[0] not in {store.name for store in self._stores}:
-                sock.close()  # of a datastore that is configured no more
         interceptor.take_over(alone=not inherited)
 
         self._stood = standing.last(state / standing.FILE)
@@ -293,6 +287,7 @@ class _Agent:
             for index, (store, listener) in enumerate(zip(settings.datastores, self._listeners, strict=True))
         )
         await self._resolve()
+        await inherit(self._listeners, inherited, interceptor.listener_of)
         for fields in unrecorded.left(run_dir):
             spool.append(fields)
         spool.append({"type": "agent", "event": "start", "version": __version__, "epoch": self._policies.engine.epoch})

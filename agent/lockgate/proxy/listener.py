@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -92,18 +92,26 @@ class Listener:
         for sock in self.sockets:
             self._servers.append(await self._serve(sock))
 
-    async def inherit(self, sock: socket.socket) -> None:
-        """Serve who waits at a listener of the agent before this one, until `disinherit()`. Raises OSError."""
-        self._inherited.append(await self._serve(sock))
+    @property
+    def name(self) -> str:
+        """The datastore's."""
+        return self._store.name
+
+    async def inherit(self, sock: socket.socket, is_ours: Callable[[Endpoint], bool]) -> None:
+        """Serve who waits at a listener of the agent before this one, until `disinherit()`. Raises OSError.
+
+        Whoever dialled what isn't `is_ours` is refused.
+        """
+        self._inherited.append(await self._serve(sock, is_ours))
 
     def disinherit(self) -> None:
         """Nobody is sent there any more."""
         while self._inherited:
             self._inherited.pop().close()
 
-    async def _serve(self, sock: socket.socket) -> asyncio.Server:
+    async def _serve(self, sock: socket.socket, is_ours: Callable[[Endpoint], bool] = lambda _: True) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: self._connection().client, sock=sock, backlog=BACKLOG)
+        return await loop.create_server(lambda: self._connection(is_ours).client, sock=sock, backlog=BACKLOG)
 
     def stop(self) -> None:
         """Accept no more. Connections redirected from here on are refused by the kernel, or wait for the next agent."""
@@ -142,19 +150,22 @@ class Listener:
         connection.session.failed(why)
         connection.flush()
 
-    def _connection(self) -> Connection:
+    def _connection(self, is_ours: Callable[[Endpoint], bool]) -> Connection:
         return Connection(
             pipeline_bytes=self._services.limits.pipeline_bytes,
-            on_begin=self._begin,
+            on_begin=partial(self._begin, is_ours),
             on_introduced=self._introduced,
             on_secure=self._secure,
             on_insecure=self._insecure,
             on_end=self._end,
         )
 
-    def _begin(self, connection: Connection) -> Session:
+    def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> Session:
         services, limits = self._services, self._services.limits
         identified, endpoint, why, refusal = self._identify(connection.client_fd)
+        if refusal is None and not is_ours(endpoint):
+            why = "moved"
+            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: {endpoint} is not of {self.name} any more: try again")
         if refusal is None and len(self.connections) >= limits.connections:
             why = "connections"
             refusal = Refusal(
@@ -316,6 +327,27 @@ class Listener:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("serving %s failed", self._store.name, exc_info=error)
+
+
+async def inherit(
+    listeners: Iterable[Listener], kept: Iterable[tuple[str, socket.socket]], listener_of: Callable[[Endpoint], int]
+) -> None:
+    """Have who waits at listeners of the agent before this one served, each by its datastore's. Raises OSError.
+
+    A datastore is known by its name, and that may stand for other addresses by now: `listener_of` tells the port that
+    connections to an address are sent to. What belongs to none is closed.
+    """
+    by_name = {listener.name: listener for listener in listeners}
+    for name, sock in kept:
+        listener = by_name.get(name.rpartition("@")[0])
+        if listener is None:
+            sock.close()
+        else:
+            await listener.inherit(sock, partial(_leads_to, listener_of, listener.port))
+
+
+def _leads_to(listener_of: Callable[[Endpoint], int], port: int, dialled: Endpoint) -> bool:
+    return listener_of(dialled) == port
 
 
 def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
