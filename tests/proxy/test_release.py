@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lockgate import config
 from lockgate.audit import unrecorded
-from lockgate.proxy.release import ReleaseError, release
+from lockgate.cli import main
+from lockgate.proxy.release import ReleaseError, release, release_unread
 from tests.support.stack import Stack
 
 HOLD = """
@@ -174,3 +176,23 @@ def test_no_other_service_is_stopped_by_the_word_of_the_lock_file(
         release(settings)
     assert "stop" not in asked.read_text()
     assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+
+
+def test_a_configuration_that_can_not_be_read_keeps_nothing_closed(
+    stack: Stack, killed: config.AgentFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what closed the gate."""
+    assert release_unread("line 3 is wrong") is None, "no other agent's"
+    packaged(killed, monkeypatch)
+    monkeypatch.setattr("lockgate.proxy.release._DEFAULT", killed.agent)
+    broken = stack.folder / "broken.yaml"
+    broken.write_text("agent: [")
+    done = CliRunner().invoke(main, ["release", "--config", str(broken)])
+    assert done.exit_code == 0, done.output
+    assert "not recorded yet" in done.output
+    assert stack.psql("eve", "SELECT 1").stdout == "1\n"
+    before = len(stack.records(type="agent", event="release"))
+    stack.start("agent")
+    stack.wait_ready()
+    assert len(stack.records(type="agent", event="release")) == before + 1
+    stack.stop("agent")

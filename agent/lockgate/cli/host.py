@@ -205,14 +205,21 @@ def _missing() -> str:
 def release(path: str) -> None:
     """Open the gate: stop the agent's service, take its hooks out of the kernel. Recorded. The way out in an emergency.
 
-    The gate is open first, whatever state the agent is in. It closes again when the service is started, and at the
-    next boot unless the service is disabled.
+    The gate is open first, whatever state the agent and its configuration are in. It closes again when the service is
+    started, and at the next boot unless the service is disabled.
     """
-    from lockgate.proxy.release import ReleaseError
+    from lockgate.proxy.release import ReleaseError, release_unread
     from lockgate.proxy.release import release as open_gate
 
-    settings = config.load_agent(path)
     try:
+        try:
+            settings = config.load_agent(path)
+        except config.ConfigError as error:
+            unread = release_unread(str(error))
+            if unread is None:
+                raise
+            click.echo(f"the hooks are gone: connections go straight to the datastores; {unread}")
+            return
         how = open_gate(settings)
     except ReleaseError as error:
         fail(str(error), 1)

@@ -28,7 +28,8 @@ from lockgate.kernel.prepare import SERVICE
 STOP_SECONDS: Final = 60.0
 """How long the service manager may take to stop the agent: it kills it after 30 s."""
 _NO_LOGIN: Final = 2**32 - 1
-_PACKAGED: Final = Path(Agent(name="any").run_dir)
+_DEFAULT: Final = Agent(name="any")
+_PACKAGED: Final = Path(_DEFAULT.run_dir)
 """Where the unit of the packages has its agent, unless it is told otherwise."""
 
 
@@ -42,6 +43,29 @@ def release(settings: AgentFile) -> str:
     Raises ReleaseError: also while an agent runs that nobody manages.
     """
     run_dir, state = Path(settings.agent.run_dir), Path(settings.agent.state_dir)
+    problem = _open(run_dir, state)
+    how = _record(settings, run_dir, state)  # whatever came after the gate was open
+    if problem:
+        raise ReleaseError(f"the gate is open, but {problem}; {how}")
+    return how
+
+
+def release_unread(why: str) -> str | None:
+    """As release(), where no configuration can be read, for which `why` says why: in the folders of the packages.
+
+    None when nothing stands there. A broken configuration is what may have closed the gate.
+    """
+    if not pin_dir(_PACKAGED).exists():
+        return None
+    problem = _open(_PACKAGED, Path(_DEFAULT.state_dir))
+    how = _leave(_PACKAGED, _event(), why)
+    if problem:
+        raise ReleaseError(f"the gate is open, but {problem}; {how}")
+    return how
+
+
+def _open(run_dir: Path, state: Path) -> str:
+    """What didn't work once the gate was open, in words. Raises ReleaseError when it isn't."""
     pins = pin_dir(run_dir)
     try:
         holder = lock_holder(pins)
@@ -53,11 +77,7 @@ def release(settings: AgentFile) -> str:
         raise ReleaseError(str(error.args[0])) from None
     except OSError as error:
         raise ReleaseError(f"{error.filename or run_dir}: {error.strerror or error}") from None
-    problem = _keep_open(unit, pins, state)
-    how = _record(settings, run_dir, state)  # whatever came after the gate was open
-    if problem:
-        raise ReleaseError(f"the gate is open, but {problem}; {how}")
-    return how
+    return _keep_open(unit, pins, state)
 
 
 def _keep_open(unit: str | None, pins: Path, state: Path) -> str:
@@ -76,18 +96,26 @@ def _keep_open(unit: str | None, pins: Path, state: Path) -> str:
 
 
 def _record(settings: AgentFile, run_dir: Path, state: Path) -> str:
-    fields = {"type": "agent", "event": "release", "version": __version__, "detail": _who()}
+    fields = _event()
     try:
         with _as_owner(state):
             _append(settings, state, fields)
     except (SpoolError, HostKeyError, OSError) as error:
-        try:
-            run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-            unrecorded.leave(run_dir, fields)
-        except OSError as worse:
-            raise ReleaseError(f"the gate is open, and that can't be recorded: {error}; {worse}") from None
-        return f"not recorded yet ({error}): the next agent does it"
+        return _leave(run_dir, fields, str(error))
     return "recorded"
+
+
+def _event() -> dict[str, Any]:
+    return {"type": "agent", "event": "release", "version": __version__, "detail": _who()}
+
+
+def _leave(run_dir: Path, fields: dict[str, Any], why: str) -> str:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        unrecorded.leave(run_dir, fields)
+    except OSError as worse:
+        raise ReleaseError(f"the gate is open, and that can't be recorded: {why}; {worse}") from None
+    return f"not recorded yet ({why}): the next agent does it"
 
 
 def _append(settings: AgentFile, state: Path, fields: dict[str, Any]) -> None:
