@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import signal
 import subprocess
 import time
@@ -17,12 +15,9 @@ import yaml
 
 from lockgate.config import load_agent
 from lockgate.identity.principals import Directory
-from lockgate.kernel.libbpf import KernelError
-from lockgate.proxy import agent as module
 from lockgate.proxy.agent import _Agent
 from lockgate.service import ServiceManager
 from tests.proxy.house import House, play
-from tests.proxy.house import until as came_about
 from tests.support.stack import CLASSIFICATION, POLICIES, Stack
 
 
@@ -142,26 +137,6 @@ def test_what_was_enforced_stays_closed_while_a_name_can_not_be_resolved() -> No
 # --- what goes on beside the connections
 
 
-class Book:
-    targets: tuple[Any, ...] = ()
-    problems: tuple[str, ...] = ("db.example can't be resolved",)
-    unknown: frozenset[int] = frozenset()
-
-    def refresh(self) -> bool:
-        return False
-
-
-class Kernel:
-    def __init__(self, *errors: Exception) -> None:
-        self.errors = list(errors)
-        self.set = 0
-
-    def set_targets(self, _: object) -> None:
-        if self.errors:
-            raise self.errors.pop(0)
-        self.set += 1
-
-
 def bare(house: House, tmp_path: Path) -> _Agent:
     settings = tmp_path / "agent.yaml"
     settings.write_text(
@@ -175,31 +150,6 @@ def bare(house: House, tmp_path: Path) -> _Agent:
         )
     )
     return _Agent(load_agent(str(settings)), str(settings), house.policies, Directory([]), ServiceManager({}))
-
-
-def test_addresses_that_cannot_be_set_leave_the_others_and_are_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(module, "RESOLVE_SECONDS", 0.01)
-
-    async def use() -> None:
-        async with House(tmp_path) as house:
-            agent = bare(house, tmp_path)
-            kernel = Kernel(ValueError("70000 datastore addresses"), KernelError("no room"))
-            agent._book, agent._interceptor = Book(), kernel  # type: ignore[assignment]
-            task = asyncio.create_task(agent._resolve_again())
-            await came_about(lambda: kernel.set)
-            await asyncio.sleep(0.05)
-            assert not task.done()
-            task.cancel()
-            assert kernel.set == 1
-            assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
-                "db.example can't be resolved",
-                "the addresses of datastores are not brought up to date: 70000 datastore addresses",
-                "the addresses of datastores are not brought up to date: no room",
-            ]
-
-    play(use())
 
 
 def test_work_that_fails_takes_the_agent_down_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,9 @@ class Desk:
 
     def again(self) -> Passed:
         """The next agent."""
-        self.passed = Passed(self.state, lambda event, detail: self.notes.append(f"{event}: {detail}"), lambda: self.now)
+        self.passed = Passed(
+            self.state, lambda event, detail: self.notes.append(f"{event}: {detail}"), lambda: self.now
+        )
         return self.passed
 
     def said(self) -> list[int]:

@@ -16,7 +16,7 @@ import signal
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,15 +34,11 @@ from lockgate.identity.keys import HostKey, HostKeyError
 from lockgate.identity.principals import Directory
 from lockgate.identity.tokens import TokenIssuer
 from lockgate.identity.workload import describe, read_start
-from lockgate.kernel import standing
-from lockgate.kernel.addresses import AddressBook, Declared
 from lockgate.kernel.cgroups import Hierarchy
-from lockgate.kernel.layout import Target
 from lockgate.kernel.libbpf import KernelError
 from lockgate.kernel.memory import keep_private
-from lockgate.kernel.pins import pin_dir
 from lockgate.kernel.prepare import open_gate, own_cgroup, unprepared
-from lockgate.kernel.standing import Standing, StandingError
+from lockgate.kernel.standing import StandingError
 from lockgate.masking import MaskingKeyError, RootKey
 from lockgate.metrics import Metrics
 from lockgate.policy.bundle import configured
@@ -55,6 +51,8 @@ from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import NOWHERE, Listener, inherit
+from lockgate.proxy.passed import Passed
+from lockgate.proxy.redirection import Redirection
 from lockgate.proxy.reloader import Reloader
 from lockgate.proxy.services import Services, Store
 from lockgate.proxy.upstream_tls import UpstreamTls
@@ -71,8 +69,6 @@ GC_THRESHOLD: Final = 20_000
 TAKEOVER_SECONDS: Final = 2.0
 """How long listeners of the agent before this one are served once nobody is sent there any more: a handshake on
 loopback takes microseconds."""
-RESOLVE_SECONDS: Final = 30.0
-"""How often host names of datastores are resolved again."""
 FAREWELL_SECONDS: Final = 2.0
 """How long a stopping agent waits for the collector to take the last records; what is left goes at the next start."""
 PUBLISH_SECONDS: Final = 2.0
@@ -182,9 +178,6 @@ class _Agent:
         self._directory = directory
         self._listeners: list[Listener] = []
         self._stores: list[Store] = []
-        self._problems: tuple[str, ...] = ()
-        self._targets: list[Target] | None = None
-        self._stood: Standing | None = None
         self._failed: str | None = None
         self._shadow = Shadow(
             lambda epoch: configured(settings, epoch=epoch, shadow=True),
@@ -193,7 +186,6 @@ class _Agent:
         )
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Event()
-        self._resolving = asyncio.Lock()
         self._started = time.time()
         self._manager = manager
 
@@ -268,6 +260,7 @@ class _Agent:
         self._interceptor = interceptor = open_gate(settings, own)
         stack.callback(interceptor.close)
         self._masking = masking_key(settings)
+        self._passed = Passed(state, self._note, time.monotonic)
         self._stores = [self._store(index, stack) for index in range(len(settings.datastores))]
         self._reloader = Reloader(
             settings, self._path, self._directory, services, self._stores, self._listeners, self._note
@@ -281,12 +274,8 @@ class _Agent:
             await listener.start()
         interceptor.take_over(alone=not inherited)
 
-        self._stood = standing.last(state / standing.FILE)
-        self._book = AddressBook(
-            Declared(index, listener.port, tuple(store.addresses))
-            for index, (store, listener) in enumerate(zip(settings.datastores, self._listeners, strict=True))
-        )
-        await self._resolve()
+        self._redirection = Redirection(settings, self._stores, self._listeners, interceptor)
+        await self._redirection.set()
         await inherit(self._listeners, inherited, interceptor.listener_of)
         for fields in unrecorded.left(run_dir):
             spool.append(fields)
@@ -298,7 +287,7 @@ class _Agent:
 
         self._shipper = shipper = Shipper(spool, settings.collector.address)
         for name, work in (("ship", shipper.run()), ("publish", self._publish(approvals)),
-                           ("watch", self._watch()), ("resolve", self._resolve_again()),
+                           ("watch", self._watch()), ("resolve", self._redirection.keep()),
                            ("sync", self._sync())):  # fmt: skip
             self._spawn(stack, name, work)
         control = ControlSocket(run_dir, issuer, self._caller, self._status, self._note)
@@ -307,7 +296,9 @@ class _Agent:
 
     def _store(self, index: int, stack: AsyncExitStack) -> Store:
         settings, limits = self._settings.datastores[index], self._settings.limits
-        tls = UpstreamTls.of(settings, lambda endpoint: self._book.names(index, endpoint.host, endpoint.port))
+        tls = UpstreamTls.of(
+            settings, lambda endpoint: self._redirection.book.names(index, endpoint.host, endpoint.port)
+        )
         tls.check()
         catalogs: Catalogs | None = None
         if settings.catalog is not None:
@@ -359,7 +350,7 @@ class _Agent:
                 continue
             self._reloading.clear()
             if self._reloader.reload():
-                await self._resolve_now()  # what is observed goes past an agent that is gone
+                await self._redirection.renew()  # what is observed goes past an agent that is gone
 
     def _note(self, event: str, detail: str, **more: str) -> None:
         """Record something the agent did. A spool that can't take it refuses statements too, and says so itself."""
@@ -370,48 +361,6 @@ class _Agent:
             self._spool.commit()
         except SpoolError as error:
             log.error("%s is not recorded: %s", event, error)
-
-    async def _resolve(self) -> None:
-        """Put what host names stand for now into the kernel. Raises ValueError, KernelError and StandingError."""
-        async with self._resolving:
-            await self._refresh()
-
-    async def _refresh(self) -> None:
-        await asyncio.to_thread(self._book.refresh)
-        if self._book.problems != self._problems:
-            self._problems = self._book.problems
-            for problem in self._problems:
-                log.warning("%s", problem)
-        targets = [
-            replace(target, observed=not self._stores[target.datastore].enforced) for target in self._book.targets
-        ]
-        closed: list[Target] = []
-        if self._stood and any(self._stores[datastore].enforced for datastore in self._book.unknown):
-            # what the name stands for may be what was enforced before, and is nobody else's to observe
-            closed = self._stood.enforced(besides=targets)
-        targets += closed
-        if targets != self._targets:
-            if closed:
-                log.warning("%d addresses enforced before are refused until every name stands for one", len(closed))
-            self._targets = None
-            self._interceptor.set_targets(targets)
-            # as it stands now it stands again after the next boot: kept before it is counted on
-            Standing.of(self._settings.intercept.cgroup, pin_dir(self._settings.agent.run_dir), targets).keep(
-                Path(self._settings.agent.state_dir) / standing.FILE
-            )
-            self._targets = targets
-
-    async def _resolve_again(self) -> None:
-        while True:
-            await asyncio.sleep(RESOLVE_SECONDS)
-            await self._resolve_now()
-
-    async def _resolve_now(self) -> None:
-        try:
-            await self._resolve()
-        except (ValueError, KernelError, StandingError) as error:
-            # a name with too many addresses is no reason to close the gate for all others
-            log.error("the addresses of datastores are not brought up to date: %s", error)
 
     async def _sync(self) -> None:
         """Flush the spool to the disk and seal what has none, off the path of statements."""
@@ -429,7 +378,12 @@ class _Agent:
             self._metrics.spool(
                 self._spool.bytes, self._settings.spool.max_bytes, self._spool.dropped, self._shipper.waiting
             )
-            self._metrics.kernel(self._interceptor.counters())
+            counted = self._interceptor.counters()
+            self._metrics.kernel(counted)
+            try:
+                self._passed.look(counted["passed_observed"])
+            except OSError as error:
+                log.error("how many connections went by is not kept: %s", error)
 
     async def _publish(self, approvals: ApprovalClient) -> None:
         """Tell the collector this host's public key, as often as it takes."""

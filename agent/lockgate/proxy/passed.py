@@ -1,4 +1,4 @@
-"""What went by to datastores that are only observed, because no agent could take it: counted by the hooks, recorded here.
+"""What went by to datastores that are only observed, no agent being there: counted by the hooks, recorded here.
 
 Who made those connections nobody saw. That there were some stands in the records all the same, also of the time when no
 agent was there.
