@@ -163,9 +163,6 @@ class Listener:
     def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> Session:
         services, limits = self._services, self._services.limits
         identified, endpoint, why, refusal = self._identify(connection.client_fd)
-        if refusal is None and not is_ours(endpoint):
-            why = "moved"
-            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: {endpoint} is not of {self.name} any more: try again")
         if refusal is None and len(self.connections) >= limits.connections:
             why = "connections"
             refusal = Refusal(
@@ -174,6 +171,9 @@ class Listener:
         blind = None
         if refusal is not None and self._store.observed and endpoint is not NOWHERE:
             blind, refusal = refusal.message.removeprefix("lockgate: "), None
+        if refusal is None and not is_ours(endpoint):  # also where it is observed: whose it is now may be enforced
+            why, blind = "moved", None
+            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: {endpoint} is not of {self.name} any more: try again")
         if refusal is not None:
             services.metrics.refused(why)
         gate = StatementGate(services, self._store, identified, endpoint, refusal, blind)
