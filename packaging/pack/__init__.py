@@ -1,0 +1,1 @@
+"""How the packages are built: `python -m pack`, by the checkout's Python, with the folder above this on its path."""
