@@ -21,7 +21,8 @@ AGAIN = {"again": ("roots", "runtimes"), "again-from-scratch": ("roots", "source
 def main(arguments: list[str]) -> int:
     """Do what `arguments` name, in their order."""
     if not packages.NAMES.keys().isdisjoint(arguments):
-        tree.build(TREE, packages.epoch())
+        time = packages.epoch()
+        tree.build(TREE, time)
         packages.scripts(TREE)
     for argument in arguments:
         if argument == "runtime":
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
         elif argument == "pins":
             write_pins(PINS, repin(cache() / "sources", archives()))
         elif argument in packages.NAMES:
-            print(packages.package(argument, TREE, PACKAGES, NFPM).relative_to(REPOSITORY))
+            print(packages.package(argument, TREE, PACKAGES, NFPM, time).relative_to(REPOSITORY))
         elif argument in AGAIN:
             if found := again.compare(REPOSITORY / "build/again", NFPM, *AGAIN[argument]):
                 print("built twice, and not the same:", *found, sep="\n  ", file=sys.stderr)

@@ -47,14 +47,15 @@ def compare(folder: Path, nfpm: Path, *kept: str) -> list[str]:
     """Build tree and packages twice below `folder`, the second time with only `kept` of the cache. What differs."""
     shutil.rmtree(folder, ignore_errors=True)
     first, second = folder / "first/tree", folder / "second/tree"
-    build(first, epoch())
+    time = epoch()
+    build(first, time)
     with another_cache(folder / "cache", *kept):
-        build(second, epoch())
+        build(second, time)
     found = list(differences(first, second))
     for tree in (first, second):
         scripts(tree)
     for kind in NAMES:
-        one, other = (package(kind, tree, tree.parent, nfpm) for tree in (first, second))
+        one, other = (package(kind, tree, tree.parent, nfpm, time) for tree in (first, second))
         if one.read_bytes() != other.read_bytes():
             found.append(one.name)
     return found

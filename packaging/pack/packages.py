@@ -39,13 +39,13 @@ def scripts(tree: Path) -> Path:
     return folder
 
 
-def package(kind: str, tree: Path, target: Path, nfpm: Path, description: Path = PACKAGING / "nfpm.yaml") -> Path:
-    """Pack `tree` as a "deb" or "rpm" into the folder `target`, with the program `nfpm`. The path of the package."""
+def package(kind: str, tree: Path, target: Path, nfpm: Path, time: int) -> Path:
+    """Pack `tree`, as a "deb" or "rpm" of `time`, into the folder `target` with the program `nfpm`: its path."""
     target.mkdir(parents=True, exist_ok=True)
     path = target / NAMES[kind].format(version=version())
-    variables = {"SOURCE_DATE_EPOCH": str(epoch()), "VERSION": version()}
+    variables = {"SOURCE_DATE_EPOCH": str(time), "VERSION": version()}
     subprocess.run(
-        [nfpm, "package", "--config", description, "--packager", kind, "--target", path],
+        [nfpm, "package", "--config", PACKAGING / "nfpm.yaml", "--packager", kind, "--target", path],
         check=True,
         cwd=tree.parent,
         env=os.environ | variables,

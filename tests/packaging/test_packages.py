@@ -42,20 +42,16 @@ def _tree(tree: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
-def test_two_packings_are_byte_identical(kind: str, trees: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
-    one, another = (package(kind, tree, tree.parent / "packages", NFPM) for tree in trees)
+def test_two_packings_are_byte_identical(kind: str, trees: list[Path]) -> None:
+    one, another = (package(kind, tree, tree.parent / "packages", NFPM, EPOCH) for tree in trees)
     assert one.name == NAMES[kind].format(version=version())
     assert one.read_bytes() == another.read_bytes()
     (trees[1] / "usr/bin/lockgate").write_text("changed")
-    assert package(kind, trees[1], trees[1].parent / "packages", NFPM).read_bytes() != one.read_bytes()
+    assert package(kind, trees[1], trees[1].parent / "packages", NFPM, EPOCH).read_bytes() != one.read_bytes()
 
 
-def test_the_deb_installs_everything_as_roots_and_keeps_configuration(
-    trees: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
-    deb = package("deb", trees[0], tmp_path, NFPM)
+def test_the_deb_installs_everything_as_roots_and_keeps_configuration(trees: list[Path], tmp_path: Path) -> None:
+    deb = package("deb", trees[0], tmp_path, NFPM, EPOCH)
     listing = subprocess.run(["dpkg-deb", "-c", deb], check=True, capture_output=True, text=True).stdout
     entries = {fields[5].removeprefix("."): fields for fields in map(str.split, listing.splitlines())}
     assert {fields[1] for fields in entries.values()} <= {"root/root", "0/0"}
