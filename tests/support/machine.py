@@ -1,4 +1,4 @@
-"""A whole Debian system, booted by systemd-nspawn on a copy of a root folder, in a cgroup2 tree and a network of its own.
+"""A whole Debian system, booted by systemd-nspawn on a root folder, in a cgroup2 tree and a network of its own.
 
     with Machine(base, work) as machine:
         machine.run("dpkg", "-i", "/packages/lockgate.deb")
@@ -195,7 +195,7 @@ class Machine:
         return ["nsenter", f"--target={init[-1]}", "--all", "--wd=/", "--", *argv]
 
     def inside(self, *argv: str, user: str | None = None, properties: Sequence[str] = (), unit: str = "") -> list[str]:
-        """The command that runs `argv` as a unit of the container: a member of its cgroup tree from the beginning on."""
+        """The command that runs `argv` as a unit of the container, in its cgroup tree from the beginning on."""
         return self._enter(*in_unit(argv, user=user, properties=properties, unit=unit))
 
     def attempt(

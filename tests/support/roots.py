@@ -1,7 +1,7 @@
 """Root folders of whole Debian systems, made by debootstrap once and kept below build/ (or $LOCKGATE_CACHE).
 
-In each, PostgreSQL serves the worked example's database, and its people have accounts: what a host has that Lockgate comes
-to. Mirrors are those that this machine's own apt uses.
+In each, PostgreSQL serves the worked example's database, and its people have accounts: what a host has that Lockgate
+comes to. Mirrors are those that this machine's own apt uses.
 """
 
 from __future__ import annotations
