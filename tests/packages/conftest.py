@@ -1,0 +1,62 @@
+"""Each test has a booted system of its own, as it is before Lockgate comes: PostgreSQL with customers, and people."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.packages.host import DPKG, PACKAGES, RPM, Host, Manager
+from tests.support.machine import Abilities, Machine, sweep
+from tests.support.roots import CHECKOUT, DEBIAN_12, DEBIAN_13, INSIDE, Recipe, cache, root
+from tests.support.roots import RPM as RPM_ROOT
+
+BUILT = Path(os.environ.get("LOCKGATE_PACKAGES", CHECKOUT / "build" / "packages")).absolute()
+"""Where `make deb` and `make rpm` leave what they build."""
+
+Boot = Callable[..., Host]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _swept() -> Iterator[None]:
+    sweep()
+    shutil.rmtree(cache() / "machines", ignore_errors=True)
+    yield
+    sweep()
+
+
+def built(manager: Manager, version: str = "") -> Path:
+    """The package that is tested: the only one of its kind, or the one of a version. Fails the test when it isn't."""
+    found = [path for path in BUILT.glob(f"lockgate*{manager.suffix}") if version in path.name]
+    assert len(found) == 1, f"{BUILT} has {len(found)} packages *{manager.suffix}: make deb rpm"
+    return found[0]
+
+
+@pytest.fixture
+def boot() -> Iterator[Boot]:
+    """`boot(recipe, manager, abilities)` gives a running Host."""
+    with ExitStack() as stack:
+
+        def one(recipe: Recipe = DEBIAN_12, manager: Manager = DPKG, abilities: Abilities = Abilities()) -> Host:
+            package = built(manager)
+            work = cache() / "machines" / f"{os.getpid()}"
+            seen = {CHECKOUT: INSIDE, BUILT: PACKAGES}
+            machine = stack.enter_context(Machine(root(recipe), work, seen, abilities))
+            return Host(machine, manager, package)
+
+        yield one
+
+
+@pytest.fixture(params=[(DEBIAN_12, DPKG), (DEBIAN_13, DPKG), (RPM_ROOT, RPM)], ids=["debian-12", "debian-13", "rpm"])
+def host(request: pytest.FixtureRequest, boot: Boot) -> Host:
+    """On every kind of system."""
+    return boot(*request.param)
+
+
+@pytest.fixture
+def debian(boot: Boot) -> Host:
+    return boot()
