@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages.host import DPKG, PACKAGES, RPM, Host, Manager
+from tests.packages import repack
+from tests.packages.host import DPKG, NEWER, PACKAGES, RPM, Host, Manager
 from tests.support.machine import Abilities, Machine, sweep
 from tests.support.roots import CHECKOUT, DEBIAN_12, DEBIAN_13, INSIDE, Recipe, cache, root
 from tests.support.roots import RPM as RPM_ROOT
@@ -29,11 +30,27 @@ def _swept() -> Iterator[None]:
     sweep()
 
 
-def built(manager: Manager, version: str = "") -> Path:
-    """The package that is tested: the only one of its kind, or the one of a version. Fails the test when it isn't."""
-    found = [path for path in BUILT.glob(f"lockgate*{manager.suffix}") if version in path.name]
+def built(manager: Manager) -> Path:
+    """The package that is tested, the only one of its kind. Fails the test when there is none, or there are several."""
+    found = list(BUILT.glob(f"lockgate*{manager.suffix}"))
     assert len(found) == 1, f"{BUILT} has {len(found)} packages *{manager.suffix}: make deb rpm"
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def newer() -> Iterator[Callable[[Path], Path]]:
+    """`newer(package)` is the same under the next version, beside it."""
+    made: dict[Path, Path] = {}
+    folder = cache() / "newer"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def one(package: Path) -> Path:
+        if package not in made:
+            made[package] = repack.newer(package, folder)
+        return made[package]
+
+    yield one
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -44,7 +61,8 @@ def boot() -> Iterator[Boot]:
         def one(recipe: Recipe = DEBIAN_12, manager: Manager = DPKG, abilities: Abilities = Abilities()) -> Host:
             package = built(manager)
             work = cache() / "machines" / f"{os.getpid()}"
-            seen = {CHECKOUT: INSIDE, BUILT: PACKAGES}
+            (cache() / "newer").mkdir(parents=True, exist_ok=True)
+            seen = {CHECKOUT: INSIDE, BUILT: PACKAGES, cache() / "newer": NEWER}
             machine = stack.enter_context(Machine(root(recipe), work, seen, abilities))
             return Host(machine, manager, package)
 

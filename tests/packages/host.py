@@ -14,6 +14,8 @@ from tests.support.roots import INSIDE
 
 PACKAGES: Final = "/packages"
 """Where a machine sees the built packages, read-only."""
+NEWER: Final = "/newer"
+"""And their next versions."""
 AGENT: Final = "lockgate-agent.service"
 COLLECTOR: Final = "lockgate-collector.service"
 ORDERS: Final = f"{INSIDE}/policies/examples/orders"
@@ -55,7 +57,7 @@ DPKG: Final = Manager(
 # In a Debian root rpm wants to be told that it is meant (--force-debian), and knows of nothing that dpkg brought, such as
 # a shell (--nodeps).
 _RPM: Final = ("rpm", "--force-debian", "--nodeps")
-RPM: Final = Manager(".rpm", (*_RPM, "-i"), (*_RPM, "-U", "--oldpackage"), (*_RPM, "-e", "lockgate"), ())
+RPM: Final = Manager(".rpm", (*_RPM, "-i"), (*_RPM, "-U", "--oldpackage", "--replacepkgs"), (*_RPM, "-e", "lockgate"), ())
 
 
 @dataclass(slots=True)
@@ -70,9 +72,18 @@ class Host:
     def install(self) -> Ran:
         return self.machine.attempt(*self.manager.install, f"{PACKAGES}/{self.package.name}")
 
-    def replace(self, package: Path) -> Ran:
-        """By a newer version, an older one, or itself."""
-        return self.machine.attempt(*self.manager.replace, f"{PACKAGES}/{package.name}")
+    def upgrade(self, package: Path) -> Ran:
+        """To a version in the folder NEWER."""
+        return self.machine.attempt(*self.manager.replace, f"{NEWER}/{package.name}")
+
+    def downgrade(self) -> Ran:
+        """Back to the package it began with; from itself it is a reinstallation."""
+        return self.machine.attempt(*self.manager.replace, f"{PACKAGES}/{self.package.name}")
+
+    def version(self) -> str:
+        if self.manager is DPKG:
+            return self.machine.run("dpkg-query", "-W", "-f", "${Version}", "lockgate")
+        return self.machine.run("rpm", "-q", "--qf", "%{VERSION}-%{RELEASE}", "lockgate")
 
     def remove(self) -> Ran:
         return self.machine.attempt(*self.manager.remove)

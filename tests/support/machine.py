@@ -214,10 +214,10 @@ class Machine:
             raise MachineError(str(ran))
         return ran.output
 
-    def start(self, *argv: str, user: str | None = None) -> subprocess.Popen[str]:
+    def start(self, *argv: str, user: str | None = None, unit: str = "") -> subprocess.Popen[str]:
         """Begin a command and go on; its output and errors are one pipe."""
         return subprocess.Popen(
-            self.inside(*argv, user=user), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            self.inside(*argv, user=user, unit=unit), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, start_new_session=True,
         )  # fmt: skip
 
