@@ -12,7 +12,7 @@ import pytest
 
 from tests.packages import repack
 from tests.packages.host import DPKG, NEWER, PACKAGES, RPM, Host, Manager
-from tests.support.machine import Abilities, Machine, sweep
+from tests.support.machine import ALL, Abilities, Machine, sweep
 from tests.support.roots import CHECKOUT, DEBIAN_12, DEBIAN_13, INSIDE, Recipe, cache, root
 from tests.support.roots import RPM as RPM_ROOT
 
@@ -58,7 +58,7 @@ def boot() -> Iterator[Boot]:
     """`boot(recipe, manager, abilities)` gives a running Host."""
     with ExitStack() as stack:
 
-        def one(recipe: Recipe = DEBIAN_12, manager: Manager = DPKG, abilities: Abilities = Abilities()) -> Host:
+        def one(recipe: Recipe = DEBIAN_12, manager: Manager = DPKG, abilities: Abilities = ALL) -> Host:
             package = built(manager)
             work = cache() / "machines" / f"{os.getpid()}"
             (cache() / "newer").mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.machine import Machine, Ran
+from tests.support.machine import Machine
 from tests.support.roots import INSIDE
+from tests.support.system import Ran, System
 
 PACKAGES: Final = "/packages"
 """Where a machine sees the built packages, read-only."""
@@ -54,10 +55,12 @@ DPKG: Final = Manager(
     ".deb", ("dpkg", "-i"), ("dpkg", "-i"), ("dpkg", "-r", "lockgate"), ("dpkg", "-P", "lockgate")
 )  # fmt: skip
 
-# In a Debian root rpm wants to be told that it is meant (--force-debian), and knows of nothing that dpkg brought, such as
-# a shell (--nodeps).
+# In a Debian root rpm wants to be told that it is meant (--force-debian), and knows of nothing that dpkg brought, such
+# as a shell (--nodeps).
 _RPM: Final = ("rpm", "--force-debian", "--nodeps")
-RPM: Final = Manager(".rpm", (*_RPM, "-i"), (*_RPM, "-U", "--oldpackage", "--replacepkgs"), (*_RPM, "-e", "lockgate"), ())
+RPM: Final = Manager(
+    ".rpm", (*_RPM, "-i"), (*_RPM, "-U", "--oldpackage", "--replacepkgs"), (*_RPM, "-e", "lockgate"), ()
+)
 
 
 @dataclass(slots=True)
@@ -133,7 +136,6 @@ class Host:
         return self.machine.attempt("lockgate", *argv, user=user)
 
     def psql(self, statement: str, user: str = "ann") -> Ran:
-        """As anybody would, knowing nothing of Lockgate."""
         return self.machine.attempt(*psql(statement), user=user)
 
     def psql_begin(self, statement: str, user: str = "ann") -> subprocess.Popen[str]:
@@ -146,22 +148,31 @@ class Host:
     # the record
 
     def records(self, *words: str) -> list[dict[str, Any]]:
-        """What the collector has, the newest first."""
-        ran = self.machine.run("lockgate", "audit", "search", "--json", "--limit", "1000",
-                               "--config", "/etc/lockgate/collector.yaml", *words)  # fmt: skip
-        return [json.loads(line) for line in ran.splitlines()]
+        return records(self.machine, *words)
 
     def record(self, *words: str) -> dict[str, Any]:
-        """The newest record of a statement with these words, once it has come and is complete."""
-        found: list[dict[str, Any]] = []
-
-        def arrived() -> bool:
-            found[:] = [record for record in self.records(*words) if record["type"] == "statement"]
-            return bool(found) and (found[0]["verdict"] == "deny" or found[0]["end"] is not None)
-
-        self.machine.until(f"a record of {' '.join(words)}", arrived, SETTLED_SECONDS)
-        return found[0]
+        return record(self.machine, *words)
 
 
 def psql(statement: str) -> Sequence[str]:
+    """As anybody would, knowing nothing of Lockgate."""
     return ("psql", "-XqAt", "-h", "127.0.0.1", "-U", "app", "-d", "shop", "-c", statement)
+
+
+def records(system: System, *words: str) -> list[dict[str, Any]]:
+    """What the collector of this system has with these words, the newest first."""
+    ran = system.run("lockgate", "audit", "search", "--json", "--limit", "1000",
+                     "--config", "/etc/lockgate/collector.yaml", *words)  # fmt: skip
+    return [json.loads(line) for line in ran.splitlines()]
+
+
+def record(system: System, *words: str) -> dict[str, Any]:
+    """The newest record of a statement with these words, once it has come and is complete."""
+    found: list[dict[str, Any]] = []
+
+    def arrived() -> bool:
+        found[:] = [each for each in records(system, *words) if each["type"] == "statement"]
+        return bool(found) and (found[0]["verdict"] == "deny" or found[0]["end"] is not None)
+
+    system.until(f"a record of {' '.join(words)}", arrived, SETTLED_SECONDS)
+    return found[0]

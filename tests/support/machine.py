@@ -16,18 +16,18 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.system import COMMAND_SECONDS, PAUSE_SECONDS, Ran, System, Trouble, in_unit
+
 UP_SECONDS = 60.0
 """Until systemd says that it runs. It takes one or two."""
 DOWN_SECONDS = 60.0
-COMMAND_SECONDS = 120.0
-PAUSE_SECONDS = 0.05
 
 REBOOT: Final = 133
 """systemd-nspawn(1): the container asked for a reboot and --keep-unit leaves it to the caller."""
@@ -49,10 +49,6 @@ exec "$@"
 and makes the cgroups `payload` and `supervisor` in the one it is started in."""
 
 
-class MachineError(Exception):
-    """A machine that doesn't come up or go down, or a command in it that failed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Abilities:
     """What a container may: `bpf` programs, and the `unified` cgroup hierarchy (or version 1)."""
@@ -66,31 +62,17 @@ class Abilities:
         return ["--capability=all", f"--drop-capability={_CAPABILITIES_OF_BPF}"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A command that ended: `output` is what it printed, `errors` what it complained of."""
-
-    argv: tuple[str, ...]
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def said(self) -> str:
-        return self.output + self.errors
-
-    def __str__(self) -> str:
-        return f"$ {' '.join(self.argv)}\n{self.said}(exit status {self.status})"
+ALL: Final = Abilities()
 
 
 @dataclass(slots=True)
-class Machine:
+class Machine(System):
     """`binds` are folders of this machine that are seen, read-only, at a path inside."""
 
     base: Path
     work: Path
     binds: Mapping[Path, str] = field(default_factory=dict)
-    abilities: Abilities = Abilities()
+    abilities: Abilities = ALL
     transient: bool = True
     """Whether what is written goes to `work`, and is gone in the end; or else to `base`."""
     _name: str = field(default_factory=lambda: f"{PREFIX}{os.getpid()}-{secrets.token_hex(3)}")
@@ -126,7 +108,7 @@ class Machine:
     # on and off
 
     def boot(self) -> None:
-        """Returns when systemd has started everything. Raises MachineError, with what the console had to say."""
+        """Returns when systemd has started everything. Raises Trouble, with what the console had to say."""
         groups = [folder / self._name for folder in hierarchies()]
         for group in groups:
             group.mkdir(exist_ok=True)
@@ -153,20 +135,20 @@ class Machine:
         while state not in ("running", "degraded"):
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise MachineError(f"not up ({state or 'no answer'})\n{(self.work / 'console').read_text()}")
+                raise Trouble(f"not up ({state or 'no answer'})\n{(self.work / 'console').read_text()}")
             time.sleep(PAUSE_SECONDS)
-            with suppress(MachineError, subprocess.TimeoutExpired):
+            with suppress(Trouble, subprocess.TimeoutExpired):
                 argv = self._enter("systemctl", "is-system-running", "--wait")
                 state = subprocess.run(argv, capture_output=True, text=True, timeout=UP_SECONDS).stdout.strip()
 
     def shut_down(self) -> None:
-        """As an administrator does. Raises MachineError when it doesn't go down in time."""
+        """As an administrator does. Raises Trouble when it doesn't go down in time."""
         self._ended("poweroff")
 
     def reboot(self) -> None:
         status = self._ended("reboot")
         if status != REBOOT:
-            raise MachineError(f"not a reboot: systemd-nspawn exited with {status}")
+            raise Trouble(f"not a reboot: systemd-nspawn exited with {status}")
         remove(self._name)
         self.boot()
 
@@ -176,7 +158,7 @@ class Machine:
         try:
             status = self._process.wait(timeout=DOWN_SECONDS)
         except subprocess.TimeoutExpired:
-            raise MachineError(f"no {how} in {DOWN_SECONDS:g} s\n{(self.work / 'console').read_text()}") from None
+            raise Trouble(f"no {how} in {DOWN_SECONDS:g} s\n{(self.work / 'console').read_text()}") from None
         self._process = None
         return status
 
@@ -191,74 +173,35 @@ class Machine:
         except (FileNotFoundError, ProcessLookupError):
             init = []
         if not init:
-            raise MachineError("the container has no init (yet, or any more)")
+            raise Trouble("the container has no init (yet, or any more)")
         return ["nsenter", f"--target={init[-1]}", "--all", "--wd=/", "--", *argv]
 
-    def inside(self, *argv: str, user: str | None = None, properties: Sequence[str] = (), unit: str = "") -> list[str]:
+    def inside(self, *argv: str, user: str | None = None, unit: str = "") -> list[str]:
         """The command that runs `argv` as a unit of the container, in its cgroup tree from the beginning on."""
-        return self._enter(*in_unit(argv, user=user, properties=properties, unit=unit))
+        return self._enter(*in_unit(argv, user=user, unit=unit))
 
     def attempt(
-        self, *argv: str, user: str | None = None, input: str = "", properties: Sequence[str] = (), unit: str = "",
-        timeout: float = COMMAND_SECONDS,
-    ) -> Ran:  # fmt: skip
-        """Run to its end, whatever that is. Raises subprocess.TimeoutExpired."""
-        command = self.inside(*argv, user=user, properties=properties, unit=unit)
-        ran = subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout, check=False)
+        self, *argv: str, user: str | None = None, input: str = "", unit: str = "", timeout: float = COMMAND_SECONDS
+    ) -> Ran:
+        command = self.inside(*argv, user=user, unit=unit)
+        try:
+            ran = subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired as late:
+            raise TimeoutError(f"{' '.join(argv)}: no end in {timeout:g} s\n{late.output!r}") from None
         return Ran(argv, ran.returncode, ran.stdout, ran.stderr)
-
-    def run(self, *argv: str, user: str | None = None, input: str = "", timeout: float = COMMAND_SECONDS) -> str:
-        """Run to its good end; its output. Raises MachineError with what it said when it failed."""
-        ran = self.attempt(*argv, user=user, input=input, timeout=timeout)
-        if ran.status:
-            raise MachineError(str(ran))
-        return ran.output
 
     def start(self, *argv: str, user: str | None = None, unit: str = "") -> subprocess.Popen[str]:
         """Begin a command and go on; its output and errors are one pipe."""
         return subprocess.Popen(
-            self.inside(*argv, user=user, unit=unit), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, start_new_session=True,
+            self.inside(*argv, user=user, unit=unit), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-
-    def read(self, path: str) -> str:
-        return self.run("cat", path)
-
-    def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """A file of root's, with the folders above it."""
-        self.run("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path, input=text)
-
-    def journal(self, unit: str, *options: str) -> list[str]:
-        """What a unit has said since the machine came up, and what systemd has said of it."""
-        return self.run("journalctl", "-b", "-o", "cat", "--no-pager", "-u", unit, *options).splitlines()
-
-    def active(self, unit: str) -> str:
-        """active, inactive, failed, activating, ..."""
-        return self.attempt("systemctl", "is-active", unit).output.strip()
-
-    def until(self, what: str, enough: Callable[[], bool], seconds: float = 15.0) -> None:
-        """Wait until `enough`. Raises MachineError saying `what` didn't come about."""
-        deadline = time.monotonic() + seconds
-        while not enough():
-            if time.monotonic() > deadline:
-                raise MachineError(f"not in {seconds:g} s: {what}")
-            time.sleep(PAUSE_SECONDS)
-
-
-def in_unit(argv: Sequence[str], user: str | None = None, properties: Sequence[str] = (), unit: str = "") -> list[str]:
-    """The systemd-run that runs `argv` in a transient service, waits for it and has its exit status."""
-    given = [*([f"User={user}", "WorkingDirectory=-~"] if user else []), *properties]
-    # systemd replaces $NAME in what it runs; $$ is a dollar
-    words = [word.replace("$", "$$") for word in argv]
-    return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--service-type=exec",
-            "--setenv=LC_ALL=C.UTF-8", *([f"--unit={unit}"] if unit else []),
-            *(f"--property={each}" for each in given), "--", *words]  # fmt: skip
 
 
 def hierarchies(mountinfo: str | None = None) -> list[Path]:
     """Where this machine has cgroup2, and beside it the hierarchy that systemd keeps in version 1, if it does.
 
-    From /proc/self/mountinfo (`mountinfo` is its text). Raises MachineError when there is no cgroup2.
+    From /proc/self/mountinfo (`mountinfo` is its text). Raises Trouble when there is no cgroup2.
     """
     text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
     second: list[Path] = []
@@ -274,7 +217,7 @@ def hierarchies(mountinfo: str | None = None) -> list[Path]:
         elif kind == "cgroup" and "name=systemd" in options.split(","):
             first.append(Path(point))
     if not second:
-        raise MachineError("no cgroup2 file system is mounted")
+        raise Trouble("no cgroup2 file system is mounted")
     return [*second[:1], *first[:1]]
 
 
@@ -294,7 +237,7 @@ def remove(name: str) -> None:
                 for folder, _, _ in os.walk(hierarchy / name, topdown=False):
                     os.rmdir(folder)
             if time.monotonic() > deadline:
-                raise MachineError(f"the cgroup {name} can't be removed")
+                raise Trouble(f"the cgroup {name} can't be removed")
             time.sleep(0.01)
 
 
