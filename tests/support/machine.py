@@ -33,8 +33,6 @@ REBOOT: Final = 133
 """systemd-nspawn(1): the container asked for a reboot and --keep-unit leaves it to the caller."""
 PREFIX: Final = "lockgate-machine-"
 
-_CAPABILITIES_OF_BPF: Final = "CAP_BPF,CAP_SYS_ADMIN,CAP_PERFMON"
-
 _LAUNCH: Final = """
 set -eu
 base=$1 work=$2; shift 2
@@ -57,9 +55,7 @@ class Abilities:
     unified: bool = True
 
     def options(self) -> list[str]:
-        if self.bpf:
-            return ["--capability=all", "--system-call-filter=bpf"]
-        return ["--capability=all", f"--drop-capability={_CAPABILITIES_OF_BPF}"]
+        return ["--capability=all", f"--system-call-filter={'' if self.bpf else '~'}bpf"]
 
 
 ALL: Final = Abilities()
