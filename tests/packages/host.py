@@ -20,7 +20,7 @@ NEWER: Final = "/newer"
 AGENT: Final = "lockgate-agent.service"
 COLLECTOR: Final = "lockgate-collector.service"
 ORDERS: Final = f"{INSIDE}/policies/examples/orders"
-SETTLED_SECONDS = 30.0
+SETTLED_SECONDS = 60.0
 """By when a service that was started or stopped is where it is going, and a record is in the collector."""
 
 CONFIGURATION: Final = """

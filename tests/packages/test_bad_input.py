@@ -130,12 +130,18 @@ def test_a_second_agent(debian: Host) -> None:
     debian.installed()
     debian.configure("enforce")
     first = debian.main_pid(AGENT)
-    for user, says in (("root", "/var/lib/lockgate"), ("lockgate", f"another agent (process {first})")):
-        second = debian.lockgate("agent", user=user)
-        assert second.status == 1
-        (said,) = second.errors.splitlines()
-        assert said.startswith("lockgate: ")
-        assert says in said
+    # by hand
+    second = debian.lockgate("agent")
+    assert second.status == 1
+    (said,) = second.errors.splitlines()
+    assert said.startswith("lockgate: /var/lib/lockgate: ")
+    # as a copy of the unit
+    debian.machine.run("cp", f"/usr/lib/systemd/system/{AGENT}", "/etc/systemd/system/second.service")
+    debian.machine.run("systemctl", "daemon-reload")
+    assert debian.machine.attempt("systemctl", "start", "second.service").status != 0
+    assert len(set(debian.complaints("second.service"))) == 1
+    debian.machine.run("systemctl", "stop", "second.service")
+
     assert debian.main_pid(AGENT) == first
     assert debian.psql(CUSTOMER).output.endswith("|***\n")
 
