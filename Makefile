@@ -20,6 +20,8 @@ TEST_PACKAGES := python3-bpfcc linux-headers-amd64 vagrant man-db mandoc zsh fis
 BENCH_PACKAGES := haproxy pgbouncer
 PACK_PACKAGES := debootstrap dpkg-dev
 LINT_PACKAGES := lintian rpmlint rpm
+ROOT_PACKAGES := systemd-container debootstrap debian-archive-keyring
+VM_PACKAGES := qemu-system-x86 debootstrap debian-archive-keyring e2fsprogs
 
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 BPF_HEADERS := $(wildcard bpf/*.h)
@@ -35,7 +37,8 @@ TOOLS := build/tools
 TOOLS_INSTALLED := $(TOOLS)/.installed
 PACK := PYTHONPATH=packaging $(BIN)/python -m pack
 
-.PHONY: help setup packages build clients demo test check bench soak fuzz lock clean deb rpm pins packages-lint reproducible reproducible-runtime pack-tools
+.PHONY: help setup packages build clients demo test check bench soak fuzz deb rpm pins packages-lint packages-test vm \
+	reproducible reproducible-runtime pack-tools lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,6 +129,15 @@ reproducible-runtime: pack-tools ## likewise, with a Python and libraries built 
 
 pins: $(DEPS) ## pin the sources of the packages' Python and libraries again, to what Debian has now
 	$(PACK) pins
+
+# LOCKGATE_PACKAGES names a folder with packages that are there already.
+packages-test: setup $(if $(LOCKGATE_PACKAGES),,deb rpm) ## the packages on booted systems: Debian 12 and 13, and by rpm
+	@packaging/install-debian-packages $(ROOT_PACKAGES)
+	$(BIN)/pytest --timeout 900 tests/packages --ignore tests/packages/vm
+
+vm: setup $(if $(LOCKGATE_PACKAGES),,deb) ## the deb on Debian's own kernel, in QEMU, with an independent witness
+	@packaging/install-debian-packages $(VM_PACKAGES)
+	$(BIN)/pytest --timeout 3600 tests/packages/vm
 
 lock: $(DEPS) ## pin the dependencies again, with hashes
 	$(BIN)/python -m pip install -q uv
