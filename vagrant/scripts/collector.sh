@@ -28,7 +28,7 @@ collector:
 EOF
 lockgate collector --check --config /etc/lockgate/collector.yaml
 systemctl enable -q lockgate-collector
-systemctl restart lockgate-collector
+systemctl restart lockgate-collector || { journalctl --no-pager -o cat -n 20 -u lockgate-collector >&2; exit 1; }
 
 case $listen in
     127.*) ;;

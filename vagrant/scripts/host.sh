@@ -67,6 +67,6 @@ collector: {address: "$collector:24224", api: "http://$collector:8080"}
 EOF
 lockgate agent --check --config /etc/lockgate/agent.yaml
 systemctl enable -q lockgate-agent
-systemctl restart lockgate-agent
+systemctl restart lockgate-agent || { journalctl --no-pager -o cat -n 20 -u lockgate-agent >&2; exit 1; }
 systemctl is-active -q lockgate-agent
 lockgate status --config /etc/lockgate/agent.yaml
