@@ -28,7 +28,7 @@ def _swept() -> None:
     sweep()
     for folder in (cache() / "machines").glob("*"):
         if not Path(f"/proc/{folder.name.partition('-')[0]}").exists():
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def built(manager: Manager) -> Path:

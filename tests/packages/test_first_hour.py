@@ -17,7 +17,7 @@ def test_a_first_install_observes_and_then_enforces(host: Host) -> None:
     installed = host.install()
     assert installed.status == 0, installed
     assert host.machine.active(AGENT) == "active"
-    assert "observ" in host.lockgate("status").output
+    assert "OBSERVING: nothing is blocked, masked or held" in host.lockgate("status").output
     host.collect()
     assert host.psql(CUSTOMER).output == before.output
     assert host.psql("ALTER TABLE orders ADD COLUMN remark text").status == 0
