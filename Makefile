@@ -88,7 +88,7 @@ check: setup ## format, lint, types, import direction
 
 test: check clients $(TOOLS_INSTALLED) ## everything that has to hold, in under 15 minutes on 2 cores
 	@packaging/install-debian-packages $(TEST_PACKAGES)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/packages
 
 bench: setup ## figures beside the proxies people use instead, as ratios
 	@packaging/install-debian-packages $(BENCH_PACKAGES)
