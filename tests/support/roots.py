@@ -6,10 +6,12 @@ comes to. Mirrors are those that this machine's own apt uses.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,13 +70,25 @@ def cache() -> Path:
 
 def root(recipe: Recipe) -> Path:
     """The folder of a root, made now when there is none yet (in a minute or two). Nothing may be written to it."""
-    folder = cache() / "roots" / f"{recipe.name}-{recipe.digest}"
-    if not folder.exists():
-        for old in folder.parent.glob(f"{recipe.name}-????????????*"):
+    return kept("roots", recipe.name, recipe.digest, lambda folder: _make(recipe, folder))
+
+
+def kept(kind: str, name: str, digest: str, make: Callable[[Path], None]) -> Path:
+    """The folder of this name and digest in the cache. When there is none, others of its name go, and `make` makes it.
+
+    Whoever wants it meanwhile waits: two test runs make it once.
+    """
+    folder = cache() / kind / f"{name}-{digest}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder
+        for old in folder.parent.glob(f"{name}-*"):
             shutil.rmtree(old)
-        making = folder.with_name(f"{folder.name}.{os.getpid()}")
+        making = folder.with_name(f"{folder.name}.unfinished")
         try:
-            _make(recipe, making)
+            make(making)
             making.rename(folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.roots import DEBIAN_12, Recipe, RootError, archive
+from tests.support.roots import DEBIAN_12, Recipe, RootError, archive, kept
 
 
 def test_the_mirror_is_debian_s_first_whole_suite() -> None:
@@ -25,3 +27,32 @@ def test_where_apt_knows_none_it_is_said() -> None:
 def test_another_recipe_is_another_root() -> None:
     assert DEBIAN_12.digest == Recipe("debian-12", "bookworm").digest
     assert DEBIAN_12.digest != Recipe("debian-12", "bookworm", packages=("rpm",)).digest
+
+
+def test_what_is_kept_is_made_once_and_replaces_what_it_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_CACHE", str(tmp_path))
+    made: list[Path] = []
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        made.append(folder)
+
+    first = kept("roots", "a", "1", make)
+    assert kept("roots", "a", "1", make) == first
+    assert len(made) == 1
+    second = kept("roots", "a", "2", make)
+    assert (first.exists(), second.exists()) == (False, True)
+
+
+def test_what_could_not_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_CACHE", str(tmp_path))
+
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        raise RootError("no network")
+
+    with pytest.raises(RootError, match="no network"):
+        kept("roots", "a", "1", fail)
+    assert [path.name for path in (tmp_path / "roots").iterdir()] == ["a.lock"]

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.roots import CHECKOUT, INSIDE, RootError, bootstrap, cache
+from tests.support.roots import CHECKOUT, INSIDE, RootError, bootstrap, kept
 from tests.support.system import COMMAND_SECONDS, Ran, System, Trouble, in_unit
 
 UP_SECONDS = 300.0
@@ -94,22 +94,13 @@ class Image:
 
 def image(recipe: Recipe) -> Image:
     """Made now when there is none yet (in three minutes or so), and kept."""
-    folder = cache() / "vm" / f"{recipe.name}-{recipe.digest}"
-    if not folder.exists():
-        for old in folder.parent.glob(f"{recipe.name}-*"):
-            shutil.rmtree(old)
-        making = folder.with_name(f"{folder.name}.{os.getpid()}")
-        try:
-            making.mkdir(parents=True)
-            _make(recipe, making)
-            making.rename(folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
+    folder = kept("vm", recipe.name, recipe.digest, lambda folder: _make(recipe, folder))
     return Image(folder / "disk", folder / "kernel", folder / "initrd")
 
 
 def _make(recipe: Recipe, folder: Path) -> None:
     root = folder / "root"
+    folder.mkdir()
     bootstrap(recipe.suite, root, recipe.packages)
     (root / "etc/hostname").write_text("vm\n")
     (root / "etc/fstab").write_text(f"/dev/vda / ext4 defaults 0 1\n/dev/vdb {INSIDE} ext4 ro 0 0\n")
