@@ -68,7 +68,7 @@ def test_a_life_on_a_stock_kernel(vm: Vm) -> None:
 
     # it enforces
     status = vm.run(f"{SCRIPTS}/host.sh", PACKAGE, LOCAL, LOCAL, "enforce", timeout=SLOWLY)
-    assert "enforce" in status
+    assert "datastore orders: enforcing" in status
     assert ask(vm, CUSTOMER).output.endswith("|***\n")
     assert ask(vm, "DROP TABLE orders").errors.startswith("ERROR:  lockgate: ")
 
