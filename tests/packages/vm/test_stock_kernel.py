@@ -123,7 +123,7 @@ def witnessed(vm: Vm) -> dict[str, list[dict[str, str]]]:
     vm.until("the witness at work", lambda: "watching" in vm.read("/run/witness.err"), 4 * SETTLED_SECONDS)
     for _ in range(3):
         assert ask(vm, CUSTOMER).output.endswith("|***\n")
-    vm.run("systemctl", "kill", "--signal=INT", "witness.service")
+    vm.run("systemctl", "kill", "--kill-whom=main", "--signal=INT", "witness.service")
     vm.until(
         "its end", lambda: "SubState=running" not in vm.run("systemctl", "show", "witness.service"), SETTLED_SECONDS
     )
