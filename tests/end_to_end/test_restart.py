@@ -187,3 +187,12 @@ def test_a_datastore_that_is_configured_no_more_is_nobody_s_listener(managed: Ma
     managed.hear("READY=1")
     assert all(name.startswith("orders@") for name in managed.kept)
     assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+
+
+def test_an_agent_that_is_stopped_at_once_ends_without_an_error(managed: Manager) -> None:
+    stack = managed.stack
+    stack.stop("agent")
+    managed.start()
+    managed.hear("READY=1")
+    assert stack.stop("agent") == 0
+    assert '"level": "error"' not in stack.log("agent")

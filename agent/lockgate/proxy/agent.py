@@ -207,7 +207,7 @@ class _Agent:
             for name in self._manager.kept_names:
                 self._manager.let_go(name)
             self._spawn(stack, "the watchdog", self._manager.stay_alive())
-            loop.call_later(TAKEOVER_SECONDS, self._disinherit)
+            stack.callback(loop.call_later(TAKEOVER_SECONDS, self._disinherit).cancel)
             self._manager.ready(f"intercepting {settings.intercept.cgroup} for {', '.join(_modes(self._stores))}")
             log.info(
                 "ready",
