@@ -30,16 +30,16 @@ def test_without_cgroup2_there_is_nothing_to_make_it_in() -> None:
 
 
 def test_a_container_has_a_network_of_its_own_and_may_load_programs() -> None:
-    command = Machine(Path("/base"), Path("/work"), {Path("/a"): "/b"}).command()
+    command = Machine(Path("/base"), Path("/srv"), {Path("/a"): "/b"}).command()
     assert command[0] == "systemd-nspawn"
-    assert {"--boot", "--private-network", "--register=no", "--keep-unit", "--directory=/work/root"} <= set(command)
+    assert {"--boot", "--private-network", "--register=no", "--keep-unit", "--directory=/srv/root"} <= set(command)
     assert {"--system-call-filter=bpf", "--bind-ro=/a:/b"} <= set(command)
 
 
 def test_a_container_may_be_kept_from_loading_any() -> None:
-    command = Machine(Path("/base"), Path("/work"), abilities=Abilities(bpf=False)).command()
+    command = Machine(Path("/base"), Path("/srv"), abilities=Abilities(bpf=False)).command()
     assert "--system-call-filter=~bpf" in command
 
 
 def test_what_is_to_stay_is_written_to_the_root_itself() -> None:
-    assert "--directory=/base" in Machine(Path("/base"), Path("/work"), transient=False).command()
+    assert "--directory=/base" in Machine(Path("/base"), Path("/srv"), transient=False).command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lockgate.cli.options import json_lines
 from lockgate.cli.reach import Api, Failure
 from lockgate.cli.show import duration, json_line, line, moment, plain, table
 from lockgate.config import AGENT_YAML, load_agent
@@ -20,7 +21,6 @@ config = click.option(
     metavar="FILE",
     help="The agent.yaml of this host.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 ANSWER_SECONDS = 5.0
 """How long `approve` waits for the agent's last word: it judges once more, which takes milliseconds."""
 
@@ -47,7 +47,7 @@ def approvals() -> None:
 
 @approvals.command("list")
 @config
-@as_json
+@json_lines
 @click.option(
     "--state",
     type=click.Choice(["waiting", "approved", "denied", "expired", "cancelled"]),
@@ -92,7 +92,7 @@ def list_(config: str, as_json: bool, state: str) -> None:
     type=_Duration(),
     help="Also let statements like it run for so long (90s, 30m, 2h) unasked, where the policy allows it.",
 )
-@as_json
+@json_lines
 def approve(id: str, config: str, comment: str, grant: int | None, as_json: bool) -> None:
     """Let the waiting statement ID (or a unique beginning of it) run.
 
@@ -117,7 +117,7 @@ def approve(id: str, config: str, comment: str, grant: int | None, as_json: bool
 
 @approvals.command()
 @config
-@as_json
+@json_lines
 @click.option(
     "--state", type=click.Choice(["live", "ended", "all"]), default="live", show_default=True, help="Which grants."
 )
@@ -152,7 +152,7 @@ def grants(config: str, as_json: bool, state: str) -> None:
 @click.argument("grant")
 @config
 @comment
-@as_json
+@json_lines
 def revoke(grant: str, config: str, comment: str, as_json: bool) -> None:
     """End the grant GRANT (or a unique beginning of its id) now."""
     api = Api(load_agent(config))
@@ -168,7 +168,7 @@ def revoke(grant: str, config: str, comment: str, as_json: bool) -> None:
 @click.argument("id")
 @config
 @comment
-@as_json
+@json_lines
 def deny(id: str, config: str, comment: str, as_json: bool) -> None:
     """Refuse the waiting statement ID (or a unique beginning of it)."""
     decided = _decide(Api(load_agent(config)), id, "deny", comment, as_json, None)

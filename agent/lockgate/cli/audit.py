@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lockgate.cli.options import json_lines
 from lockgate.cli.reach import VERIFY_SECONDS, Api, Failure, load
 from lockgate.cli.show import duration, json_line, line, moment, plain, table
 from lockgate.config import AGENT_YAML, AgentFile, CollectorFile
@@ -30,7 +31,6 @@ config = click.option(
     metavar="FILE",
     help="The agent.yaml of this host: its collector is asked. Or collector.yaml: the store is read.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 host = click.option("--host", metavar="NAME", help="Only what this host has recorded.")
 
 
@@ -57,7 +57,7 @@ def audit() -> None:
 @audit.command()
 @click.argument("text", nargs=-1)
 @config
-@as_json
+@json_lines
 @click.option("--principal", metavar="NAME", help="Only statements of this principal.")
 @click.option("--person", metavar="NAME", help="Only statements of this person, under whatever principal.")
 @click.option("--datastore", metavar="NAME", help="Only what went to this datastore.")
@@ -103,7 +103,7 @@ def search(text: tuple[str, ...], config: str, as_json: bool, **given: Any) -> N
 @audit.command()
 @click.argument("id")
 @config
-@as_json
+@json_lines
 @host
 def show(id: str, config: str, as_json: bool, host: str | None) -> None:
     """Show every record of the statement or connection ID (or a unique beginning of it)."""
@@ -130,7 +130,7 @@ def show(id: str, config: str, as_json: bool, host: str | None) -> None:
 
 @audit.command()
 @config
-@as_json
+@json_lines
 @host
 @click.option("--datastore", metavar="NAME", help="Only what went to this datastore.")
 @click.option(
@@ -166,7 +166,7 @@ def would(config: str, as_json: bool, host: str | None, datastore: str | None, s
 
 @audit.command()
 @config
-@as_json
+@json_lines
 @host
 def verify(config: str, as_json: bool, host: str | None) -> None:
     """Verify every host's chain from its first record, and the signatures on it; exit status 1 when one is broken."""

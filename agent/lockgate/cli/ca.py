@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lockgate import config
+from lockgate.cli.options import agent_yaml
 from lockgate.cli.show import json_line
 
 if TYPE_CHECKING:
     from lockgate.identity.authority import Authority
     from lockgate.identity.truststore import TrustStore
 
-_config = click.option(
-    "--config",
-    "path",
-    type=click.Path(),
-    default=config.AGENT_YAML,
-    show_default=True,
-    metavar="FILE",
-    help="The agent.yaml of this host.",
-)
 _anchors = click.option(
     "--anchors",
     type=click.Path(file_okay=False),
@@ -38,7 +30,7 @@ def ca() -> None:
 
 
 @ca.command()
-@_config
+@agent_yaml
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(path: str, as_json: bool) -> None:
     """The certificate in PEM; its fingerprint and its end beside it, on stderr. Makes the authority if need be."""
@@ -54,7 +46,7 @@ def show(path: str, as_json: bool) -> None:
 
 
 @ca.command()
-@_config
+@agent_yaml
 @_anchors
 def install(path: str, anchors: str | None) -> None:
     """Have every program of this host that uses the system's trust store trust the agent."""
@@ -70,7 +62,7 @@ def install(path: str, anchors: str | None) -> None:
 
 
 @ca.command()
-@_config
+@agent_yaml
 @_anchors
 def remove(path: str, anchors: str | None) -> None:
     """Take it out of the system's trust store again. Exits 1 when it isn't there."""

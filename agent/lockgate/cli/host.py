@@ -13,18 +13,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from lockgate import config
+from lockgate.cli.options import agent_yaml, json_lines
 from lockgate.cli.show import fail
-
-_config = click.option(
-    "--config",
-    "path",
-    type=click.Path(),
-    default=config.AGENT_YAML,
-    show_default=True,
-    metavar="FILE",
-    help="The agent.yaml of this host.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
 def _files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -33,7 +23,7 @@ def _files(_context: click.Context, _parameter: click.Parameter, incomplete: str
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_config
+@agent_yaml
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=_files)
 def execute(path: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in the intercepted cgroup, without touching the rest of the host."""
@@ -55,8 +45,8 @@ def execute(path: str, command: tuple[str, ...]) -> None:
 
 
 @click.command()
-@_config
-@_json
+@agent_yaml
+@json_lines
 def status(path: str, as_json: bool) -> None:
     """Whether this host's agent is up, and what it is doing. Exits 1 when it isn't."""
     from lockgate.approval.ask import AgentAway, AgentRefused, ask
@@ -120,7 +110,7 @@ def _say_shadow(shadow: dict[str, Any]) -> None:
     metavar="FILE",
     help="The agent.yaml of this host: what it intercepts is tried. Without it, the root cgroup.",
 )
-@_json
+@json_lines
 def doctor(path: str | None, as_json: bool) -> None:
     """What this kernel offers, line by line; what is missing, and what that costs. Exits 1 when it can't work."""
     from lockgate.kernel.doctor import probe
@@ -138,7 +128,7 @@ def doctor(path: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_config
+@agent_yaml
 @click.option("--user", metavar="NAME", help="The account the agent runs as; root unless given.")
 @click.option(
     "--service",
@@ -201,7 +191,7 @@ def _missing() -> str:
 
 
 @click.command()
-@_config
+@agent_yaml
 def release(path: str) -> None:
     """Open the gate: stop the agent's service, take its hooks out of the kernel. Recorded. The way out in an emergency.
 

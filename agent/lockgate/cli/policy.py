@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lockgate import config
+from lockgate.cli.options import json_lines
 
 if TYPE_CHECKING:
     from lockgate.policy.bundle import Bundle
@@ -25,7 +26,6 @@ _config = click.option(
     metavar="FILE",
     help="The agent.yaml of this host.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 _shadow = click.option("--shadow", is_flag=True, help="The policies under `shadow`, which are only tried.")
 
@@ -45,7 +45,7 @@ def policy() -> None:
 
 @policy.command()
 @_config
-@_as_json
+@json_lines
 @_shadow
 def check(config_file: Path, as_json: bool, shadow: bool) -> None:
     """Validate the policies, list them, and warn of what is probably a mistake."""
@@ -80,7 +80,7 @@ def check(config_file: Path, as_json: bool, shadow: bool) -> None:
 
 @policy.command()
 @_config
-@_as_json
+@json_lines
 @_shadow
 def test(config_file: Path, as_json: bool, shadow: bool) -> None:
     """Run the cases (*.test.yaml) beside the policies. Exit status 1 when one fails, or when there are none."""
@@ -119,7 +119,7 @@ def test(config_file: Path, as_json: bool, shadow: bool) -> None:
 
 @policy.command()
 @_config
-@_as_json
+@json_lines
 @_shadow
 @click.option("--principal", metavar="NAME", required=True, help="Who asks.")
 @click.option("--person", metavar="NAME", help="The person behind the principal; none for a service.")

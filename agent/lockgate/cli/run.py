@@ -5,21 +5,14 @@ from __future__ import annotations
 import click
 
 from lockgate import config
+from lockgate.cli.options import agent_yaml
 from lockgate.cli.show import fail
 
 _check = click.option("--check", "only_check", is_flag=True, help="Say whether it would start with this configuration.")
 
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(),
-    default=config.AGENT_YAML,
-    show_default=True,
-    metavar="FILE",
-    help="The agent.yaml of this host.",
-)
+@agent_yaml
 @_check
 def agent(path: str, only_check: bool) -> None:
     """Run the agent in the foreground, logging to stderr. Ready when `lockgate status` exits 0.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lockgate import config
+from lockgate.cli.options import json_lines
 from lockgate.cli.show import fail, json_line, line
 from lockgate.kernel.trace.process import PYTHON
 
@@ -50,7 +51,7 @@ _ROW = "{:<12} {:<10} {:>7} {:>6} {:<24} {:<12} {:<24} {:<9} {}"
     metavar="PROGRAM",
     help="The Python that has the module of BCC.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@json_lines
 def trace(
     path: str | None,
     ports: tuple[int, ...],
