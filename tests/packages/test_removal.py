@@ -70,3 +70,32 @@ def test_the_emergency_way_out_is_one_command_and_recorded(host: Host) -> None:
     host.machine.run("systemctl", "start", AGENT)
     assert host.psql(CUSTOMER).output.endswith("|***\n")
     host.machine.until("its record", lambda: any(record.get("event") == "release" for record in host.records()))
+
+
+def test_the_way_out_is_there_while_the_agent_fails_again_and_again(debian: Host) -> None:
+    before = debian.psql(CUSTOMER)
+    debian.installed()
+    debian.configure("enforce")
+    debian.machine.run("systemctl", "stop", AGENT)
+    debian.machine.run(
+        "systemd-run", "--quiet", "--unit=taken", "--socket-property=ListenStream=127.0.0.1:9464", "true"
+    )
+    assert debian.machine.attempt("systemctl", "start", AGENT).status != 0
+    assert debian.psql(CUSTOMER).status == 2, "closed"
+    released = debian.lockgate("release")
+    assert released.status == 0, released
+    assert debian.psql(CUSTOMER).output == before.output
+    debian.settled(AGENT, "inactive")
+    assert debian.psql(CUSTOMER).output == before.output, "it is not tried again"
+
+
+def test_the_way_out_is_there_with_a_configuration_that_nobody_can_read(debian: Host) -> None:
+    before = debian.psql(CUSTOMER)
+    debian.installed()
+    debian.configure("enforce")
+    debian.machine.write("/etc/lockgate/agent.yaml", "agent: {{\n")
+    assert debian.machine.attempt("systemctl", "restart", AGENT).status != 0
+    assert debian.psql(CUSTOMER).status == 2, "closed"
+    released = debian.lockgate("release")
+    assert released.status == 0, released
+    assert debian.psql(CUSTOMER).output == before.output
