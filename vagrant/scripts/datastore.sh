@@ -48,6 +48,9 @@ for role in app lockgate; do
     grep -qxF "$rule" "$rules" || sed -i "1i $rule" "$rules"
 done
 as_postgres -c "ALTER SYSTEM SET listen_addresses = '$listen'"
+# An agent that only observes leaves a client's TLS with its datastore unread (client_tls: pass): here there is none, so
+# that it is seen what is seen.
+as_postgres -c "ALTER SYSTEM SET ssl = off"
 systemctl restart postgresql
 
 if systemctl is-active -q firewalld; then
