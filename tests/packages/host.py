@@ -24,7 +24,7 @@ SETTLED_SECONDS = 60.0
 """By when a service that was started or stopped is where it is going, and a record is in the collector."""
 
 CONFIGURATION: Final = """
-agent: {{name: host-1, metrics: "127.0.0.1:9464"}}
+agent: {{metrics: "127.0.0.1:9464"}}
 intercept: {{cgroup: /}}
 datastores:
   - name: orders
