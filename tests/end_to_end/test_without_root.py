@@ -73,6 +73,14 @@ def test_the_way_out_is_recorded_as_its_own_and_it_goes_on_afterwards(stack: Sta
     assert events[-2:] == ["release", "start"]
 
 
+def test_a_second_one_is_told_of_the_first(stack: Stack) -> None:
+    argv = without_root(ACCOUNT, [PROGRAM, "agent", "--config", str(stack.agent_yaml)])
+    run = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, cwd="/")
+    assert (run.returncode, len(run.stderr.splitlines())) == (1, 1)
+    assert f"another agent (process {stack.processes['agent'].pid})" in run.stderr
+    assert stack.psql("ann", "SELECT 1").stdout == "1\n"
+
+
 def test_nobody_has_prepared_it(stack: Stack) -> None:
     stack.stop("agent")
     stack.lockgate("release", "--config", str(stack.agent_yaml))

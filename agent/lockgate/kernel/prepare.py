@@ -12,7 +12,7 @@ from . import standing
 from .cgroups import Hierarchy, normal
 from .interceptor import Interceptor
 from .libbpf import KernelError
-from .pins import pin_dir
+from .pins import lock_holder, pin_dir
 from .prepared import Prepared
 
 SERVICE: Final = "lockgate-agent.service"
@@ -78,7 +78,10 @@ def leave_why(run_dir: Path, why: str) -> None:
 
 
 def unprepared(run_dir: Path) -> str:
-    """Why there is nothing for an agent that isn't root, as `leave_why` left it; nothing when there is."""
+    """Why there is nothing for an agent that isn't root, as `leave_why` left it; nothing when there is.
+
+    Raises OSError: what is there may be another account's.
+    """
     try:
         if why := (run_dir / REASON).read_text(encoding="utf-8", errors="replace")[:REASON_CHARACTERS]:
             return why
@@ -86,4 +89,6 @@ def unprepared(run_dir: Path) -> str:
         pass
     if not pin_dir(run_dir).is_dir():
         return "the agent loads programs into the kernel: it must be root, or root must run `lockgate prepare`"
+    if (holder := lock_holder(pin_dir(run_dir))) is not None:
+        return f"another agent (process {holder}) is running"
     return ""

@@ -107,8 +107,11 @@ def run(settings: AgentFile, path: str) -> None:
 def _run(settings: AgentFile, path: str, manager: ServiceManager) -> None:
     import uvloop
 
-    if os.geteuid() != 0 and (why := unprepared(Path(settings.agent.run_dir))):
-        raise StartError(why)
+    try:
+        if os.geteuid() != 0 and (why := unprepared(Path(settings.agent.run_dir))):
+            raise StartError(why)
+    except OSError as error:
+        raise StartError(f"{error.filename}: {error.strerror}: prepared for another account?") from None
     keep_private()  # before there is a secret in it
     try:
         directory = Directory(config.load_identities(settings.identities))
