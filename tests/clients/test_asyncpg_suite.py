@@ -73,6 +73,7 @@ def outcomes(stack: Stack, *, through: bool) -> dict[str, str]:
 def test_it_gives_what_it_gives_directly(permissive: Stack) -> None:
     there, here = outcomes(permissive, through=False), outcomes(permissive, through=True)
     assert {name for name in {*there, *here} if there.get(name) != here.get(name)} <= DIFFERENT
-    assert not [name for name, outcome in there.items() if outcome in ("FAILED", "ERROR")]
+    failed = {name for name, outcome in there.items() if outcome in ("FAILED", "ERROR")}
+    assert failed <= DIFFERENT, "what fails at times by its timing does so directly, too"
     # and they did go through it
     assert len(permissive.records(type="connection", phase="begin")) > 300

@@ -49,7 +49,9 @@ def test_ended_by_the_system(number: signal.Signals) -> None:
 @pytest.mark.parametrize("after", [0.7, 1.2, 1.8, 2.4, 3.0])
 def test_ctrl_c_while_it_starts(after: float) -> None:
     status, lines, _ = stopped(signal.SIGINT, step=0, after=after)
-    assert (status, lines) == (1, [])
+    # a slow machine still imports then, where Python itself ends; a fast one has begun its steps
+    assert status in (1, -signal.SIGINT)
+    assert all(json.loads(line)["ok"] for line in lines)
 
 
 def test_under_nohup_it_goes_on_without_its_terminal() -> None:
