@@ -60,6 +60,7 @@ def new(split: Split) -> Playbook:
 
 
 def test_a_client_introduces_itself(new: Playbook) -> None:
+    assert not new.session.idle, "what is still made has something to be broken off"
     new.client(startup(ANN)).to_client()
     assert new.session.wants_upstream
     assert new.session.parameters == ANN

@@ -229,8 +229,8 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether the connection could be closed without breaking anything off."""
-        return self._conversation.idle and not self.parked and self._conversation.status == ord("I")
+        """Whether the connection could be closed without breaking anything off. One that is still made could not."""
+        return self.ready and self._conversation.idle and not self.parked and self._conversation.status == ord("I")
 
     # states
 
