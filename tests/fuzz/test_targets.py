@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import target as bounds
-from tests.fuzz.corpus import CLIENT, MARKER, SERVER
+from tests.fuzz.corpus import BEGUN, CLIENT, HELLO, MARKER, SERVER
 from tests.fuzz.script import decode
 from tests.fuzz.target import Target, changed
 from tests.fuzz.targets import TARGETS
-from tests.fuzz.wire import World, check_forwarded, check_shown
-from tests.support.playbook import query, row
+from tests.fuzz.wire import World, check_forwarded, check_shown, shown
+from tests.support.playbook import complete, parameter, query, ready, row
 
 ALL = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 
@@ -56,6 +56,19 @@ def test_what_becomes_of_it_holds(target: Target, random: Random, changes: int) 
 )
 def test_what_was_found(name: str, data: bytes) -> None:
     TARGETS[name].run(data)
+
+
+def test_what_the_server_says_of_itself_may_stand_before_an_answer_of_the_sessions_or_behind_it() -> None:
+    steps = [
+        (0, b""), (CLIENT, HELLO), (SERVER, BEGUN),
+        (CLIENT, query("set client_encoding to latin1")), (CLIENT, query("select 'é'")),
+        (SERVER, complete("SET") + parameter("client_encoding", "LATIN1") + ready() + parameter("is_superuser", "on")),
+    ]  # fmt: skip
+    whole, cut = World(steps), World(steps, 3)
+    assert whole.to_client != cut.to_client
+    assert shown(whole) == shown(cut)
+    cut.to_client += row(b"1")
+    assert shown(whole) != shown(cut)
 
 
 # the invariants see what they are there for
