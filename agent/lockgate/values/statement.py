@@ -18,6 +18,25 @@ class Effect(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Place(StrEnum):
+    """The kinds of things inside a datastore that policies name by pattern."""
+
+    KEY = "key"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Something inside a datastore that a statement touches, and what it does to it.
+
+    `patterns` are those that match it, of all that policies name; None when it could be anything of its kind.
+    """
+
+    place: Place
+    patterns: tuple[str, ...] | None
+    effects: frozenset[Effect]
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One statement of a request.
@@ -33,7 +52,8 @@ class Statement:
     judged at all (and why, in one line). `settings` are the parameters it changes for itself, its session or later
     ones (SET, RESET, set_config(), ALTER ROLE ... SET, the SET clause of a function), lower-cased; `?` for one that the
     text doesn't name, `all` for all of them. `definer_functions` are those of `functions` that run with the rights of
-    their owner (SECURITY DEFINER), as far as the catalog was asked.
+    their owner (SECURITY DEFINER), as far as the catalog was asked. `touches` are the keys and channels of a datastore
+    that has them, `categories` what its own access control counts the statement among (`dangerous`).
     """
 
     kind: str
@@ -48,6 +68,8 @@ class Statement:
     inside: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     definer_functions: tuple[str, ...] = ()
+    touches: tuple[Touch, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
