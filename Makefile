@@ -14,10 +14,10 @@ OBJECTS := agent/lockgate/kernel/objects
 # Debian packages, each with what it is for.
 RUN_PACKAGES := libbpf1
 BUILD_PACKAGES := python3-venv python3-dev gcc libc6-dev clang libbpf-dev
-TRY_PACKAGES := postgresql-15 postgresql-client-15 iproute2 procps bpftool
+TRY_PACKAGES := postgresql-15 postgresql-client-15 redis-server redis-tools iproute2 procps bpftool
 CLIENT_PACKAGES := openjdk-17-jdk-headless libpostgresql-jdbc-java
 TEST_PACKAGES := python3-bpfcc linux-headers-amd64 vagrant man-db mandoc zsh fish
-BENCH_PACKAGES := haproxy pgbouncer
+BENCH_PACKAGES := haproxy pgbouncer nutcracker
 PACK_PACKAGES := debootstrap dpkg-dev
 LINT_PACKAGES := lintian rpmlint rpm
 ROOT_PACKAGES := systemd-container debootstrap debian-archive-keyring
