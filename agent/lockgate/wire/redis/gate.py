@@ -1,0 +1,76 @@
+"""What a Redis session asks of the house beside what every session asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lockgate.values.secret import Secret
+from lockgate.values.statement import Request
+from lockgate.wire.gate import Refusal, Ruling, Run
+
+
+class ReplyMask(Protocol):
+    """`Ruling.masking` of a command: masks its reply."""
+
+    def mask(self, reply: bytes) -> tuple[bytes, int, dict[str, int]]:
+        """A whole reply as RESP has it (an error too), as it may be shown.
+
+        Returns it, how many values are masked in it, and how much of each kind was found in values that nobody
+        classified. Raises MaskingError when what it holds can't be told: it is then withheld.
+        """
+
+    def message(self, push: bytes) -> tuple[bytes, int, dict[str, int]]:
+        """The same of what comes later without being asked for: a message of a channel that was subscribed to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom the agent is upstream. `user` is an ACL user; None where the server has one password for everybody."""
+
+    user: str | None
+    password: Secret
+
+
+@dataclass(slots=True)
+class Execution:
+    """EXEC and what was queued before it, in order: they run together, and so are judged as one request.
+
+    `requests` are those of the queued commands. The ruling's masking masks the whole reply.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+
+
+class CommandGate(Protocol):
+    """`lockgate.wire.gate.Gate` for commands. `open` is called with `user` (`default`) and `database` (`0`)."""
+
+    def open(self, parameters: dict[str, str]) -> Refusal | None: ...
+
+    def understand(self, args: tuple[bytes, ...]) -> Request:
+        """What the command would do. Never raises for anything a client sends."""
+
+    def queue(self, request: Request) -> Refusal | None:
+        """The command is about to be queued inside MULTI, and will be judged again at EXEC. Recorded as prepared.
+
+        A refusal when it would be denied whatever stands around it.
+        """
+
+    def whole(self, execution: Execution) -> Request:
+        """EXEC's request: the statements of all that was queued."""
+
+    def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
+        """The command (or EXEC) is about to run. None: wait for `Session.resume`. Without refusal it is recorded.
+
+        `in_transaction` says that keys are watched or commands are queued.
+        """
+
+    def settle(self, run: Run) -> None:
+        """As `lockgate.wire.gate.Gate.settle`; outcomes are completed, error, disconnected, broken, unread."""
+
+    def became(self, *, user: str | None = None, database: int | None = None) -> None:
+        """The server took AUTH, SELECT or RESET: what comes next is asked by this user, in this database."""
+
+    def intercepted(self, host: str, port: int) -> bool:
+        """Whether a connection that the client makes to there, as a redirection tells it, will come to the agent."""
