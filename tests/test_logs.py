@@ -22,8 +22,15 @@ def line(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
-    made = logging.getLogger("lockgate.proxy.gate").makeRecord(
-        "lockgate.proxy.gate", logging.WARNING, "f", 1, message, arguments, more.pop("exc_info", None), extra=more
+    made = logging.getLogger("lockgate.proxy.postgresql.gate").makeRecord(
+        "lockgate.proxy.postgresql.gate",
+        logging.WARNING,
+        "f",
+        1,
+        message,
+        arguments,
+        more.pop("exc_info", None),
+        extra=more,
     )
     made.created, made.msecs = 1_800_000_000.25, 250.0
     return made

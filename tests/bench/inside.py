@@ -28,10 +28,10 @@ import uvloop
 from lockgate.config import Credential
 from lockgate.masking import RootKey, build_plan, mask_rows
 from lockgate.masking.detectors import KINDS
-from lockgate.proxy.catalog_reader import CatalogReader
+from lockgate.proxy.postgresql.catalog_reader import CatalogReader
 from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import Field, frame
-from lockgate.wire.postgresql.session import Session
+from lockgate.wire.session import WireSession
 from tests.proxy.house import CLASSIFICATION, House
 from tests.support.playbook import SYNC, bind, execute, parse, query, ready, row
 
@@ -143,7 +143,7 @@ async def beside(more: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-async def shortest(make: Callable[[], Exchange], session: Session) -> float:
+async def shortest(make: Callable[[], Exchange], session: WireSession) -> float:
     """us of CPU of one statement, in the shortest of RUNS."""
     taken: list[float] = []
     for _ in range(RUNS):
@@ -156,7 +156,7 @@ async def shortest(make: Callable[[], Exchange], session: Session) -> float:
     return min(taken)
 
 
-def exchange(session: Session, asked: bytes, answer: bytes) -> None:
+def exchange(session: WireSession, asked: bytes, answer: bytes) -> None:
     session.client_data(memoryview(asked))
     if session.drain_server() != asked:
         raise RuntimeError(f"it was not forwarded: {session.drain_client()!r}")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Final
 
 from lockgate.identity.authority import Authority
-from lockgate.proxy.tls import Tls, TlsError, server_context
+from lockgate.proxy.tls import ALPN, Tls, TlsError, server_context
 from tests.fuzz.folder import folder
 from tests.fuzz.target import Target
 
@@ -34,7 +34,7 @@ def check_tls(data: bytes) -> None:
     piece = (data + bytes(2))[1] * 3 + 1
     changes = [(data[at], data[at + 1], data[at + 2]) for at in range(2, len(data) - 2, 3)]
     spoilt = bool(changes)
-    server = Tls(server_side, direct=direct)
+    server = Tls(server_side, alpn=ALPN if direct else None)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_side.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
     heard, said = b"", False

@@ -14,10 +14,11 @@ from lockgate.masking.copy_rows import MASKED, Layout
 from lockgate.understand.postgresql import Understanding
 from lockgate.values.copying import CopyKind
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, ProtocolError, Refusal, Ruling, Run
+from lockgate.wire.gate import Asked, MaskingError, ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.names import Names
 from lockgate.wire.postgresql import frames
 from lockgate.wire.postgresql.frames import startup
+from lockgate.wire.postgresql.gate import CopyMask, Masking
 from lockgate.wire.postgresql.references import NOBODYS, execution
 from lockgate.wire.postgresql.session import Session
 from tests.fuzz.corpus import CLIENT, MARKER, POOL, SECURED, SERVER, SESSIONS, STARTS

@@ -12,8 +12,9 @@ import psycopg
 
 from lockgate.masking import Plan, Program, RootKey, build_plan, mask_rows
 from lockgate.masking.cells import Action, Cell
-from lockgate.wire.gate import Asked, Masking, Ruling
+from lockgate.wire.gate import Asked, Ruling
 from lockgate.wire.postgresql.frames import Field
+from lockgate.wire.postgresql.gate import Masking
 from tests.support.passing_proxy import passing_proxy
 from tests.support.playbook import ScriptedGate
 from tests.support.postgres import Postgres

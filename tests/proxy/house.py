@@ -31,14 +31,15 @@ from lockgate.metrics import Metrics
 from lockgate.policy.bundle import Bundle, load
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
-from lockgate.proxy.catalog import Catalogs
-from lockgate.proxy.catalog_reader import CatalogError, CatalogReader, Reading
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import Listener
-from lockgate.proxy.services import Services, Store
-from lockgate.understand.postgresql import Understanding
+from lockgate.proxy.postgresql.catalog import Catalogs
+from lockgate.proxy.postgresql.catalog_reader import CatalogError, CatalogReader, Reading
+from lockgate.proxy.postgresql.gate import StatementGate
+from lockgate.proxy.postgresql.store import PostgresStore
+from lockgate.proxy.services import Services
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.postgresql.frames import cancel_request, startup
@@ -139,7 +140,6 @@ class House:
         self.services = Services(
             "host-1",
             self.limits,
-            Understanding(),
             self.policies,
             self.identities,
             Ledger(self.spool, self.metrics),
@@ -169,7 +169,7 @@ class House:
         me = Selector(user=str(os.getuid()))
         return Directory([Identity(principal=name, person=name, groups=list(groups), when=me)])
 
-    def store(self, name: str = "orders") -> Store:
+    def store(self, name: str = "orders") -> PostgresStore:
         settings = Datastore(
             name=name,
             protocol="postgresql",
@@ -178,7 +178,9 @@ class House:
             **{"upstream_tls": "disable", **self.datastore},
         )
         keys = RootKey(bytes(32)).keys(settings.name)
-        store = Store(settings, self.policies, self.limits, Catalogs(self.reader, ()), keys=keys, shadow=self.shadow)
+        store = PostgresStore(
+            settings, self.policies, self.limits, keys=keys, shadow=self.shadow, reader=Catalogs(self.reader, ())
+        )
         store.reclassify(self.classification.get(name, {}))
         return store
 
@@ -188,6 +190,13 @@ class House:
         self.stack.push_async_callback(listener.close)
         self.stack.callback(listener.stop)
         return listener
+
+    @property
+    def opened(self) -> PostgresStore:
+        """The datastore of `listener`."""
+        store = self.listener.store
+        assert isinstance(store, PostgresStore)
+        return store
 
     def _origin(self, fd: int) -> Origin | None:
         if not self.intercepted:
@@ -269,6 +278,13 @@ class Client:
     async def rest(self) -> bytes:
         async with asyncio.timeout(20):
             return await self.reader.read()
+
+
+def gate_of(served: Any) -> StatementGate:
+    """The gate of one of `Listener.connections`."""
+    gate = served.gate
+    assert isinstance(gate, StatementGate)
+    return gate
 
 
 def told(payload: bytes) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from lockgate.config import Limits
 from lockgate.proxy import connection as module
-from lockgate.proxy.gate import StatementGate
+from lockgate.proxy.postgresql.gate import StatementGate
 from lockgate.proxy.tls import READ_BYTES
 from lockgate.wire.postgresql.frames import startup
 from tests.proxy.house import POLICIES, House, errors_of, play, told, until

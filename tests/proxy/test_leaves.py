@@ -38,7 +38,7 @@ def shake(authority: Authority, context: ssl.SSLContext, asked: str, verified: s
     trusting.check_hostname = verified is None
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(incoming, outgoing, server_hostname=asked)
-    server = Tls(context, direct=False)
+    server = Tls(context)
     for _ in range(4):
         try:
             client.do_handshake()
@@ -81,7 +81,7 @@ def test_one_leaf_serves_a_destination_until_a_day_before_its_end(authority: Aut
 )  # fmt: skip
 def test_a_name_that_no_host_has_is_not_certified(authority: Authority, name: bytes) -> None:
     leaves = Leaves(authority)
-    server = Tls(leaves.context("10.0.0.5", ()), direct=False)
+    server = Tls(leaves.context("10.0.0.5", ()))
     with pytest.raises(TlsError):
         server.receive(memoryview(hello(name)))
     assert server.take()[:1] == b"\x15"
@@ -92,7 +92,7 @@ def test_a_name_that_no_host_has_is_not_certified(authority: Authority, name: by
 def test_a_name_that_is_none_is_refused_by_openssl(authority: Authority, name: bytes) -> None:
     leaves = Leaves(authority)
     with pytest.raises(TlsError):
-        Tls(leaves.context("10.0.0.5", ()), direct=False).receive(memoryview(hello(name)))
+        Tls(leaves.context("10.0.0.5", ())).receive(memoryview(hello(name)))
     assert len(leaves) == 1
 
 
@@ -116,7 +116,7 @@ def test_no_number_of_names_makes_it_keep_more(authority: Authority, monkeypatch
     mine = leaves.context("10.0.0.5", ())
     for number in range(20):
         assert leaves.context("10.0.0.5", ()) is mine  # what is in use stays
-        Tls(mine, direct=False).receive(memoryview(hello(b"name-%d" % number)))
+        Tls(mine).receive(memoryview(hello(b"name-%d" % number)))
         assert len(leaves) <= 3
 
 
@@ -129,5 +129,5 @@ def test_a_name_of_bytes_that_are_no_text_is_told_in_one_line(
     aside: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: aside.append(type(told.exc_value)))
     with pytest.raises(TlsError):
-        Tls(Leaves(authority).context("10.0.0.5", ()), direct=False).receive(memoryview(hello(b"\xff\xfe")))
+        Tls(Leaves(authority).context("10.0.0.5", ())).receive(memoryview(hello(b"\xff\xfe")))
     assert aside == [UnicodeDecodeError]

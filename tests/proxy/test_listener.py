@@ -17,7 +17,7 @@ from lockgate.proxy import listener as module
 from lockgate.proxy.listener import Listener
 from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import cancel_request, frame, ssl_request, startup
-from tests.proxy.house import House, errors_of, play, told, until
+from tests.proxy.house import House, errors_of, gate_of, play, told, until
 from tests.support.model_server import ModelServer
 from tests.support.playbook import TERMINATE
 
@@ -143,7 +143,7 @@ def test_nothing_is_kept_of_a_connection_that_has_ended(tmp_path: Path) -> None:
             client = await house.begun()
             await client.ask("SELECT email FROM customers")
             (served,) = house.listener.connections.values()
-            served.gate.key(1, b"abcd")
+            gate_of(served).key(1, b"abcd")
             deadline, gate = served.deadline, served.gate
             left = weakref.ref(gate)
             client.send(TERMINATE)
@@ -223,7 +223,7 @@ def test_a_cancel_reaches_the_server_of_that_connection(tmp_path: Path) -> None:
         async with House(tmp_path) as house:
             await house.begun()
             (served,) = house.listener.connections.values()
-            secret = served.gate.key(7, b"abcd")
+            secret = gate_of(served).key(7, b"abcd")
             await send_cancel(house, None, 7, secret)
             # at once: who sees the end may run its next statement, which must not be cancelled
             assert house.server.cancelled == [b"\0\0\0\7abcd"]
@@ -237,7 +237,7 @@ def test_a_key_of_nobody_of_another_datastore_or_from_outside_cancels_nothing(tm
             other = await house.listen("other")
             await house.begun()
             (served,) = house.listener.connections.values()
-            secret = served.gate.key(7, b"abcd")
+            secret = gate_of(served).key(7, b"abcd")
             await send_cancel(house, None, 7, b"abcd")  # the datastore's own, which no client was given
             await send_cancel(house, None, 8, secret)
             await send_cancel(house, None, 7, secret + b"\0")
@@ -255,7 +255,7 @@ def test_a_cancel_is_taken_when_all_connections_are_in_use(tmp_path: Path) -> No
         async with House(tmp_path, limits=Limits(connections=1)) as house:
             await house.begun()
             (served,) = house.listener.connections.values()
-            secret = served.gate.key(7, b"abcd")
+            secret = gate_of(served).key(7, b"abcd")
             await send_cancel(house, None, 7, secret)
             await until(lambda: house.server.cancelled)
 
@@ -266,7 +266,7 @@ def test_connections_that_two_servers_gave_the_same_key_are_told_apart(tmp_path:
     async def use() -> None:
         async with House(tmp_path) as house:
             first, _ = await house.begun(), await house.begun()
-            one, two = (served.gate for served in house.listener.connections.values())
+            one, two = (gate_of(served) for served in house.listener.connections.values())
             ours = [gate.key(7, b"abcd") for gate in (one, two)]
             assert house.services.keys == {(7, ours[0]): one, (7, ours[1]): two}
             first.send(TERMINATE)

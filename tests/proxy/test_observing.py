@@ -15,12 +15,12 @@ import pytest
 
 from lockgate.config import Credential, Limits, Role
 from lockgate.proxy import listener as listening
-from lockgate.proxy import observing
-from lockgate.proxy.estimates import Estimates
-from lockgate.proxy.gate import StatementGate
 from lockgate.proxy.listener import Listener
 from lockgate.proxy.outlook import Outlook
-from lockgate.proxy.services import Store
+from lockgate.proxy.postgresql.admission import UNREADABLE_OPTIONS
+from lockgate.proxy.postgresql.estimates import Estimates
+from lockgate.proxy.postgresql.gate import StatementGate
+from lockgate.proxy.store import Store
 from lockgate.values.identity import Endpoint
 from lockgate.values.verdict import Decision, Verdict
 from lockgate.wire.gate import Refusal
@@ -323,8 +323,8 @@ def test_more_connections_than_the_limit_are_let_in_and_not_read(tmp_path: Path)
     ("parameters", "why"),
     [
         ({"options": "-c search_path=x"}, None),
-        ({"options": "-X"}, observing.UNREADABLE_OPTIONS),
-        ({"options": "-c näme=x"}, observing.UNREADABLE_OPTIONS),
+        ({"options": "-X"}, UNREADABLE_OPTIONS),
+        ({"options": "-c näme=x"}, UNREADABLE_OPTIONS),
         ({"client_encoding": "LATIN1"}, None),
         ({"session_authorization": "root"}, None),
     ],

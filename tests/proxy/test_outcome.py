@@ -15,7 +15,7 @@ def test_a_giant_count_in_a_command_tag_breaks_nothing() -> None:
 
 def test_what_there_is_nothing_to_say_of_is_left_out() -> None:
     run = Run(understand("SELECT 1"), Ruling(), outcome="completed", rows=2, bytes=9)
-    assert told(run) == ("completed", {"rows": 2, "bytes": 9})
+    assert told(run, "57014") == ("completed", {"rows": 2, "bytes": 9})
 
 
 def test_a_run_that_was_cancelled_ended_so_whatever_the_server_calls_it() -> None:
@@ -23,7 +23,7 @@ def test_a_run_that_was_cancelled_ended_so_whatever_the_server_calls_it() -> Non
         understand("SELECT 1"), Ruling(), outcome="error", error=errors.QUERY_CANCELED, masked_cells=1,
         detected={"card": 1}, tag="DELETE 3",
     )  # fmt: skip
-    outcome, fields = told(run)
+    outcome, fields = told(run, "57014")
     assert outcome == "cancelled"
     assert fields == {
         "rows": 3, "bytes": 0, "masked_cells": 1, "detected": {"card": 1}, "tag": "DELETE 3",
@@ -33,4 +33,4 @@ def test_a_run_that_was_cancelled_ended_so_whatever_the_server_calls_it() -> Non
 
 def test_why_a_result_would_have_been_withheld() -> None:
     run = Run(understand("SELECT 1"), Ruling(), outcome="completed", withheld="lockgate: it can't be told")
-    assert told(run)[1]["withheld"] == "it can't be told"
+    assert told(run, "57014")[1]["withheld"] == "it can't be told"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lockgate.proxy.recorder import Recorder
 from lockgate.values.identity import Endpoint
+from lockgate.wire.gate import Why
 from tests.proxy.house import House, play
 
 PLACE = {"datastore": "orders", "protocol": "postgresql", "database": "shop", "user": "app", "application": "psql"}
@@ -60,7 +61,7 @@ def test_text_that_no_encoding_explains_is_a_refusal_and_spoils_nothing(tmp_path
             recorder.open(house.identities.identify(house.origin), Endpoint("::1", 5432), **PLACE)
             refusal = recorder.begin("statement", recorder.next(), "SELECT '\udcff'", FIELDS)
             assert refusal is not None
-            assert refusal.code == "58030"
+            assert refusal.code == Why.UNRECORDED
             assert recorder.begin("statement", recorder.next(), "SELECT 1", FIELDS) is None
             assert [r["statement"] for r in house.records(type="statement")] == ["SELECT 1"]
 

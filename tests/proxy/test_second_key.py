@@ -20,8 +20,8 @@ from lockgate.proxy.connection import Connection
 from lockgate.values.identity import Principal
 from lockgate.wire.gate import Ruling
 from tests.collector.chains import workload
-from tests.proxy.house import CLASSIFICATION, POLICIES, House, errors_of, play, until
-from tests.proxy.test_gate import begun, cancel, connection_ends, ends
+from tests.proxy.house import CLASSIFICATION, POLICIES, House, errors_of, gate_of, play, until
+from tests.proxy.postgresql.test_gate import begun, cancel, connection_ends, ends
 from tests.support.playbook import SYNC, bind, close, execute, parse, query
 from tests.support.postgres import free_port
 
@@ -172,7 +172,7 @@ def test_a_cancel_ends_the_wait_and_the_connection_goes_on(tmp_path: Path) -> No
         async with held(tmp_path) as (house, desk):
             client = await house.begun()
             (served,) = house.listener.connections.values()
-            secret = served.gate.key(7, b"abcd")
+            secret = gate_of(served).key(7, b"abcd")
             client.send(query(DELETE))
             await desk.hold()
             await cancel(house, 7, secret)
@@ -295,7 +295,7 @@ def test_a_cancel_ends_the_wait_and_what_runs_before_it(tmp_path: Path) -> None:
         async with held(tmp_path) as (house, desk):
             client = await house.begun()
             (served,) = house.listener.connections.values()
-            served.gate.key(7, b"abcd")
+            gate_of(served).key(7, b"abcd")
             resting, house.server.answer = rest()
             client.send(query("SELECT 1"), query(DELETE))
             await desk.hold()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.identity.authority import Authority
-from lockgate.proxy.tls import HANDSHAKE_BYTES, READ_BYTES, Tls, TlsError, load_chain, server_context
+from lockgate.proxy.tls import ALPN, HANDSHAKE_BYTES, READ_BYTES, Tls, TlsError, load_chain, server_context
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ class Peer:
         self, authority: Authority, *, direct: bool = False, alpn: list[str] | None = None, fed: int = READ_BYTES
     ) -> None:
         self.fed = fed
-        self.server = Tls(server_context(authority.leaf("127.0.0.1", []).pem), direct=direct)
+        self.server = Tls(server_context(authority.leaf("127.0.0.1", []).pem), alpn=ALPN if direct else None)
         self.context = ssl.create_default_context(cadata=authority.pem.decode())
         if alpn is not None:
             self.context.set_alpn_protocols(alpn)

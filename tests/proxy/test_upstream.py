@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lockgate.config import Limits
-from lockgate.proxy.upstream import send_cancel
+from lockgate.proxy.postgresql.upstream import send_cancel
 from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import startup
@@ -126,7 +126,8 @@ def test_a_cancel_ends_what_runs_inside_tls(tmp_path: Path, server: Postgres) ->
             await until(
                 lambda: server.psql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1\n"
             )
-            await send_cancel(Endpoint("127.0.0.1", server.port), UpstreamTls(), *gate.upstream_key, 5)
+            process, secret = gate.upstream_key
+            await send_cancel(Endpoint("127.0.0.1", server.port), UpstreamTls(), process, secret, 5)
             _, refused = await asked
             assert "canceling statement" in refused
 

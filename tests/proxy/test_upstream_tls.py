@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lockgate.config import CatalogReader as CatalogSettings
-from lockgate.proxy.catalog_reader import CatalogError, CatalogReader
-from lockgate.proxy.upstream import send_cancel
+from lockgate.proxy.postgresql.catalog_reader import CatalogError, CatalogReader
+from lockgate.proxy.postgresql.upstream import send_cancel
 from lockgate.proxy.upstream_tls import Mode, UpstreamTls, UpstreamTlsError, channel_binding
 from lockgate.values.identity import Endpoint
 from lockgate.wire.postgresql.frames import ssl_request, startup

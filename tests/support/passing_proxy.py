@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from lockgate.masking import mask_rows, skip_rows
-from lockgate.wire.gate import Gate
+from lockgate.wire.postgresql.gate import StatementGate
 from lockgate.wire.postgresql.session import Session
 
 READ_BYTES = 65_536
@@ -20,7 +20,11 @@ class _Kernel:
 
 
 async def _serve(
-    gate: Gate, port: int, client: asyncio.StreamReader, to_client: asyncio.StreamWriter, sessions: list[Session]
+    gate: StatementGate,
+    port: int,
+    client: asyncio.StreamReader,
+    to_client: asyncio.StreamWriter,
+    sessions: list[Session],
 ) -> None:
     session = Session(gate, _Kernel, message_bytes=1 << 24, row_bytes=1 << 26)
     sessions.append(session)
@@ -68,7 +72,7 @@ async def _serve(
 
 
 @contextlib.contextmanager
-def passing_proxy(port: int, gate: Callable[[], Gate]) -> Iterator[tuple[int, list[Session]]]:
+def passing_proxy(port: int, gate: Callable[[], StatementGate]) -> Iterator[tuple[int, list[Session]]]:
     """A proxy to 127.0.0.1:`port`, in a thread of its own: its port, and the sessions it has served.
 
     An error in it is raised when the block ends.

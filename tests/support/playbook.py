@@ -10,8 +10,9 @@ from typing import Any
 from lockgate.masking import rows
 from lockgate.masking.cells import Action, Cell
 from lockgate.values.statement import Effect, Request, Statement
-from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, Refusal, RowKernel, Ruling, Run
+from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
 from lockgate.wire.postgresql.frames import Field, frame, startup
+from lockgate.wire.postgresql.gate import CopyMask, Masking, RowKernel
 from lockgate.wire.postgresql.session import Session
 
 # what a client says

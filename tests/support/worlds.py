@@ -15,7 +15,7 @@ import psycopg
 from lockgate.config import Credential
 from lockgate.masking import Classified, RootKey, StaleCatalog, Unmaskable, build_plan, choose_maskers, resolve
 from lockgate.masking.cells import Cell, mask_value
-from lockgate.proxy.catalog_reader import CatalogReader, Reading
+from lockgate.proxy.postgresql.catalog_reader import CatalogReader, Reading
 from lockgate.understand.postgresql import ANYTHING, Understanding, copies, outputs, uses
 from lockgate.values.identity import Endpoint
 from lockgate.values.output import Output

@@ -49,7 +49,8 @@ def fingerprint(
     """The digest of what a grant covers: statements of one kind, of one identity, at one database, under one policy.
 
     `shapes` are those of the request and of everything it may go on with, in order; `meaning` is what the names in
-    them stand for (`lockgate.proxy.grants.meaning`). Constants of a shape, bound values and the connection don't count.
+    them stand for (`lockgate.proxy.postgresql.grants.meaning`). Constants of a shape, bound values and the connection
+    don't count.
     """
     return _sha256([GRANT_DOMAIN, list(shapes), list(meaning), _who(claims), datastore, database, user, policy])
 

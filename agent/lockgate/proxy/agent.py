@@ -45,19 +45,18 @@ from lockgate.policy.bundle import configured
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
 from lockgate.policy.source import BundleError
-from lockgate.proxy.catalog import Catalogs
-from lockgate.proxy.catalog_reader import CatalogReader
 from lockgate.proxy.holds import Holds
 from lockgate.proxy.leaves import Leaves
 from lockgate.proxy.ledger import Ledger
 from lockgate.proxy.listener import NOWHERE, Listener, inherit
 from lockgate.proxy.passed import Passed
+from lockgate.proxy.protocols import PROTOCOLS
 from lockgate.proxy.redirection import Redirection
 from lockgate.proxy.reloader import Reloader
-from lockgate.proxy.services import Services, Store
+from lockgate.proxy.services import Services
+from lockgate.proxy.store import Store
 from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.service import ServiceManager
-from lockgate.understand.postgresql import Understanding
 from lockgate.values.identity import Origin, Principal, Workload
 
 log = logging.getLogger(__name__)
@@ -256,7 +255,7 @@ class _Agent:
         metrics.watch_held(lambda: holds.held)
         metrics.epoch(self._policies.engine.epoch)
         self._services = services = Services(
-            settings.agent.name, limits, Understanding(limit=limits.statement_cache), self._policies, identities,
+            settings.agent.name, limits, self._policies, identities,
             Ledger(spool, metrics), holds, metrics, Leaves(authority), shadow=self._shadow,
         )  # fmt: skip
 
@@ -303,19 +302,11 @@ class _Agent:
             settings, lambda endpoint: self._redirection.book.names(index, endpoint.host, endpoint.port)
         )
         tls.check()
-        catalogs: Catalogs | None = None
-        if settings.catalog is not None:
-            reader = CatalogReader(
-                settings.catalog,
-                tls=tls,
-                connect_seconds=limits.connect_seconds,
-            )
-            catalogs = Catalogs(reader, ())
-            stack.push_async_callback(catalogs.close)
-        return Store(
-            settings, self._policies, limits, catalogs, tls, keys=self._masking.keys(settings.name),
-            shadow=self._shadow,
-        )  # fmt: skip
+        store = PROTOCOLS[settings.protocol](
+            settings, self._policies, limits, tls, keys=self._masking.keys(settings.name), shadow=self._shadow
+        )
+        stack.push_async_callback(store.close)
+        return store
 
     # what goes on beside the connections
 

@@ -14,15 +14,13 @@ from typing import Final, cast
 
 from lockgate.proxy.tls import READ_BYTES, Tls, TlsError
 from lockgate.proxy.upstream_tls import told
-from lockgate.wire.gate import Refusal, Ruling
-from lockgate.wire.postgresql import errors
-from lockgate.wire.postgresql.observed import ObservedSession
-from lockgate.wire.postgresql.session import Session, WantsTls
+from lockgate.wire.gate import Refusal, Ruling, Why
+from lockgate.wire.session import Observing, WantsTls, WireSession
 
 LINGER_SECONDS: Final = 30.0
 """How long a side that is over may take for what was written to it: nginx's lingering_time."""
 
-BROKEN: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: the connection failed; nothing more was sent")
+BROKEN: Final = Refusal(Why.FAILED, "lockgate: the connection failed; nothing more was sent")
 
 MISTAKE: Final = "a mistake of the agent's own"
 
@@ -100,7 +98,7 @@ class ClientSide(_Side):
         """TLS begins: with `data`, or behind it."""
         connection = self.connection
         direct = connection.session.wants_tls is WantsTls.DIRECT
-        self.tls = Tls(connection.secure(), direct=direct)
+        self.tls = Tls(connection.secure(), alpn=connection.alpn if direct else None)
         connection.session.secured()
         if direct:
             self._decrypt(self.tls, data)
@@ -211,26 +209,29 @@ class Connection:
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
     upstream (twice, where one was connected for a request for encryption only), `on_end` once, when both sockets are
     gone or going. `on_secure` gives the context when the client begins TLS and `on_insecure` runs, with the reason,
-    when that fails. `pipeline_bytes` is what a client may send behind a statement that waits.
+    when that fails. A client that begins with TLS has to ask for `alpn` where that isn't None. `pipeline_bytes` is what
+    a client may send behind a statement that waits.
 
     An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
     it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
     __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_insecure", "_on_introduced", "_on_secure",
-                 "_pipeline_bytes", "client", "introduced", "session", "upstream")  # fmt: skip
+                 "_pipeline_bytes", "alpn", "client", "introduced", "session", "upstream")  # fmt: skip
 
     def __init__(
         self,
         *,
         pipeline_bytes: int,
-        on_begin: Callable[[Connection], Session],
+        alpn: str | None,
+        on_begin: Callable[[Connection], WireSession],
         on_introduced: Callable[[Connection], None],
         on_secure: Callable[[Connection], ssl.SSLContext],
         on_insecure: Callable[[Connection, str], None],
         on_end: Callable[[Connection], None],
     ) -> None:
-        self.session: Session
+        self.session: WireSession
+        self.alpn = alpn
         self.client = ClientSide(self)
         self.upstream: UpstreamSide | None = None
         self.introduced = 0
@@ -286,7 +287,7 @@ class Connection:
     def spared(self, error: BaseException) -> bool:
         """Something went wrong on our side. Whether the connection goes on nevertheless, unread; else it has failed."""
         session = self.session
-        if isinstance(error, Exception) and isinstance(session, ObservedSession) and session.give_up(MISTAKE):
+        if isinstance(error, Exception) and isinstance(session, Observing) and session.give_up(MISTAKE):
             log.error("an observed connection can't be read any more", exc_info=error)
             self.flush()
             return True
@@ -345,7 +346,7 @@ class Connection:
     def upstream_failed(self, error: ssl.SSLError) -> None:
         """The datastore ended the TLS: in TLS 1.3 this is how it says that it doesn't take a client's certificate."""
         if not self._ended:
-            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: the datastore ended the connection: {told(error)}")
+            refusal = Refusal(Why.UNREACHABLE, f"lockgate: the datastore ended the connection: {told(error)}")
             self.session.failed(refusal)
             self.flush()
 

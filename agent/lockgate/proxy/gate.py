@@ -1,48 +1,45 @@
-"""The house, as one connection sees it: identity, judgement, record and hold, in that order, for each statement."""
+"""The house, as one connection sees it: identity, judgement, record and hold, in that order, whatever the protocol."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 from lockgate.approval.hold import Locks
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
-from lockgate.proxy import locks, observing, outcome, second_key, startup
-from lockgate.proxy.catalog import Snapshot
-from lockgate.proxy.catalog_reader import CatalogError
-from lockgate.proxy.holds import no
-from lockgate.proxy.judge import ROWLESS_EFFECTS, Judgement
-from lockgate.proxy.outlook import REFUSED, Outlook
-from lockgate.proxy.patience import TOO_SLOW, WAIT_SECONDS
+from lockgate.proxy import observing, outcome
+from lockgate.proxy.approving import Bound, Coverage
+from lockgate.proxy.judgement import Judgement
+from lockgate.proxy.outlook import REFUSED
 from lockgate.proxy.recorder import Begun, Recorder
-from lockgate.proxy.result_masking import ResultMasking
 from lockgate.proxy.roles import UpstreamRole
-from lockgate.proxy.services import Services, Store
-from lockgate.proxy.watching import Watch
+from lockgate.proxy.services import Services
+from lockgate.proxy.store import Store
 from lockgate.values.identity import Asker, Claims, Endpoint
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
-from lockgate.wire.gate import Asked, Refusal, Ruling, Run
-from lockgate.wire.postgresql import errors
+from lockgate.wire.gate import Asked, Refusal, Ruling, Run, Why
 
 log = logging.getLogger(__name__)
 
 NOT_INTERCEPTED: Final = "lockgate: this connection was not intercepted: connect to the datastore itself"
-FAILED: Final = Refusal(errors.INTERNAL_ERROR, "lockgate: judging this statement failed; it was not sent")
-STOPPED: Final = Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the wait was ended; the statement was not sent")
-ESTIMATED: Final = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
-"""Kinds of statements that have a plan, so that their rows can be estimated."""
+FAILED: Final = Refusal(Why.FAILED, "lockgate: judging this statement failed; it was not sent")
+STOPPED: Final = Refusal(Why.STOPPING, "lockgate: the wait was ended; the statement was not sent")
+
+J = TypeVar("J", bound=Judgement)
+S = TypeVar("S", bound=Store)
+E = TypeVar("E")
 
 
-class StatementGate:
-    """Implements `lockgate.wire.gate.Gate` for one PostgreSQL connection, and `ObservingGate`.
+class ConnectionGate(ABC, Generic[S, J, E]):
+    """Implements `lockgate.wire.gate.Gate`, and what an observing session asks, but for what a protocol has of its own.
+
+    S is the store, J the judgement, and E the evidence that a judgement is taken on beside the request (a catalog).
 
     `identified` is None for a connection that is not let in, and `refusal` says why once the client has introduced
     itself: before that many clients can't show it. One that is only observed is let in nevertheless, and not read:
@@ -53,7 +50,7 @@ class StatementGate:
     def __init__(
         self,
         services: Services,
-        store: Store,
+        store: S,
         identified: Identified | None,
         endpoint: Endpoint,
         refusal: Refusal | None = None,
@@ -70,155 +67,78 @@ class StatementGate:
         self.spawn: Callable[[Coroutine[Any, Any, Ruling]], asyncio.Task[Ruling]] = _cannot
         self.resume: Callable[[Ruling], None] = _nobody
         self.notice: Callable[[str, str | None], None] = _nobody
-        self.on_cancel: Callable[[int, bytes], bool] = _nothing
         self.busy: Callable[[], bool] = bool
         """Whether the datastore runs something of this connection."""
         self._identified = identified
         self._known: Asker | None = None
         self._refusal = refusal
         self.role = UpstreamRole(store.roles, services.metrics.refused)
-        self._key: tuple[int, bytes] | None = None
-        self.upstream_key: tuple[int, bytes] = (0, b"")
-        """What a CancelRequest to the datastore has to say, once `key` was called."""
         self._waiting: asyncio.Task[Ruling] | None = None
         self._cancelled: Refusal | None = None
         """What the client is told when it has asked to cancel the statement that waits."""
         self._closed = False
-        self._altering = 0
-        """Statements on their way that may change the catalog."""
-        self._altered = False
-        """Whether this connection changed the catalog in a transaction that, for all we know, is still open."""
-        self._outside = time.monotonic_ns()
-        """When a statement was last asked about outside a transaction: a transaction that is open began there."""
         self._asked: Asked | None = None
         """The request that waits."""
-        self._estimated: tuple[Asked, int | None] | None = None
-        """It and the rows that it is estimated to read or change."""
+
+    # what the protocol has of its own
+
+    @abstractmethod
+    def judge(self, asked: Asked, evidence: E) -> J:
+        """What becomes of it."""
+
+    @abstractmethod
+    async def evidence(self) -> E:
+        """What requests are judged on as of now. Raises EvidenceError."""
+
+    @abstractmethod
+    def forward(self, judgement: J, begun: Begun, evidence: E) -> Ruling:
+        """What was recorded may go."""
+
+    @abstractmethod
+    def recordable(self, request: Request, judgement: J, evidence: E) -> str:
+        """The text as it may be recorded."""
+
+    @abstractmethod
+    def bound(self, asked: Asked) -> Bound:
+        """What an approval of it is bound to."""
+
+    def shown(self, asked: Asked, judgement: J, evidence: E) -> str:
+        """What an approver is shown behind the text."""
+        return ""
+
+    def futile(self, asked: Asked) -> Refusal | None:
+        """Why nobody need be asked about it, in the datastore's own words: it would refuse it. None where not."""
+        return None
+
+    async def coverage(self, asked: Asked, judgement: J) -> Coverage:
+        """What a grant on it would cover, as names and policies are now."""
+        return Coverage(None, f"no grant: {self.store.protocol} has none, so every one is approved by itself")
+
+    def keeps_locks(self, asked: Asked) -> bool:
+        """Whether the datastore may keep something locked for this connection while it waits."""
+        return False
+
+    async def locks(self) -> Locks:
+        """What this connection keeps locked at the datastore."""
+        raise NotImplementedError
+
+    def transaction_age(self) -> float:
+        """Seconds since the open transaction began, or a little more."""
+        return 0.0
 
     # what the session asks (lockgate.wire.gate.Gate)
 
-    def open(self, parameters: Mapping[str, str]) -> Refusal | None:
-        if self._refusal is None and self.store.observed:
-            observing.admit(self, self._identified, parameters)
-            return None
-        refusal = self._refusal or self.refresh()
-        if refusal is not None or self._identified is None:
-            return refusal
-        claimed = parameters["user"]
-        self.database = parameters.get("database") or claimed
-        unmapped = self.role.find(self.claims.groups)
-        self.user = self.role.user or claimed
-        unrecorded = self.open_record(
-            None, user=self.user, claimed_user=claimed, application=parameters.get("application_name", "")
-        )
-        refusal = unrecorded or unmapped
-        if refusal is not None:
-            return refusal
-        for text in startup.settings(parameters):
-            asked = Asked(self.understand(text))
-            judgement = self.judge(asked, None)
-            if judgement.refusal is None and judgement.verdict.decision is Decision.HOLD:
-                refusal = Refusal(
-                    errors.INSUFFICIENT_PRIVILEGE,
-                    f"lockgate: a setting of the start-up packet can't wait for approval: SET it later "
-                    f"(policy {judgement.verdict.policy})",
-                )
-                return self.refuse(asked, judgement, refusal, None)
-            ruling = self.let_pass(asked, judgement, None, None)
-            if ruling.refusal is not None:
-                return ruling.refusal
-            self.recorder.end(ruling.handle, "completed", {})
-        return None
-
-    def understand(self, text: str) -> Request:
-        return self.services.understanding.request(text)
-
-    def prepare(self, request: Request, name: str) -> Refusal | None:
-        asked = Asked(request)
-        gone = self.refresh()
-        snapshot = self._cached()
-        judgement = self.judge(asked, snapshot)
-        # without a catalog that knows what it names only policy's own no counts: it is read before the statement runs
-        decided = judgement.verdict.decision is Decision.DENY or (snapshot is not None and not judgement.unknown)
-        # and what EXECUTE runs, and how many rows it may be about, is known when it is bound
-        decided = decided and all(s.uses is None for s in request.statements) and not self._estimable(request)
-        refusal = gone or (judgement.refusal if decided else None)
-        if refusal is not None and self.store.enforced:
-            return self.refuse(asked, judgement, refusal, snapshot, "prepare")
-        text = self.recordable(asked.request, judgement, snapshot)
-        told, must = judgement.facts, self.store.enforced
-        if not must:
-            told = observing.facts(judgement, gone) if decided or gone is not None else observing.undecided(told)
-        return self.recorder.begin("prepare", self.recorder.next(), text, told, must=must)
-
-    def run(self, asked: Asked) -> Ruling | None:
-        started = time.monotonic_ns()
-        if not asked.in_transaction:
-            self._outside = started
-        gone = self.refresh()
-        store = self.store
-        snapshot = None
-        # what is only observed doesn't wait for what was waited for in vain
-        lost = None if store.enforced else store.patience.lost(self.database)
-        if store.catalogs is not None:
-            if self._altered and not asked.in_transaction and not self._altering:
-                self._altered = False
-                self._expire()
-            snapshot = self._cached(asked)
-            if snapshot is None and lost == TOO_SLOW:
-                snapshot = store.catalogs.last(self.endpoint, self.database)
-            if snapshot is None and lost is None and _has_rows(asked):
-                self._wait(asked, renew=False)
-                return None
-        if gone is None and lost is None and self._estimable(asked.request):
-            self._wait(asked, renew=False)
-            return None
-        judgement = self.judge(asked, snapshot)
-        if lost is not None and snapshot is None:
-            judgement = self._without_catalog(asked, judgement, lost)
-        elif gone is None:
-            renew = judgement.unknown and _has_rows(asked) and not self.altered_in(asked)
-            renew = renew and lost is None and store.first_try(self.database, asked.request.shape)
-            if renew or self._held(judgement):
-                self._wait(asked, renew=renew)
-                return None
-        ruling = self.let_pass(asked, judgement, snapshot, gone)
-        self.services.metrics.overhead(time.monotonic_ns() - started)
-        return ruling
-
-    def moot(self, *, skipped: bool) -> None:
-        if self._asked is not None and self.store.enforced and (skipped or second_key.lost(self._asked)):
-            self.cancel_wait(second_key.TRANSACTION_FAILED)
-
     def settle(self, run: Run) -> None:
         begun: Begun = run.ruling.handle
-        if begun.alters:
-            self._altering -= 1
-            self._altered = True
-        if self._altered:
-            # also when it ends: what others read meanwhile may be from before its transaction's end
-            self._expire()
         if run.masked_cells:
             self.services.metrics.masked(self.store.name, run.masked_cells)
         if run.detected:
             self.services.metrics.detected(run.detected)
-        self.services.metrics.upstream(self.recorder.end(begun, *outcome.told(run)))
+        told = outcome.told(run, self.store.native(Why.CANCELLED))
+        self.services.metrics.upstream(self.recorder.end(begun, *told))
 
-    def key(self, process: int, secret: bytes) -> bytes:
-        """Two servers may hand out the same key, so the client's has a secret of ours: nobody else is given it."""
-        self._forget_key()
-        self.upstream_key = (process, secret)
-        while (minted := (process, secrets.token_bytes(len(secret)))) in self.services.keys:
-            pass
-        self._key = minted
-        self.services.keys[minted] = self
-        if self.store.observed and self.store.catalogs is not None and self.blind is None:
-            # the datastore has let the client in: what it is going to ask is not to wait for this
-            self.store.catalogs.ask(self.endpoint, self.database)
-        return minted[1]
-
-    def cancel(self, process: int, secret: bytes) -> bool:
-        return (self._identified is not None or self.blind is not None) and self.on_cancel(process, secret)
+    def moot(self, *, skipped: bool) -> None:
+        """See `lockgate.wire.gate.Gate`."""
 
     def unread(self, why: str) -> None:
         log.debug("a connection goes on unread: %s", why, extra={"datastore": self.store.name, "id": self.recorder.id})
@@ -238,17 +158,23 @@ class StatementGate:
     # what the connection tells
 
     @property
+    def known(self) -> bool:
+        """Whether it is known who is behind this connection."""
+        return self._identified is not None
+
+    @property
     def claims(self) -> Claims:
         """The claims now in force."""
         if self._identified is None:
             raise RuntimeError("nobody is behind this connection")
         return self._identified.claims
 
-    def _asker(self) -> Asker:
-        """Made anew only when the claims are: every statement is judged by it."""
+    @property
+    def asker(self) -> Asker:
+        """Made anew only when the claims, or where it asks, are others: every statement is judged by it."""
         claims = self.claims
         asker = self._known
-        if asker is None or asker.claims is not claims:
+        if asker is None or asker.claims is not claims or asker.database != self.database or asker.user != self.user:
             asker = self._known = Asker(claims, self.store.name, self.database, self.user)
         return asker
 
@@ -257,14 +183,6 @@ class StatementGate:
         """How what waits ends when it does so without an answer, as records say it."""
         return "cancelled" if self._cancelled is not None else "disconnected" if self._closed else "broken"
 
-    def transaction_age(self) -> float:
-        """Seconds since the open transaction began, or a little more."""
-        return (time.monotonic_ns() - self._outside) / 1e9
-
-    def altered_in(self, asked: Asked) -> bool:
-        """Whether names may stand for other things in the transaction of `asked` than for anybody else."""
-        return self._altering > 0 or (self._altered and asked.in_transaction)
-
     def workload_summary(self) -> dict[str, str | int | None]:
         """Enough of the process for an approver to recognise it by."""
         if self._identified is None:
@@ -272,13 +190,6 @@ class StatementGate:
         workload = self._identified.workload
         return {"pid": workload.pid, "exe": workload.exe, "user": workload.user, "unit": workload.unit,
                 "container": workload.container}  # fmt: skip
-
-    async def locks(self) -> Locks:
-        """What this connection keeps locked at the datastore."""
-        catalogs = self.store.reader
-        reader = None if catalogs is None else catalogs.reader
-        process = self.upstream_key[0] or None
-        return await locks.read(reader, self.endpoint, (self.database, self.user), process)
 
     def cancel_wait(self, refusal: Refusal) -> bool:
         """End the wait of a statement because its client asked to cancel it. False when none waits."""
@@ -291,62 +202,15 @@ class StatementGate:
     def close(self, how: str) -> None:
         """The connection is over."""
         self._closed = True
-        self._forget_key()
         if self._waiting is not None:
             self._waiting.cancel()
-        if self._altered or self._altering:
-            self._expire()
         self.recorder.close(how)
-
-    def _forget_key(self) -> None:
-        keys = self.services.keys
-        if self._key is not None and keys.get(self._key) is self:
-            del keys[self._key]
 
     # judgement
 
-    def _cached(self, asked: Asked | None = None) -> Snapshot | None:
-        """A snapshot that need not be waited for.
-
-        In a transaction that has changed the catalog, nobody else sees the change: reading again would show nothing.
-        What is asked there is judged without trust in names, by a snapshot from before it.
-        """
-        catalogs = self.store.catalogs
-        if catalogs is None:
-            return None
-        own = self if asked is not None and self._altered and asked.in_transaction else None
-        return catalogs.cached(self.endpoint, self.database, own=own)
-
-    def _expire(self) -> None:
-        if self.store.reader is not None:
-            self.store.reader.expire(self.endpoint, self.database, by=self)
-
-    def judge(self, asked: Asked, snapshot: Snapshot | None) -> Judgement:
-        return self.store.judge.judge(
-            self._asker(),
-            asked.request,
-            asked.candidates,
-            snapshot,
-            altered=self._altered or self._altering > 0,
-            rows=None if self._estimated is None or self._estimated[0] is not asked else self._estimated[1],
-        )
-
-    def _estimable(self, request: Request) -> bool:
-        """Whether the rows of `request` are to be estimated before it is judged."""
-        return (
-            self.services.estimates
-            and self.store.estimates is not None
-            and len(request.statements) == 1
-            and request.statements[0].kind in ESTIMATED
-        )
-
-    async def _estimate(self, asked: Asked) -> None:
-        """Have its rows estimated, once. What can't be estimated is judged without."""
-        if self._estimated is None or self._estimated[0] is not asked:
-            # in a transaction that changed the catalog names mean what only its own connection knows
-            own = self._altered or self._altering > 0
-            rows = None if own else await self.store.estimate(self.endpoint, self.database, asked.request)
-            self._estimated = asked, rows
+    def held(self, judgement: J) -> bool:
+        """Whether it has to wait for another person."""
+        return self.store.enforced and judgement.refusal is None and judgement.verdict.decision is Decision.HOLD
 
     def refresh(self) -> Refusal | None:
         """Make sure the token is good, before anything is judged by its claims.
@@ -354,13 +218,13 @@ class StatementGate:
         A refusal when it can't be renewed: the process behind it has gone.
         """
         if self._identified is None:
-            return Refusal(errors.CANNOT_CONNECT, NOT_INTERCEPTED)
+            return Refusal(Why.UNREACHABLE, NOT_INTERCEPTED)
         try:
             identified = self.services.identities.fresh(self._identified)
         except IdentityError as error:
             if self.store.enforced:
                 self.services.metrics.refused("identity")
-            return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {error}")
+            return Refusal(Why.DENIED, f"lockgate: {error}")
         if identified is not self._identified:
             if (moved := self.role.moved(identified.claims.groups)) is not None:
                 return moved
@@ -368,13 +232,13 @@ class StatementGate:
             self.recorder.identify(identified)
         return None
 
-    def let_pass(self, asked: Asked, judgement: Judgement, snapshot: Snapshot | None, gone: Refusal | None) -> Ruling:
-        """Forward or refuse, recorded either way."""
+    def let_pass(self, asked: Asked, judgement: J, evidence: E, gone: Refusal | None) -> Ruling:
+        """Forward or refuse, recorded either way. `gone` is why it is refused whatever policy says."""
         refusal = gone or judgement.refusal
         if refusal is not None and self.store.enforced:
-            return Ruling(self.refuse(asked, judgement, refusal, snapshot))
+            return Ruling(self.refuse(asked, judgement, refusal, evidence))
         begun, metrics, enforced = self.recorder.next(), self.services.metrics, self.store.enforced
-        text = self.recordable(asked.request, judgement, snapshot)
+        text = self.recordable(asked.request, judgement, evidence)
         told = judgement.facts if enforced else observing.facts(judgement, gone)
         unrecorded = self.recorder.begin("statement", begun, text, told, must=enforced)
         if unrecorded is not None:
@@ -382,34 +246,23 @@ class StatementGate:
         metrics.statement(self.store.name, "allow")
         observing.count(metrics, self.store.name, told)
         self.lingers = self.lingers or (not enforced and observing.lingers(judgement, told))
-        return self.forward(judgement, begun, snapshot)
+        return self.forward(judgement, begun, evidence)
 
-    def forward(self, judgement: Judgement, begun: Begun, snapshot: Snapshot | None) -> Ruling:
-        """What was recorded may go."""
-        if judgement.alters:
-            begun.alters = True
-            self._altering += 1
-        enforced, verdict = self.store.enforced, judgement.verdict
-        masking = None
-        if enforced or judgement.refusal is None:
-            masking = ResultMasking.of(
-                verdict, judgement.lineage, judgement.copied, snapshot, self._expire, self.store.keys, judgement.plans
-            )
-        if not enforced:
-            return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
-        watch = None
-        if judgement.watched is not None and snapshot is not None:
-            watch = Watch(judgement.watched, judgement.described, snapshot, self._expire)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, watch=watch, deaf=judgement.deaf)
+    def prepared(
+        self, asked: Asked, judgement: J, evidence: E, *, gone: Refusal | None, decided: bool
+    ) -> Refusal | None:
+        """It is sent to be run later. Recorded; a refusal where it is `decided` already, or `gone` says why."""
+        refusal = gone or (judgement.refusal if decided else None)
+        if refusal is not None and self.store.enforced:
+            return self.refuse(asked, judgement, refusal, evidence, "prepare")
+        text = self.recordable(asked.request, judgement, evidence)
+        told, must = judgement.facts, self.store.enforced
+        if not must:
+            told = observing.facts(judgement, gone) if decided or gone is not None else observing.undecided(told)
+        return self.recorder.begin("prepare", self.recorder.next(), text, told, must=must)
 
-    def refuse(
-        self,
-        asked: Asked,
-        judgement: Judgement,
-        refusal: Refusal,
-        snapshot: Snapshot | None,
-        kind: str = "statement",
-    ) -> Refusal:
+    def refuse(self, asked: Asked, judgement: J, refusal: Refusal, evidence: E, kind: str = "statement") -> Refusal:
+        """Record that it was refused. What the client is told."""
         self.services.metrics.statement(self.store.name, "deny")
         begun = self.recorder.next()
         fields = {**judgement.facts, "verdict": "deny"}
@@ -417,105 +270,35 @@ class StatementGate:
             # policy would have let it pass, but it could not be carried out
             fields |= {"policy": REFUSED, "reason": refusal.message}
         observing.count(self.services.metrics, self.store.name, fields)
-        unrecorded = self.recorder.begin(kind, begun, self.recordable(asked.request, judgement, snapshot), fields)
-        self.recorder.end(begun, "denied", {"error": {"code": refusal.code}}, kind)
+        unrecorded = self.recorder.begin(kind, begun, self.recordable(asked.request, judgement, evidence), fields)
+        self.recorder.end(begun, "denied", {"error": {"code": self.store.native(refusal.code)}}, kind)
         return unrecorded or refusal
 
-    # what takes time: reading the catalog, waiting for the second key
+    # what takes time
 
-    def _wait(self, asked: Asked, *, renew: bool) -> None:
+    def wait(self, asked: Asked, work: Coroutine[Any, Any, Ruling]) -> None:
+        """`work` comes to a ruling; the session waits for it."""
         self._asked = asked
-        self._waiting = self.spawn(self._run_slowly(asked, renew=renew))
+        self._waiting = self.spawn(work)
         self._waiting.add_done_callback(self._answer)
 
     def _answer(self, task: asyncio.Task[Ruling]) -> None:
         """However the wait ended, the client gets an answer; without a ruling the statement doesn't go forward."""
         cancelled, waiting = self._cancelled, self._asked
         self._cancelled, self._waiting, self._asked = None, None, None
-        self._estimated = None
         if task.cancelled():
             ruling = Ruling(cancelled or STOPPED)
         elif task.exception() is not None:  # logged by whoever spawned it
-            failed = waiting is not None and self.store.observed
-            ruling = observing.unjudged(self, waiting) if waiting is not None and failed else Ruling(FAILED)
+            ruling = (
+                observing.unjudged(self, waiting) if waiting is not None and self.store.observed else Ruling(FAILED)
+            )
         else:
             ruling = task.result()
         self.resume(ruling)
 
-    async def _run_slowly(self, asked: Asked, *, renew: bool) -> Ruling:
-        store, observed = self.store, self.store.observed
-        unread: str | None = None
-        snapshot = None
-        try:
-            async with asyncio.timeout(None if store.enforced else WAIT_SECONDS):
-                snapshot = await self.read_catalog(renew=renew)
-        except CatalogError as error:
-            unread = str(error)
-        except TimeoutError:
-            # by the one before: enforcing would wait for the new one, which mostly says the same
-            store.patience.lose(self.database, TOO_SLOW)
-            snapshot = None if store.catalogs is None else store.catalogs.last(self.endpoint, self.database)
-            unread = TOO_SLOW if snapshot is None else None
-        if unread is None and self._estimable(asked.request):
-            try:
-                async with asyncio.timeout(None if store.enforced else WAIT_SECONDS):
-                    await self._estimate(asked)
-            except TimeoutError:
-                store.patience.lose(self.database, TOO_SLOW)
-        if observed and store.enforced:
-            # since a moment ago: then it is worth waiting for
-            return await self._run_slowly(asked, renew=renew)
-        if unread is not None and observed:
-            store.patience.lose(self.database, unread)
-        gone = self.refresh()
-        judgement = self.judge(asked, snapshot)
-        if unread is not None:
-            judgement = self._without_catalog(asked, judgement, unread)
-        elif judgement.unknown and not renew and store.first_try(self.database, asked.request.shape):
-            return await self._run_slowly(asked, renew=True)
-        if gone is not None or not self._held(judgement):
-            return self.let_pass(asked, judgement, snapshot, gone)
-        return await second_key.hold(self, asked, judgement, snapshot)
-
-    async def read_catalog(self, *, renew: bool) -> Snapshot | None:
-        """The catalog of the client's database; None when it isn't needed. Raises CatalogError."""
-        catalogs = self.store.catalogs
-        if catalogs is None:
-            return None
-        return await (catalogs.refresh if renew else catalogs.get)(self.endpoint, self.database)
-
-    def _held(self, judgement: Judgement) -> bool:
-        return self.store.enforced and judgement.refusal is None and judgement.verdict.decision is Decision.HOLD
-
-    def _without_catalog(self, asked: Asked, judgement: Judgement, why: str) -> Judgement:
-        """Nothing that touches rows can be let through: what is classified in it can't be told."""
-        if asked.request.effects <= ROWLESS_EFFECTS or judgement.verdict.decision is Decision.DENY:
-            return judgement
-        refusal = no(why)
-        facts = judgement.facts if self.store.enforced else observing.facts(judgement, refusal)
-        return replace(judgement, refusal=refusal, outlook=Outlook.refused(refusal.message), facts=facts)
-
-    def recordable(self, request: Request, judgement: Judgement, snapshot: Snapshot | None) -> str:
-        """The text as it may be recorded."""
-        if judgement.redaction is None:
-            return request.text
-        # in a transaction that changed the catalog names tell nothing: every literal goes
-        told = None if snapshot is None or self._altered or self._altering else snapshot.catalog
-        return judgement.redaction.of(request, told)
-
-
-def _has_rows(asked: Asked) -> bool:
-    """Whether rows may come back, or be copied."""
-    return bool(asked.candidates) or not asked.request.effects <= ROWLESS_EFFECTS
-
 
 def _nobody(*_: object) -> None:
     """Where nobody listens: before the connection is wired."""
-
-
-def _nothing(process: int, secret: bytes) -> bool:
-    """Where nobody can cancel: before the connection is wired."""
-    return False
 
 
 def _cannot(work: Coroutine[Any, Any, Ruling]) -> asyncio.Task[Ruling]:

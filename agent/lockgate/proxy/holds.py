@@ -10,9 +10,8 @@ from typing import Any, Final
 
 from lockgate.approval.client import ApprovalClient, ApprovalError, Resolution
 from lockgate.approval.hold import Hold, Locks
-from lockgate.proxy.locks import LOOKS
-from lockgate.wire.gate import Refusal
-from lockgate.wire.postgresql import errors
+from lockgate.proxy.lookout import LOOKS
+from lockgate.wire.gate import Refusal, Why
 
 FAREWELLS: Final = 4096
 """Last words to the collector that may be on their way. One that is away takes none of them: the hold expires there."""
@@ -95,7 +94,7 @@ async def _told(word: Coroutine[Any, Any, None]) -> None:
 
 def no(why: str) -> Refusal:
     """A refusal in our own words."""
-    return Refusal(errors.INSUFFICIENT_PRIVILEGE, f"lockgate: {why}")
+    return Refusal(Why.DENIED, f"lockgate: {why}")
 
 
 def unapproved(hold: Hold, resolution: Resolution) -> Refusal | None:

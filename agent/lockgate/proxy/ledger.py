@@ -10,8 +10,7 @@ from typing import Any
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.spool import Spool
 from lockgate.metrics import Metrics
-from lockgate.wire.gate import Refusal
-from lockgate.wire.postgresql import errors
+from lockgate.wire.gate import Refusal, Why
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Ledger:
         if error is None:
             return None
         self._metrics.refused("spool")
-        return Refusal(errors.IO_ERROR, f"lockgate: this can't be recorded, so it is not sent: {error}")
+        return Refusal(Why.UNRECORDED, f"lockgate: this can't be recorded, so it is not sent: {error}")
 
     def try_now(self, fields: Mapping[str, Any]) -> bool:
         """Write one record of what goes on in any case. Whether it could be written."""

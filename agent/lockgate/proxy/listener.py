@@ -11,21 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from lockgate import masking
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
 from lockgate.proxy.connection import Connection, UpstreamSide
-from lockgate.proxy.gate import NOT_INTERCEPTED, StatementGate
-from lockgate.proxy.login import UpstreamLogin
+from lockgate.proxy.gate import NOT_INTERCEPTED, ConnectionGate
 from lockgate.proxy.roles import RoleError
-from lockgate.proxy.services import Services, Store
-from lockgate.proxy.upstream import Unreachable, dial, send_cancel
-from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError
+from lockgate.proxy.services import Services
+from lockgate.proxy.store import Store
+from lockgate.proxy.upstream import Unreachable, dial
+from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.values.identity import Endpoint, Origin
-from lockgate.wire.gate import Refusal
-from lockgate.wire.postgresql import errors
-from lockgate.wire.postgresql.observed import ObservedSession
-from lockgate.wire.postgresql.session import Session
+from lockgate.wire.gate import Refusal, Why
+from lockgate.wire.session import Observing, WireSession
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +30,6 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted: nginx has 511, HAProxy its maxconn."""
 
 NOWHERE: Final = Endpoint("0.0.0.0", 1)
-
-CANCELLED: Final = Refusal(errors.QUERY_CANCELED, "canceling statement due to user request")
 
 REFUSED_SECONDS: Final = 5.0
 """How long a connection that will be refused has for the start-up packet behind which clients can show why."""
@@ -45,9 +40,9 @@ REFUSED_CONNECTIONS: Final = 100
 OBSERVED_CONNECT_SECONDS: Final = 130.0
 """How long the way to a datastore that is only observed may take: as long as the kernel tries (tcp_syn_retries)."""
 
-STOPPING: Final = Refusal(errors.ADMIN_SHUTDOWN, "lockgate: the agent is stopping")
+STOPPING: Final = Refusal(Why.STOPPING, "lockgate: the agent is stopping")
 ENFORCING: Final = Refusal(
-    errors.ADMIN_SHUTDOWN, "lockgate: this datastore's mode has become enforce, and not all of this connection was read"
+    Why.STOPPING, "lockgate: this datastore's mode has become enforce, and not all of this connection was read"
 )
 
 _PLAIN: Final = UpstreamTls("disable")
@@ -59,7 +54,7 @@ T = TypeVar("T")
 class _Served:
     """One open connection. `deadline` ends it unless it is ready by then; `dialing` is its way to the datastore."""
 
-    gate: StatementGate
+    gate: ConnectionGate[Any, Any, Any]
     refused: bool
     deadline: asyncio.TimerHandle
     dialing: asyncio.Task[None] | None = None
@@ -96,6 +91,16 @@ class Listener:
     def name(self) -> str:
         """The datastore's."""
         return self._store.name
+
+    @property
+    def services(self) -> Services:
+        """The house."""
+        return self._services
+
+    @property
+    def store(self) -> Store:
+        """The datastore."""
+        return self._store
 
     async def inherit(self, sock: socket.socket, is_ours: Callable[[Endpoint], bool]) -> None:
         """Serve who waits at a listener of the agent before this one, until `disinherit()`. Raises OSError.
@@ -140,7 +145,7 @@ class Listener:
         """
         for connection, served in list(self.connections.items()):
             session = connection.session
-            if isinstance(session, ObservedSession):
+            if isinstance(session, Observing):
                 evades = session.evades or served.gate.lingers or served.gate.blind is not None
                 session.enforce()
                 if evades:
@@ -153,6 +158,7 @@ class Listener:
     def _connection(self, is_ours: Callable[[Endpoint], bool]) -> Connection:
         return Connection(
             pipeline_bytes=self._services.limits.pipeline_bytes,
+            alpn=self._store.alpn,
             on_begin=partial(self._begin, is_ours),
             on_introduced=self._introduced,
             on_secure=self._secure,
@@ -160,31 +166,29 @@ class Listener:
             on_end=self._end,
         )
 
-    def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> Session:
+    def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> WireSession:
         services, limits = self._services, self._services.limits
         identified, endpoint, why, refusal = self._identify(connection.client_fd)
         if refusal is None and len(self.connections) >= limits.connections:
             why = "connections"
-            refusal = Refusal(
-                errors.TOO_MANY_CONNECTIONS, f"lockgate: {limits.connections} connections are open already"
-            )
+            refusal = Refusal(Why.TOO_MANY, f"lockgate: {limits.connections} connections are open already")
         blind = None
         if refusal is not None and self._store.observed and endpoint is not NOWHERE:
             blind, refusal = refusal.message.removeprefix("lockgate: "), None
         if refusal is None and not is_ours(endpoint):  # also where it is observed: whose it is now may be enforced
             why, blind = "moved", None
-            refusal = Refusal(errors.CANNOT_CONNECT, f"lockgate: {endpoint} is not of {self.name} any more: try again")
+            refusal = Refusal(Why.UNREACHABLE, f"lockgate: {endpoint} is not of {self.name} any more: try again")
         if refusal is not None:
             services.metrics.refused(why)
-        gate = StatementGate(services, self._store, identified, endpoint, refusal, blind)
-        session = self._session(gate)
+        gate = self._store.gate(services, identified, endpoint, refusal, blind)
+        session = self._store.session(gate)
 
         def notice(message: str, hint: str | None) -> None:
             session.notice(message, hint)
             connection.flush()
 
-        gate.spawn, gate.resume, gate.notice = self._spawn, connection.resume, notice
-        gate.on_cancel = partial(self._cancel, connection)
+        gate.spawn, gate.resume, gate.notice = self.spawn, connection.resume, notice
+        self._store.wired(self, connection, gate)
         gate.busy = lambda: session.awaits_run
         seconds = limits.startup_seconds if refusal is None else min(REFUSED_SECONDS, limits.startup_seconds)
         deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
@@ -194,29 +198,22 @@ class Listener:
             session.client_gone()
         return session
 
-    def _session(self, gate: StatementGate) -> Session:
-        limits, tls = self._services.limits, self._store.settings.tls_of_clients
-        message, row, offered = limits.message_bytes, limits.row_bytes, tls == "offer"
-        if self._store.enforced:
-            return Session(gate, masking, message_bytes=message, row_bytes=row, tls=offered)
-        return ObservedSession(gate, masking, message_bytes=message, row_bytes=row, tls=offered, passing=tls == "pass")
-
     def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, str, Refusal | None]:
         """Who connected and where to, or a word and a refusal that say why that can't be told."""
         origin = self._origin_of(fd)
         if origin is None:
-            return None, NOWHERE, "not-intercepted", Refusal(errors.CANNOT_CONNECT, NOT_INTERCEPTED)
+            return None, NOWHERE, "not-intercepted", Refusal(Why.UNREACHABLE, NOT_INTERCEPTED)
         try:
             return self._services.identities.identify(origin), origin.destination, "", None
         except IdentityError as error:
-            return None, origin.destination, "identity", Refusal(errors.CANNOT_CONNECT, f"lockgate: {error}")
+            return None, origin.destination, "identity", Refusal(Why.UNREACHABLE, f"lockgate: {error}")
 
     def _expire(self, connection: Connection, seconds: float) -> None:
         if self._store.observed and connection.upstream is not None:
             return  # the datastore has a deadline of its own
         if connection in self.connections and not connection.session.ready:
             self._services.metrics.refused("startup-timeout")
-            connection.session.failed(Refusal(errors.CANNOT_CONNECT, f"lockgate: not ready after {seconds:g} s"))
+            connection.session.failed(Refusal(Why.UNREACHABLE, f"lockgate: not ready after {seconds:g} s"))
             connection.flush()
 
     def _secure(self, connection: Connection) -> ssl.SSLContext:
@@ -234,7 +231,7 @@ class Listener:
 
     def _introduced(self, connection: Connection) -> None:
         served = self.connections[connection]
-        served.dialing = self._spawn(self._connect(connection, served.gate.endpoint))
+        served.dialing = self.spawn(self._connect(connection, served.gate.endpoint))
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
         try:
@@ -248,57 +245,27 @@ class Listener:
             side.close()
             return
         connection.upstream = side
-        if login is not None:
-            login.derive_with(lambda salt, iterations: self._spawn(self._derive(connection, login, salt, iterations)))
-        connection.session.connected(side.channel_binding, login)
+        self._store.joined(connection, side, login, self.spawn)
         connection.flush()
 
-    async def _reach(self, connection: Connection, endpoint: Endpoint) -> tuple[UpstreamLogin | None, UpstreamSide]:
+    async def _reach(self, connection: Connection, endpoint: Endpoint) -> tuple[Any, UpstreamSide]:
         """The way to the datastore, and who the agent is there. Raises RoleError and Unreachable."""
         session, tls, seconds = connection.session, self._store.tls, self._services.limits.connect_seconds
-        if isinstance(session, ObservedSession):
+        if isinstance(session, Observing):
             seconds = max(seconds, OBSERVED_CONNECT_SECONDS)
             if not session.wants_upstream:
                 # not read: as the client would be connected, which is in TLS of ours only if it has that with us
-                return None, await dial(connection, endpoint, _PLAIN if connection.client.tls is None else tls, seconds)
+                return None, await dial(
+                    connection, self._store, endpoint, _PLAIN if connection.client.tls is None else tls, seconds
+                )
             if (side := connection.upstream) is not None:
                 if not tls.offered or (session.tls_declined and not tls.required):
                     return None, side
                 connection.upstream = None
                 side.drop()
-        login = await self.connections[connection].gate.role.login()
-        return login, await dial(connection, endpoint, tls, seconds)
-
-    async def _derive(self, connection: Connection, login: UpstreamLogin, salt: bytes, iterations: int) -> None:
-        """Authenticate further once the salted password is there."""
-        salted = await login.derived(salt, iterations)
-        if connection in self.connections:
-            connection.session.salted(salted)
-            connection.flush()
-
-    def _cancel(self, connection: Connection, process: int, secret: bytes) -> bool:
-        """Pass a CancelRequest that came over `connection` on to where the connection with that key really is."""
-        gate = self._services.keys.get((process, secret))
-        if gate is None or gate.store is not self._store:
-            if self._store.enforced:
-                return False  # a key nobody has been given: PostgreSQL says nothing either
-            # the server's own, where the two have spoken unread
-            own = self.connections[connection].gate
-            self._spawn(self._send_cancel(connection, own.endpoint, process, secret))
-            return True
-        if gate.cancel_wait(CANCELLED) and not gate.busy():
-            return False
-        # also what was sent before the one that waits may still run
-        self._spawn(self._send_cancel(connection, gate.endpoint, *gate.upstream_key))
-        return True
-
-    async def _send_cancel(self, connection: Connection, endpoint: Endpoint, process: int, secret: bytes) -> None:
-        try:
-            await send_cancel(endpoint, self._store.tls, process, secret, self._services.limits.connect_seconds)
-        except (OSError, TimeoutError, UpstreamTlsError) as error:
-            log.warning("cancel request to %s failed: %s", endpoint, error)
-        connection.session.cancelled()
-        connection.flush()
+        found = await self.connections[connection].gate.role.credential()
+        login = None if found is None else self._store.answering(*found)
+        return login, await dial(connection, self._store, endpoint, tls, seconds)
 
     def _end(self, connection: Connection) -> None:
         served = self.connections.pop(connection)
@@ -306,7 +273,7 @@ class Listener:
         if served.dialing is not None:
             served.dialing.cancel()
         session = connection.session
-        if isinstance(session, ObservedSession) and session.bound:
+        if isinstance(session, Observing) and session.bound:
             log.warning(
                 "a client and the datastore would bind authentication to TLS, and the agent's is in between. "
                 "`client_tls: pass` leaves them their own",
@@ -317,7 +284,7 @@ class Listener:
         self._services.metrics.disconnected(self._store.name, outcome)
         served.gate.close("closed" if well else "disconnected")
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)

@@ -5,45 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lockgate.identity.cache import Identified
 from lockgate.metrics import Metrics
-from lockgate.proxy import startup
-from lockgate.proxy.judge import Judgement
+from lockgate.proxy.judgement import Judgement
 from lockgate.proxy.outlook import Outlook
-from lockgate.wire.gate import Asked, ProtocolError, Refusal, Ruling
+from lockgate.wire.gate import Asked, Refusal, Ruling
 
 if TYPE_CHECKING:
-    from lockgate.proxy.gate import StatementGate
+    from lockgate.proxy.gate import ConnectionGate
 
-UNREADABLE_OPTIONS = "start-up options that can't be read"
 UNJUDGED = "judging this statement failed"
 _OF_VERDICTS = frozenset(("would", "shadow"))
-
-
-def admit(gate: StatementGate, identified: Identified | None, parameters: Mapping[str, str]) -> None:
-    """The client introduced itself: it is let in. What can't be looked at goes on unread (`gate.blind`)."""
-    gate.user = claimed = parameters["user"]
-    gate.database = parameters.get("database") or claimed
-    if identified is not None:
-        gone = gate.refresh()
-        if gone is not None:
-            gate.blind = gate.blind or gone.message.removeprefix("lockgate: ")
-        elif gate.role.find(gate.claims.groups) is None:
-            gate.user = gate.role.user or claimed
-        else:
-            # who has no role with the agent authenticates itself, as it would without it
-            gate.lingers = True
-    gate.open_record(None, user=gate.user, claimed_user=claimed, application=parameters.get("application_name", ""))
-    if gate.blind is not None:
-        return
-    try:
-        texts = startup.settings(parameters, any_encoding=True)
-    except ProtocolError:
-        gate.blind = UNREADABLE_OPTIONS
-        return
-    for text in texts:
-        asked = Asked(gate.understand(text))
-        gate.recorder.end(gate.let_pass(asked, gate.judge(asked, None), None, None).handle, "completed", {})
 
 
 def facts(judgement: Judgement, gone: Refusal | None) -> Mapping[str, Any]:
@@ -74,7 +45,7 @@ def lingers(judgement: Judgement, told: Mapping[str, Any]) -> bool:
     return judgement.deaf or (judgement.barrier and told.get("would") not in (None, "allow"))
 
 
-def unjudged(gate: StatementGate, asked: Asked) -> Ruling:
+def unjudged(gate: ConnectionGate[Any, Any, Any], asked: Asked) -> Ruling:
     """A mistake of ours is no reason to keep the statement back. Its text is not recorded: it could hold anything."""
     begun = gate.recorder.next()
     told = {"verdict": "allow", "mode": "observe", "epoch": gate.services.policies.engine.epoch, "effects": [],

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lockgate.wire.gate import Run
-from lockgate.wire.postgresql import errors
 
 TAG_DIGITS: Final = 18
 """Digits of a count in a command tag that fit into 64 bits, whatever the server says."""
 
 
-def told(run: Run) -> tuple[str, dict[str, Any]]:
-    """The outcome of a run that has ended, and the fields that go with it."""
+def told(run: Run, cancelled: str) -> tuple[str, dict[str, Any]]:
+    """The outcome of a run that has ended, and the fields that go with it. `cancelled` is the native code for that."""
     fields: dict[str, Any] = {"rows": run.rows or affected(run.tag), "bytes": run.bytes}
     if run.masked_cells:
         fields["masked_cells"] = run.masked_cells
@@ -24,7 +23,7 @@ def told(run: Run) -> tuple[str, dict[str, Any]]:
         fields["withheld"] = run.withheld.removeprefix("lockgate: ")
     if run.error is not None:
         fields["error"] = {"code": run.error}
-    return "cancelled" if run.error == errors.QUERY_CANCELED else run.outcome, fields
+    return "cancelled" if run.error == cancelled else run.outcome, fields
 
 
 def affected(tag: str | None) -> int:

@@ -18,7 +18,7 @@ from lockgate.kernel.pins import pin_dir
 from lockgate.kernel.standing import Standing, StandingError
 from lockgate.kernel.tables import Tables
 from lockgate.proxy.listener import Listener
-from lockgate.proxy.services import Store
+from lockgate.proxy.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from lockgate.config import AgentFile, ConfigError
 from lockgate.identity.principals import Directory
 from lockgate.policy.source import BundleError
 from lockgate.proxy.listener import Listener
-from lockgate.proxy.services import Services, Store
+from lockgate.proxy.services import Services
+from lockgate.proxy.store import Store
 
 log = logging.getLogger(__name__)
 

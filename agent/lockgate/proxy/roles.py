@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from lockgate import config
 from lockgate.config.secrets import SecretError
 from lockgate.proxy.credentials import Passwords
-from lockgate.proxy.login import SaltedPasswords, UpstreamLogin
-from lockgate.wire.gate import Refusal
-from lockgate.wire.postgresql import errors
+from lockgate.values.secret import Secret
+from lockgate.wire.gate import Refusal, Why
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ class Roles:
     def __init__(self, settings: config.Datastore) -> None:
         self._settings = settings
         self._passwords = Passwords()
-        self._salted = SaltedPasswords()
 
     def of(self, groups: Iterable[str]) -> config.Credential | None:
         """The credential of a principal in `groups`; None where clients authenticate themselves. Raises RoleError."""
@@ -41,23 +39,23 @@ class Roles:
             if role.group in held:
                 return role.credential
         if default is None:
-            raise RoleError(errors.INVALID_AUTHORIZATION, f"{self._settings.name} has no role for you")
+            raise RoleError(Why.NO_ROLE, f"{self._settings.name} has no role for you")
         return default
 
-    async def login(self, credential: config.Credential) -> UpstreamLogin:
-        """What answers the datastore. Raises RoleError."""
+    async def password(self, credential: config.Credential) -> Secret | None:
+        """Its password; None where it has none. Raises RoleError."""
         name = self._settings.name
         try:
-            secret = await self._passwords.of(credential)
+            return await self._passwords.of(credential)
         except SecretError as error:
             log.error("the credential of datastore %s can't be had: %s", name, error)
             raise RoleError(
-                errors.CANNOT_CONNECT, f"the agent's credential for {name} can't be had: its log says why"
+                Why.UNREACHABLE, f"the agent's credential for {name} can't be had: its log says why"
             ) from None
-        return UpstreamLogin(
-            name, credential.user, secret, self._settings.channel_binding, self._settings.verified, self._salted,
-            on_refused=lambda: self._passwords.refused(credential),
-        )  # fmt: skip
+
+    def refused(self, credential: config.Credential) -> None:
+        """The datastore did not take its password."""
+        self._passwords.refused(credential)
 
 
 class UpstreamRole:
@@ -97,14 +95,14 @@ class UpstreamRole:
             pass  # no role is another one, too
         self._count("credential")
         message = "lockgate: your role in the datastore has changed since this connection began: connect again"
-        return Refusal(errors.INSUFFICIENT_PRIVILEGE, message)
+        return Refusal(Why.DENIED, message)
 
-    async def login(self) -> UpstreamLogin | None:
-        """What answers the datastore; None where the client does. Raises RoleError."""
+    async def credential(self) -> tuple[config.Credential, Secret | None] | None:
+        """Who answers the datastore, and with what password; None where the client does. Raises RoleError."""
         if self._credential is None:
             return None
         try:
-            return await self._roles.login(self._credential)
+            return self._credential, await self._roles.password(self._credential)
         except RoleError:
             self._count("credential")
             raise

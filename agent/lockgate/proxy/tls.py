@@ -39,19 +39,19 @@ class TlsError(Exception):
 
 
 class Tls:
-    """The server's end of one client's TLS. `direct` for a client that began with it, which then has to ask for ALPN.
+    """The server's end of one client's TLS. `alpn` is what the client has to ask for, None for nothing.
 
     After every call `take` gives what is to be sent. `established` once the handshake is over; `closed` once the client
     has said that it sends no more.
     """
 
-    __slots__ = ("_direct", "_greeting", "_incoming", "_object", "_outgoing", "closed", "established")
+    __slots__ = ("_alpn", "_greeting", "_incoming", "_object", "_outgoing", "closed", "established")
 
-    def __init__(self, context: ssl.SSLContext, *, direct: bool) -> None:
+    def __init__(self, context: ssl.SSLContext, *, alpn: str | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._direct = direct
+        self._alpn = alpn
         self._greeting = 0
         self.established = False
         self.closed = False
@@ -102,8 +102,8 @@ class Tls:
             return False
         except ssl.SSLError as error:
             raise TlsError(_told(error)) from None
-        if self._direct and self._object.selected_alpn_protocol() != ALPN:
-            raise TlsError(f"the client began with TLS, but not for {ALPN} (ALPN)")
+        if self._alpn is not None and self._object.selected_alpn_protocol() != self._alpn:
+            raise TlsError(f"the client began with TLS, but not for {self._alpn} (ALPN)")
         self.established = True
         return True
 

@@ -43,10 +43,15 @@ class UpstreamTls:
         certificate: str | None = None,
         key: str | None = None,
         names: Names = lambda endpoint: (),
+        alpn: str | None = ALPN,
     ) -> None:
-        """`ca`, `certificate` and `key` are files in PEM. `verify-full` without `ca` goes by the system's store."""
+        """`ca`, `certificate` and `key` are files in PEM. `verify-full` without `ca` goes by the system's store.
+
+        `alpn` is the protocol that the server is told of, None for none.
+        """
         self.mode = mode
         self.names = names
+        self._alpn = alpn
         self.offered = mode != "disable"
         self.required = mode in ("require", "verify-full")
         self._verify_name = mode == "verify-full"
@@ -66,6 +71,7 @@ class UpstreamTls:
             certificate=settings.upstream_certificate,
             key=settings.upstream_key,
             names=names,
+            alpn=ALPN if settings.protocol == ALPN else None,
         )
 
     def peer(self, endpoint: Endpoint) -> str:
@@ -115,7 +121,8 @@ class UpstreamTls:
         context = _Context(name)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
-        context.set_alpn_protocols([ALPN])
+        if self._alpn is not None:
+            context.set_alpn_protocols([self._alpn])
         context.check_hostname = self._verify_name
         if self._verify_name or (self.required and self._ca is not None):
             context.verify_mode = ssl.CERT_REQUIRED

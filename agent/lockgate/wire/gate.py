@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from lockgate.values.statement import Request
@@ -17,9 +18,31 @@ class ProtocolError(Exception):
     """Theirs: hostile or broken bytes. The connection ends with a native error that carries this message."""
 
 
+class Why(StrEnum):
+    """What a refusal is about, in every protocol: each says it in a code of its own."""
+
+    DENIED = "denied"
+    """By policy, by an approver, or because it can't be carried out."""
+    NO_ROLE = "no-role"
+    """Who asks is nobody in this datastore."""
+    UNREACHABLE = "unreachable"
+    """There is no way to the datastore, or none for this connection."""
+    TOO_MANY = "too-many"
+    """Connections."""
+    TOO_LARGE = "too-large"
+    UNRECORDED = "unrecorded"
+    """It can't be recorded."""
+    CANCELLED = "cancelled"
+    STOPPING = "stopping"
+    """The agent ends what was going on."""
+    FAILED = "failed"
+    """A mistake of the agent's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A native error in the making. `code` is the protocol's own (a SQLSTATE); `message` one line a client may show."""
+    """A native error in the making. `code` is a `Why`, or a code of the protocol's own (a SQLSTATE); `message` one line
+    that a client may show."""
 
     code: str
     message: str
@@ -27,58 +50,8 @@ class Refusal:
     hint: str | None = None
 
 
-class Masking(Protocol):
-    """How the result of one request is to be masked."""
-
-    def plan(self, statement: int, fields: Sequence[Any], *, utf8: bool) -> Any:
-        """A row plan for the result of the request's `statement`-th statement; None when nothing needs masking.
-
-        `utf8` says that text is known to come in that encoding.
-        Raises MaskingError when it can't be told what a column holds.
-        """
-
-    def copy(self, statement: int, columns: int, found: dict[str, int], *, binary: bool) -> CopyMask | None:
-        """Masks what the request's `statement`-th statement copies out, in `columns`; None when nothing needs masking.
-
-        Adds to `found` how much of each kind is masked in values that nobody classified. Raises MaskingError as `plan`
-        does.
-        """
-
-    def said(self, text: str) -> str | None:
-        """A text that the server says of the request, in an error or a notice, as it may be shown.
-
-        None, whatever the text, when it could quote what is masked: it is then withheld whole.
-        """
-        return None
-
-
-class CopyMask(Protocol):
-    """Masks the messages of one COPY TO STDOUT on their way."""
-
-    @property
-    def held(self) -> int:
-        """Bytes taken of a row that isn't whole yet."""
-
-    def feed(self, buffer: Any, start: int, end: int) -> tuple[bytes, int, int]:
-        """Take the complete messages of copied data from `start` on.
-
-        Returns what goes in their place, the offset of the first byte that is not part of one, and the cells masked.
-        Raises ValueError for what no server sends.
-        """
-
-    def finish(self) -> tuple[bytes, int]:
-        """All was sent: what is left, and the cells masked in it. Raises ValueError when it is cut."""
-
-
 class MaskingError(Exception):
     """What a result column holds could not be told: the rows must not leave."""
-
-
-class Watch(Protocol):
-    """A look at each result: is it of the columns that the request was judged by?"""
-
-    def check(self, description: bytes) -> None:
-        """Raises MaskingError when a result with this RowDescription (its payload) has what wasn't judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +66,12 @@ class Ruling:
     """
 
     refusal: Refusal | None = None
-    masking: Masking | None = None
+    masking: Any = None
     barrier: bool = False
     handle: Any = None
-    watch: Watch | None = None
+    watch: Any = None
     deaf: bool = False
-    rehearsal: Masking | None = None
+    rehearsal: Any = None
 
 
 @dataclass(slots=True)
@@ -123,7 +96,7 @@ class Run:
     plan: Any = None
     planned: bool = False
     """Whether `plan` is the answer of `ruling.masking` for the result now coming back (None: nothing to mask)."""
-    copy: CopyMask | None = None
+    copy: Any = None
     """What masks the data of the COPY now coming back (None: it passes)."""
     settled: bool = False
 
@@ -150,29 +123,11 @@ class Asked:
     failed: bool = False
 
 
-class RowKernel(Protocol):
-    """Walks rows in bytes. `start` is a message boundary; both stop at the first byte that is not a complete row."""
-
-    def skip_rows(self, buf: Any, start: int, end: int) -> tuple[int, int]:
-        """The offset reached and the rows passed. Raises ValueError on lengths that make no sense."""
-
-    def mask_rows(self, buf: Any, start: int, end: int, plan: Any) -> tuple[bytes, int, int, int, Mapping[str, int]]:
-        """The rewritten rows, the offset reached, the rows, the cells masked, and how much of each kind was found in
-        values that nobody classified. Raises ValueError likewise.
-        """
-
-
 class Gate(Protocol):
-    """The house, as one connection sees it."""
+    """The house, as one connection sees it. Each protocol has a gate of its own, with what it asks besides."""
 
     def open(self, parameters: Mapping[str, str]) -> Refusal | None:
         """The client introduced itself (user, database, application_name ...). None lets it go on to the upstream."""
-
-    def understand(self, text: str) -> Request:
-        """What the text would do. Never raises for any text: what can't be judged is a request with a refusal."""
-
-    def prepare(self, request: Request, name: str) -> Refusal | None:
-        """The request is about to be sent to be parsed, not run. Records it."""
 
     def run(self, asked: Asked) -> Ruling | None:
         """The request is about to run. None: wait for `Session.resume`. A ruling without refusal has been recorded."""
@@ -189,17 +144,4 @@ class Gate(Protocol):
         an error before it, so it did not run); closed (bound but never run, or not to its end); disconnected (a side
         went away first); broken (the protocol was); unread (sent, but the connection, which is only observed, is not
         read any more).
-        """
-
-    def key(self, process: int, secret: bytes) -> bytes:
-        """The upstream gave this connection its cancellation key. The secret that the client is given in its place.
-
-        It has the length of `secret`: the client may only know keys of that.
-        """
-
-    def cancel(self, process: int, secret: bytes) -> bool:
-        """This connection is nothing but a request to cancel what the connection with that key runs.
-
-        True: it is on its way, and `Session.cancelled` will tell when it was taken. The client waits for the end of the
-        connection: what it runs next must not be cancelled.
         """

@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from lockgate.masking import Plan, RootKey, build_plan
-from lockgate.wire.gate import Asked, CopyMask, Masking, MaskingError, Ruling
+from lockgate.wire.gate import Asked, MaskingError, Ruling
 from lockgate.wire.postgresql.frames import Field
+from lockgate.wire.postgresql.gate import CopyMask, Masking
 from lockgate.wire.postgresql.session import Session
 from tests.support.passing_proxy import passing_proxy
 from tests.support.playbook import DENIED, ScriptedGate

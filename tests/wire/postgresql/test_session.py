@@ -17,7 +17,8 @@ from lockgate.wire.postgresql.frames import (
     ssl_request,
     startup,
 )
-from lockgate.wire.postgresql.session import Session, WantsTls
+from lockgate.wire.postgresql.session import Session
+from lockgate.wire.session import WantsTls
 from tests.support.playbook import (
     BOUND,
     DENIED,

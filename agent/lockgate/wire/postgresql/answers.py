@@ -23,6 +23,7 @@ from lockgate.wire.postgresql.conversation import (
     veils,
 )
 from lockgate.wire.postgresql.frames import parse_error, parse_fields
+from lockgate.wire.postgresql.gate import CopyMask
 
 CANT_MASK: Final = "the result can't be masked"
 _PROCESS_BYTES: Final = 4
@@ -375,7 +376,8 @@ class Answers:
         if run is None or run.copy is None or conversation.muted:
             return None
         try:
-            rest, cells = run.copy.finish()
+            copy: CopyMask = run.copy
+            rest, cells = copy.finish()
         except ValueError as error:
             raise ProtocolError(f"the server sent what can't be masked: {error}") from None
         run.masked_cells += cells

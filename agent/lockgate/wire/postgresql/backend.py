@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from lockgate.wire.gate import CopyMask, ProtocolError, RowKernel, Run
+from lockgate.wire.gate import ProtocolError, Run
 from lockgate.wire.postgresql import errors
 from lockgate.wire.postgresql.answers import CANT_MASK, HANDLERS, Answers
 from lockgate.wire.postgresql.conversation import EXECUTE, QUERY, UNREADABLE, Conversation
+from lockgate.wire.postgresql.gate import CopyMask, RowKernel
 
 DATA_ROW: Final = ord("D")
 COPY_DATA: Final = ord("d")

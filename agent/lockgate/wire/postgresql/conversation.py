@@ -8,9 +8,10 @@ from enum import Enum, auto
 from typing import Final
 
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Gate, Refusal, Run
+from lockgate.wire.gate import Refusal, Run
 from lockgate.wire.names import Entry, Names
 from lockgate.wire.postgresql.authentication import Authentication
+from lockgate.wire.postgresql.gate import StatementGate
 from lockgate.wire.postgresql.versions import Version
 
 NAMES: Final = 10_000
@@ -118,7 +119,7 @@ class Conversation:
                  "observed", "open_runs", "pending", "portals", "ready", "segment", "segment_open", "segment_ran",
                  "statements", "status", "to_server", "unreported", "utf8", "veiled", "version", "wary")  # fmt: skip
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: StatementGate) -> None:
         self.gate = gate
         self.pending: deque[Awaited] = deque()
         self.statements: Names[Named] = Names(NAMES, _length, NAMED_CHARACTERS)

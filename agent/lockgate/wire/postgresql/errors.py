@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from lockgate.wire.gate import Refusal
+from lockgate.wire.gate import Refusal, Why
 from lockgate.wire.postgresql.frames import frame, parse_error
 
 INVALID_AUTHORIZATION = "28000"
@@ -23,6 +23,18 @@ IO_ERROR = "58030"
 INTERNAL_ERROR = "XX000"
 TOO_MANY_CONNECTIONS = "53300"
 IN_FAILED_TRANSACTION = "25P02"
+
+_CODES: Final[Mapping[str, str]] = {
+    Why.DENIED: INSUFFICIENT_PRIVILEGE,
+    Why.NO_ROLE: INVALID_AUTHORIZATION,
+    Why.UNREACHABLE: CANNOT_CONNECT,
+    Why.TOO_MANY: TOO_MANY_CONNECTIONS,
+    Why.TOO_LARGE: PROGRAM_LIMIT_EXCEEDED,
+    Why.UNRECORDED: IO_ERROR,
+    Why.CANCELLED: QUERY_CANCELED,
+    Why.STOPPING: ADMIN_SHUTDOWN,
+    Why.FAILED: INTERNAL_ERROR,
+}
 
 _VALUELESS_CLASSES: Final = frozenset(("23", "25", "26", "40"))
 """SQLSTATE classes whose messages name constraints and states, never values: those are in DETAIL."""
@@ -42,9 +54,14 @@ _TEXTS: Final = frozenset("MDHWq")
 WITHHELD = "the message is withheld because it may quote masked columns"
 
 
+def native(code: str) -> str:
+    """The SQLSTATE of a refusal's `code`."""
+    return _CODES.get(code, code)
+
+
 def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
     """An ErrorResponse; after one of severity FATAL the connection is closed."""
-    return frame(b"E", _fields(severity, refusal.code, refusal.message, refusal.detail, refusal.hint))
+    return frame(b"E", _fields(severity, native(refusal.code), refusal.message, refusal.detail, refusal.hint))
 
 
 def notice_response(message: str, hint: str | None = None) -> bytes:

@@ -18,17 +18,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
-from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
+from lockgate.wire.gate import ProtocolError, Refusal, Ruling
 from lockgate.wire.postgresql import frames
 from lockgate.wire.postgresql.authentication import Login
 from lockgate.wire.postgresql.frontend import Frontend
-from lockgate.wire.postgresql.session import BOUND, TLS_HANDSHAKE, Bytes, Session, unsupported
+from lockgate.wire.postgresql.gate import RowKernel, StatementGate
+from lockgate.wire.postgresql.session import BOUND, Session, unsupported
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, Observing
 
 ENCRYPTED: Final = {frames.SSL_REQUEST: "tls", frames.GSSENC_REQUEST: "gss"}
 """Why a connection is not read whose client and server have agreed on encryption."""
 
 
-class ObservingGate(Gate, Protocol):
+class ObservingGate(StatementGate, Protocol):
     """The house, as a connection that is only looked at sees it."""
 
     @property
@@ -92,7 +94,7 @@ class ObservedFrontend(Frontend):
         super()._refused(kind, refusal)
 
 
-class ObservedSession(Session):
+class ObservedSession(Session, Observing):
     """Like `Session`, but for what can't be read. `passing`: clients' TLS is the server's affair, and not read.
 
     `wants_raw` once the I/O is to connect upstream in plain, whatever the datastore's TLS (in its TLS where the client

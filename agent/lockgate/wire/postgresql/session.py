@@ -14,24 +14,20 @@ The life of a connection is the handler that client bytes are fed to:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
 from typing import ClassVar
 
-from lockgate.wire.gate import Gate, ProtocolError, Refusal, RowKernel, Ruling
+from lockgate.wire.gate import ProtocolError, Refusal, Ruling
 from lockgate.wire.postgresql import errors, frames
 from lockgate.wire.postgresql.authentication import Authentication, AuthenticationError, Login
 from lockgate.wire.postgresql.backend import Backend
 from lockgate.wire.postgresql.conversation import Conversation
 from lockgate.wire.postgresql.frontend import Frontend
+from lockgate.wire.postgresql.gate import RowKernel, StatementGate
 from lockgate.wire.postgresql.versions import NEWEST, OPTION, SECRET_BYTES, Version
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession
 
 AUTHENTICATION_BYTES = 65_536
 """The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
-
-TLS_HANDSHAKE = b"\x16"
-"""The first byte of a TLS connection (RFC 8446, section 5.1). No start-up packet is so long that it begins with it."""
-
-Bytes = bytes | memoryview
 
 
 BOUND = Refusal(
@@ -43,18 +39,8 @@ BOUND = Refusal(
 the trace of somebody in between, which the agent is. libpq with sslmode=prefer then connects without TLS."""
 
 
-class WantsTls(Enum):
-    """How the client began TLS: `DIRECT` when the bytes that were just fed, and not looked at, are TLS's already."""
-
-    NEGOTIATED = auto()
-    DIRECT = auto()
-
-
-class Session:
-    """The I/O feeds `client_data` and `server_data` and sends what `drain_client` and `drain_server` give.
-
-    None of the methods raises for anything a peer sends: a ProtocolError becomes a native error and `closing`.
-    """
+class Session(WireSession):
+    """See `lockgate.wire.session.WireSession`."""
 
     _half: ClassVar[type[Frontend]] = Frontend
     """What reads the client's messages."""
@@ -65,7 +51,9 @@ class Session:
                  "_packet", "_running", "_tls", "_to_client", "_to_server", "closing", "parameters", "wants_tls",
                  "wants_upstream")  # fmt: skip
 
-    def __init__(self, gate: Gate, rows: RowKernel, *, message_bytes: int, row_bytes: int, tls: bool = False) -> None:
+    def __init__(
+        self, gate: StatementGate, rows: RowKernel, *, message_bytes: int, row_bytes: int, tls: bool = False
+    ) -> None:
         """`message_bytes` bounds a client message, `row_bytes` a server message that is held whole.
 
         `tls` says that the I/O can put TLS between itself and the client.
@@ -86,13 +74,10 @@ class Session:
         self._backend = Backend(self._conversation, rows, row_bytes, self._to_client)
         self.parameters: Mapping[str, str] = {}
         self.wants_upstream = False
-        """True once the client has introduced itself: the I/O connects upstream and says `connected` or `failed`."""
         self._tls = tls
         self.wants_tls: WantsTls | None = None
-        """Whether TLS begins now: the I/O feeds what it decrypts from here on, and says `secured` before."""
         self._running = False
         self.closing = False
-        """True when nothing more will be said: the I/O sends what is left and closes both sides."""
 
     # what the I/O calls
 
@@ -235,6 +220,7 @@ class Session:
     # states
 
     def _starting(self, data: Bytes) -> None:
+        # no start-up packet is so long that it begins with this byte
         if self._tls and not self._early and not self._offered and data[:1] == TLS_HANDSHAKE:
             self._client = self._securing
             self.wants_tls = WantsTls.DIRECT
