@@ -196,3 +196,14 @@ def test_an_agent_that_is_stopped_at_once_ends_without_an_error(managed: Manager
     managed.hear("READY=1")
     assert stack.stop("agent") == 0
     assert '"level": "error"' not in stack.log("agent")
+
+
+def test_what_the_service_does_is_told_anew_when_a_mode_has_changed(managed: Manager) -> None:
+    stack = managed.stack
+    assert "observing" not in managed.said[-1]
+    settings = yaml.safe_load(stack.agent_yaml.read_text())
+    settings["datastores"][0]["mode"] = "observe"
+    stack.agent_yaml.write_text(yaml.safe_dump(settings))
+    stack.processes["agent"].send_signal(signal.SIGHUP)
+    managed.hear("STATUS=")
+    assert "observing" in managed.said[-1]

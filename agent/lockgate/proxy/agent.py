@@ -210,7 +210,7 @@ class _Agent:
                 self._manager.let_go(name)
             self._spawn(stack, "the watchdog", self._manager.stay_alive())
             stack.callback(loop.call_later(TAKEOVER_SECONDS, self._disinherit).cancel)
-            self._manager.ready(f"intercepting {settings.intercept.cgroup} for {', '.join(_modes(self._stores))}")
+            self._manager.ready(self._doing())
             log.info(
                 "ready",
                 extra={"datastores": [s.name for s in settings.datastores], "cgroup": settings.intercept.cgroup},
@@ -344,7 +344,12 @@ class _Agent:
                 continue
             self._reloading.clear()
             if self._reloader.reload():
+                self._manager.status(self._doing())
                 await self._redirection.renew()  # what is observed goes past an agent that is gone
+
+    def _doing(self) -> str:
+        """One line for who looks at the service."""
+        return f"intercepting {self._settings.intercept.cgroup} for {', '.join(_modes(self._stores))}"
 
     def _note(self, event: str, detail: str, **more: str) -> None:
         """Record something the agent did. A spool that can't take it refuses statements too, and says so itself."""
