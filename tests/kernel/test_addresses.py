@@ -194,3 +194,21 @@ def test_whose_names_stand_for_no_address_is_known() -> None:
     names.answers = {"two": ["192.0.2.2"]}
     book.refresh()
     assert book.unknown == frozenset(), "what was known before counts"
+
+
+def test_where_a_connection_goes_is_told_as_the_kernel_tells_it() -> None:
+    book = Names(db=["192.0.2.1"]).book(
+        store("10.0.0.0/8:6379", "db:6379", datastore=0),
+        store("10.1.0.0/16:6379", "[fd00::/8]:6379", datastore=1),
+        store("*:7000", datastore=2),
+    )
+    book.refresh()
+    assert book.leads("10.2.0.1", 6379) == 0
+    assert book.leads("10.1.0.1", 6379) == 1, "the narrowest"
+    assert book.leads("::ffff:10.1.0.1", 6379) == 1
+    assert book.leads("fd00::7", 6379) == 1
+    assert book.leads("192.0.2.1", 6379) == 0
+    assert book.leads("DB", 6379) == 0
+    assert book.leads("2001:db8::1", 7000) == 2
+    for host, port in (("10.2.0.1", 6380), ("192.0.2.2", 6379), ("other", 6379), ("10.0.0.0/8", 6379), ("", 6379)):
+        assert book.leads(host, port) is None

@@ -18,6 +18,8 @@ default under a security manager), and their next connection to it must not pass
 ANSWERS_MAX = 64
 """Addresses remembered for one name, oldest dropped first. A DNS answer over UDP holds a few dozen."""
 
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
 Resolver = Callable[[str], Iterable[str]]
 
 
@@ -90,6 +92,21 @@ class AddressBook:
         declared = (host for store, _, host, its in self._declared if store.datastore == datastore and its == port)
         return tuple(dict.fromkeys(host for host in declared if network in self._seen.get(host, ())))
 
+    def leads(self, host: str, port: int) -> int | None:
+        """The datastore that a connection to `host` goes to, an address or a name that is declared; None for none.
+
+        Of several targets the kernel takes the narrowest.
+        """
+        network = literal(host)
+        if network is None:
+            declared = (store for store, _, name, its in self._declared if (name.lower(), its) == (host.lower(), port))
+            return next((store.datastore for store in declared), None)
+        best: Target | None = None
+        for target in self.targets:
+            if target.port == port and _holds(target.network, network) and _width(target) > _width(best):
+                best = target
+        return None if best is None else best.datastore
+
     def _networks(self, host: str) -> list[Network | None]:
         if host == "*":
             return [None]
@@ -126,3 +143,21 @@ def literal(host: str) -> Network | None:
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen == 128 and network[0].ipv4_mapped:
         return ipaddress.IPv4Network(network[0].ipv4_mapped)
     return network
+
+
+def _holds(network: Network | None, address: Network) -> bool:
+    if network is None:
+        return True
+    if network.version != address.version:
+        # a dual-stack socket has IPv4 inside IPv6
+        return network.version == 6 and _MAPPED.subnet_of(network)
+    return address.network_address in network and address.num_addresses == 1
+
+
+def _width(target: Target | None) -> int:
+    """Bits that a target matches by, as the kernel counts them; -1 for none."""
+    if target is None:
+        return -1
+    if target.network is None:
+        return 0
+    return target.network.prefixlen + (96 if target.network.version == 4 else 0)
