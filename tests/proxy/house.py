@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,6 +40,7 @@ from lockgate.proxy.postgresql.catalog_reader import CatalogError, CatalogReader
 from lockgate.proxy.postgresql.gate import StatementGate
 from lockgate.proxy.postgresql.store import PostgresStore
 from lockgate.proxy.services import Services
+from lockgate.proxy.store import Store
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Endpoint, Origin
 from lockgate.wire.postgresql.frames import cancel_request, startup
@@ -101,6 +102,8 @@ class ScriptedReader(CatalogReader):
 class House:
     """`async with House(folder) as house:` listens for clients of one datastore; `house.upstream` is its server."""
 
+    protocol: ClassVar = "postgresql"
+
     def __init__(
         self,
         folder: Path,
@@ -118,9 +121,7 @@ class House:
         self.classification = {"orders": dict(classification or {})}
         self.write_policies(policies)
         self.policies = Policies(
-            lambda epoch: load(
-                [folder / "p"], self.classification, {"orders": "postgresql", "other": "postgresql"}, epoch=epoch
-            ),
+            lambda epoch: self._loaded("p", epoch),
             [folder / "p"],
         )
         self.shadow = Shadow.none()
@@ -161,15 +162,18 @@ class House:
         (self.folder / folder / "all.cedar").write_text(text)
 
     def _tried(self, epoch: int) -> Bundle:
-        datastores = {"orders": "postgresql", "other": "postgresql"}
-        return load([self.folder / "next"], self.classification, datastores, epoch=epoch)
+        return self._loaded("next", epoch)
+
+    def _loaded(self, folder: str, epoch: int) -> Bundle:
+        datastores = {"orders": self.protocol, "other": self.protocol}
+        return load([self.folder / folder], self.classification, datastores, epoch=epoch)
 
     @staticmethod
     def directory(*groups: str, name: str = "ann") -> Directory:
         me = Selector(user=str(os.getuid()))
         return Directory([Identity(principal=name, person=name, groups=list(groups), when=me)])
 
-    def store(self, name: str = "orders") -> PostgresStore:
+    def store(self, name: str = "orders") -> Store:
         settings = Datastore(
             name=name,
             protocol="postgresql",

@@ -10,7 +10,7 @@ from tests.proxy.house import CLASSIFICATION, House, errors_of, play
 def test_a_newer_catalog_is_worth_reading_once_for_each_request_of_a_database(tmp_path: Path) -> None:
     async def use() -> None:
         async with House(tmp_path) as house:
-            store = house.store()
+            store = house.opened
             assert [store.first_try("shop", "s"), store.first_try("shop", "s")] == [True, False]
             assert store.first_try("other", "s")
             assert store.first_try("sho", "ps")
