@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lockgate.audit.errors import SpoolError
 from lockgate.audit.record import decode
 from lockgate.audit.spool import Spool
 from lockgate.config import SpoolSettings
@@ -140,3 +141,49 @@ def test_a_spool_without_room_is_not_filled_with_owning_up(tmp_path: Path) -> No
     ledger.own_up()
     assert records(opened)[-1]["count"] == 1
     opened.close()
+
+
+def test_what_is_staged_shares_one_write_that_comes_before_it_is_sent(spool: Spool) -> None:
+    ledger = Ledger(spool, Metrics([]))
+    (refusal, since), *others = [ledger.stage(BEGIN) for _ in range(16)]
+    assert [refusal, *(other for other, _ in others)] == [None] * 16
+    assert spool.head.seq == 0
+    assert ledger.written(since) is None
+    assert spool.head.seq == 16
+    assert [record["id"] for record in records(spool)] == ["c-2"] * 16
+
+
+def test_what_was_staged_for_a_write_that_failed_is_not_sent(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever's write it was: a refusal between two commands of a pipeline is written at once."""
+    metrics = Metrics([])
+    ledger = Ledger(spool, metrics)
+
+    def full(*_: object) -> None:
+        raise SpoolError("no space left")
+
+    _, since = ledger.stage(BEGIN)
+    with monkeypatch.context() as patched:
+        patched.setattr(spool._journal, "write", full)
+        assert ledger.now(BEGIN) is not None
+    refusal = ledger.written(since)
+    assert refusal is not None
+    assert "can't be recorded, so it is not sent" in refusal.message
+    _, since = ledger.stage(BEGIN)
+    with monkeypatch.context() as patched:
+        patched.setattr(spool._journal, "write", full)
+        assert "no space left" in str(ledger.written(since))
+    assert spool.head.seq == 0
+    _, since = ledger.stage(BEGIN)
+    assert ledger.written(since) is None, "and it goes on once there is space"
+    assert spool.head.seq == 1
+
+
+def test_what_does_not_fit_is_refused_when_it_is_staged(tmp_path: Path) -> None:
+    key = HostKey.load_or_create(tmp_path / "keys" / "host.key")
+    spool = Spool(tmp_path / "small", "host-1", key, SpoolSettings(fsync="never", max_bytes=4096, segment_bytes=4096))
+    ledger = Ledger(spool, Metrics([]))
+    told = [ledger.stage({**BEGIN, "statement": "x" * 1000}) for _ in range(8)]
+    refused = [refusal for refusal, _ in told if refusal is not None]
+    assert 0 < len(refused) < 8
+    assert ledger.written(told[0][1]) is None
+    spool.close()

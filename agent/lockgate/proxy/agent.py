@@ -303,8 +303,9 @@ class _Agent:
         )
         tls.check()
         store = PROTOCOLS[settings.protocol](
-            settings, self._policies, limits, tls, keys=self._masking.keys(settings.name), shadow=self._shadow
-        )
+            settings, self._policies, limits, tls, keys=self._masking.keys(settings.name), shadow=self._shadow,
+            leads=lambda host, port: self._redirection.book.leads(host, port) is not None,
+        )  # fmt: skip
         stack.push_async_callback(store.close)
         return store
 

@@ -209,15 +209,16 @@ class Connection:
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
     upstream (twice, where one was connected for a request for encryption only), `on_end` once, when both sockets are
     gone or going. `on_secure` gives the context when the client begins TLS and `on_insecure` runs, with the reason,
-    when that fails. A client that begins with TLS has to ask for `alpn` where that isn't None. `pipeline_bytes` is what
-    a client may send behind a statement that waits.
+    when that fails. A client that begins with TLS has to ask for `alpn` where that isn't None. `unrecorded` says why
+    what the session has for the server must not be sent. `pipeline_bytes` is what a client may send behind a statement
+    that waits.
 
     An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
     it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
     __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_insecure", "_on_introduced", "_on_secure",
-                 "_pipeline_bytes", "alpn", "client", "introduced", "session", "upstream")  # fmt: skip
+                 "_pipeline_bytes", "_unrecorded", "alpn", "client", "introduced", "session", "upstream")  # fmt: skip
 
     def __init__(
         self,
@@ -229,6 +230,7 @@ class Connection:
         on_secure: Callable[[Connection], ssl.SSLContext],
         on_insecure: Callable[[Connection, str], None],
         on_end: Callable[[Connection], None],
+        unrecorded: Callable[[Connection], Refusal | None],
     ) -> None:
         self.session: WireSession
         self.alpn = alpn
@@ -242,6 +244,7 @@ class Connection:
         self._on_secure = on_secure
         self._on_insecure = on_insecure
         self._on_end = on_end
+        self._unrecorded = unrecorded
         self._blocked: set[str] = set()
         self._ended = True
         """Until it has begun there is nothing to end."""
@@ -301,7 +304,11 @@ class Connection:
         if upstream is not None:
             data = session.drain_server()
             if data:
-                upstream.write(data)
+                refusal = self._unrecorded(self)
+                if refusal is None:
+                    upstream.write(data)
+                else:
+                    session.failed(refusal)
         data = session.drain_client()
         if data:
             self.client.write(data)

@@ -19,18 +19,21 @@ class Ledger:
     """The spool, as connections write to it. One for an agent, on its event loop.
 
     The end of a statement is written with the next beginning, or when this turn of the loop is over: one write less
-    for a statement, and none that a client waits for. Order stays what it was.
+    for a statement, and none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a write
+    too: `written` comes before any byte of theirs leaves.
 
     What is not recorded is counted, and told once until the spool takes records again; one record then says how many
     statements went on without theirs, which only what is observed may.
     """
 
-    __slots__ = ("_loop", "_losing", "_metrics", "_missed", "_soon", "_spool", "_why")
+    __slots__ = ("_failures", "_loop", "_losing", "_metrics", "_missed", "_soon", "_spool", "_why")
 
     def __init__(self, spool: Spool, metrics: Metrics) -> None:
         self._spool = spool
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._failures = 0
+        """Writes that failed: what was staged for them is gone."""
         self._soon = 0
         """Records staged that `_flush` is going to write."""
         self._losing = False
@@ -44,6 +47,31 @@ class Ledger:
         error = self._write(fields)
         if error is None:
             return None
+        return self._refused(error)
+
+    def stage(self, fields: Mapping[str, Any]) -> tuple[Refusal | None, int]:
+        """Record what is about to be sent with others. A refusal when it can't be, and what `written` wants to know."""
+        try:
+            self._spool.append(fields)
+        except (SpoolError, UnicodeEncodeError) as error:
+            return self._refused(error), self._failures
+        return None, self._failures
+
+    def written(self, since: int) -> Refusal | None:
+        """Write what was staged. A refusal when any of it isn't there: `since` is what the first `stage` gave."""
+        staged, self._soon = self._soon, 0
+        try:
+            self._spool.commit()
+        except SpoolError as error:
+            self._failures += 1
+            self._lost(staged, error)
+            return self._refused(error)
+        if self._failures != since:
+            return self._refused("records could not be written a moment ago")
+        self._losing = False
+        return None
+
+    def _refused(self, error: object) -> Refusal:
         self._metrics.refused("spool")
         return Refusal(Why.UNRECORDED, f"lockgate: this can't be recorded, so it is not sent: {error}")
 
@@ -85,14 +113,16 @@ class Ledger:
         self._soon += 1
 
     def _write(self, fields: Mapping[str, Any]) -> Exception | None:
-        staged = 0
         try:
             self._spool.append(fields)
-            staged, self._soon = self._soon, 0
-            self._spool.commit()
         except (SpoolError, UnicodeEncodeError) as error:
-            if staged:
-                self._lost(staged, error)
+            return error
+        staged, self._soon = self._soon, 0
+        try:
+            self._spool.commit()
+        except SpoolError as error:
+            self._failures += 1
+            self._lost(staged, error)
             return error
         self._losing = False
         if self._missed:
@@ -104,10 +134,11 @@ class Ledger:
         try:
             self._spool.commit()
         except SpoolError as error:
+            self._failures += 1
             self._lost(staged, error)
 
     def _lost(self, records: int, error: Exception) -> None:
-        if not self._losing:
+        if records and not self._losing:
             self._losing = True
             log.error("outcomes of statements are not recorded: %s", error)
         for _ in range(records):

@@ -164,6 +164,7 @@ class Listener:
             on_secure=self._secure,
             on_insecure=self._insecure,
             on_end=self._end,
+            unrecorded=self._unrecorded,
         )
 
     def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> WireSession:
@@ -219,6 +220,9 @@ class Listener:
     def _secure(self, connection: Connection) -> ssl.SSLContext:
         endpoint = self.connections[connection].gate.endpoint
         return self._services.leaves.context(endpoint.host, self._store.tls.names(endpoint))
+
+    def _unrecorded(self, connection: Connection) -> Refusal | None:
+        return self.connections[connection].gate.unrecorded()
 
     def _insecure(self, connection: Connection, why: str) -> None:
         self._services.metrics.refused("client-tls")

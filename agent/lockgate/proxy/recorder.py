@@ -39,7 +39,7 @@ class Recorder:
     With `must` False nothing is refused for want of a record.
     """
 
-    __slots__ = ("_facts", "_identified", "_ledger", "_opened", "_place", "_statements", "id")
+    __slots__ = ("_facts", "_identified", "_ledger", "_opened", "_place", "_staged", "_statements", "id")
 
     def __init__(self, ledger: Ledger, identifier: str) -> None:
         self.id = identifier
@@ -49,6 +49,8 @@ class Recorder:
         self._place: Mapping[str, str] = {}
         self._statements = 0
         self._opened = 0
+        self._staged: int | None = None
+        """What `Ledger.written` wants to know of what is staged; None where nothing is."""
 
     def open(
         self,
@@ -115,6 +117,20 @@ class Recorder:
             return self._ledger.now(begins)
         begun.recorded = self._ledger.try_now(begins)
         return None
+
+    def stage(self, begun: Begun, text: str, fields: Mapping[str, Any]) -> Refusal | None:
+        """As `begin` of a statement that must be recorded, together with others: `written` comes before they are sent."""
+        begins = {"type": "statement", "phase": "begin", "id": begun.id, "connection": self._facts, "statement": text,
+                  **fields}  # fmt: skip
+        refusal, since = self._ledger.stage(begins)
+        if refusal is None and self._staged is None:
+            self._staged = since
+        return refusal
+
+    def written(self) -> Refusal | None:
+        """Write what was staged. A refusal when it isn't there: then none of it may go forward."""
+        since, self._staged = self._staged, None
+        return None if since is None else self._ledger.written(since)
 
     def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> int:
         """What became of it. The answer is how long it took, in ns."""

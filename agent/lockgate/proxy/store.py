@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from lockgate.proxy.services import Services
 
 
+Spawn = Callable[[Coroutine[Any, Any, Any]], Any]
+Leads = Callable[[str, int], bool]
+
+
 class Store(ABC):
     """One datastore, as its classification has it now: `reclassify` changes that."""
 
@@ -42,9 +46,11 @@ class Store(ABC):
         *,
         keys: Keys,
         shadow: Shadow | None = None,
+        leads: Leads | None = None,
     ) -> None:
         """`tls` is the way to its servers, None where no address has a name; `keys` are its keyed maskers'. `shadow` is
-        tried beside `policies`."""
+        tried beside `policies`. `leads` tells of a host and a port whether the kernel sends who connects there to the
+        agent; None where nobody is sent on."""
         self.settings = settings
         self.name = settings.name
         self.protocol = settings.protocol
@@ -56,6 +62,7 @@ class Store(ABC):
         self.keys = keys
         self.policies = policies
         self.shadow = Shadow.none() if shadow is None else shadow
+        self.leads: Leads = _nowhere if leads is None else leads
         self.classification: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
@@ -116,4 +123,5 @@ class Store(ABC):
         self.reclassify(self.classification)
 
 
-Spawn = Callable[[Coroutine[Any, Any, Any]], Any]
+def _nowhere(host: str, port: int) -> bool:
+    return False

@@ -22,7 +22,7 @@ from lockgate.proxy.postgresql.estimates import Estimates
 from lockgate.proxy.postgresql.judge import Judge
 from lockgate.proxy.postgresql.login import SaltedPasswords, UpstreamLogin
 from lockgate.proxy.postgresql.patience import Patience
-from lockgate.proxy.store import Spawn, Store
+from lockgate.proxy.store import Leads, Spawn, Store
 from lockgate.proxy.tls import ALPN
 from lockgate.proxy.upstream_tls import UpstreamTls
 from lockgate.understand.postgresql import Understanding
@@ -60,10 +60,11 @@ class PostgresStore(Store):
         *,
         keys: Keys,
         shadow: Shadow | None = None,
+        leads: Leads | None = None,
         reader: Catalogs | None = None,
     ) -> None:
         """`reader` keeps the catalogs of its databases: one of its own where the configuration names who reads them."""
-        super().__init__(settings, policies, limits, tls, keys=keys, shadow=shadow)
+        super().__init__(settings, policies, limits, tls, keys=keys, shadow=shadow, leads=leads)
         if reader is None and settings.catalog is not None:
             reader = Catalogs(CatalogReader(settings.catalog, tls=self.tls, connect_seconds=limits.connect_seconds), ())
         self.understanding = Understanding(limit=limits.statement_cache)
