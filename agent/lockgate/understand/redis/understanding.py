@@ -130,7 +130,7 @@ class Understanding:
             channels=found.channels,
             script=found.script,
             secrets=secrets(command.name, args),
-            values=found.values if found.values is not None else values(command.name, args),
+            values=found.values if found.values is not None else _values(command.name, args, found.keys),
         )
         statements = self._statement(command, effects | elsewhere, found)
         return Request(LANGUAGE, _recordable(call), _shape(statements[0], elsewhere), statements, call)
@@ -222,6 +222,11 @@ def _plan(request: Request) -> _Plan:
         shown=shown,
         hidden=f" {HIDDEN}" * len(call.values) if in_order else None,
     )
+
+
+def _values(name: str, args: tuple[bytes, ...], keys: tuple[KeyUse, ...]) -> tuple[int, ...]:
+    taken = {use.place for use in keys}
+    return tuple(place for place in values(name, args) if place not in taken)
 
 
 def _recordable(call: Call) -> str:
