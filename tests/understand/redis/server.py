@@ -48,7 +48,8 @@ class Server:
                 self._connection.settimeout(30)
                 return
             except (FileNotFoundError, ConnectionRefusedError):
-                assert time.monotonic() < end and self._process.poll() is None, "it doesn't start"
+                assert time.monotonic() < end, "it doesn't start"
+                assert self._process.poll() is None, "it has ended"
                 time.sleep(0.02)
 
     def _stop(self) -> None:

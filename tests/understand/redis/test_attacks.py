@@ -242,7 +242,9 @@ def test_what_the_server_does_not_take_is_refused(prepared: Server, text: str) -
     assert values_in(prepared) == before
 
 
-@pytest.mark.parametrize("name", [b"CONFIG GET", b"CONFIG|GET", b"GET ", b" GET", b"GET\0", b"\0GET", b"G\xc9T", b"", b"GET\n"])
+@pytest.mark.parametrize(
+    "name", [b"CONFIG GET", b"CONFIG|GET", b"GET ", b" GET", b"GET\0", b"\0GET", b"G\xc9T", b"", b"GET\n"]
+)
 def test_a_name_that_only_looks_like_one_is_none(server: Server, name: bytes) -> None:
     request, call = understood(name, b"maxmemory")
     assert request.statements[0].kind == call.name == REFUSED
@@ -301,7 +303,10 @@ def test_a_read_only_script_writes_nothing(prepared: Server) -> None:
 
 def test_migrating_an_empty_key_is_migrating_it() -> None:
     assert understood(*split("MIGRATE h 1  0 10"))[1].keys[0].key == b""
-    assert [use.key for use in understood(*split("MIGRATE h 1  0 10 COPY AUTH2 KEYS KEYS KEYS a b"))[1].keys] == [b"a", b"b"]
+    assert [use.key for use in understood(*split("MIGRATE h 1  0 10 COPY AUTH2 KEYS KEYS KEYS a b"))[1].keys] == [
+        b"a",
+        b"b",
+    ]
     request, call = understood(*split("MIGRATE h 1 a 0 10 COPY AUTH s3cret"))
     assert request.effects == {Effect.READ, Effect.WRITE, Effect.ADMIN, Effect.UNKNOWN}
     assert call.secrets == (8,)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from lockgate.understand.redis import CommandTable, Understanding
+from lockgate.understand.redis import Understanding
 from lockgate.understand.redis.keys import Count, Index, KeySpec, Keyword, Range, Unreadable, whole_number, word
 from lockgate.understand.redis.options import OPTIONAL_WRITES
 from lockgate.values.command import Call

@@ -120,8 +120,7 @@ class Understanding:
             found = replace(found, channels=())
         if command.name in OPTIONAL_WRITES:
             effects -= WRITE
-        for use in (*found.keys, *found.channels):
-            effects |= use.effects
+        effects = effects.union(*(use.effects for use in found.keys), *(use.effects for use in found.channels))
         call = Call(
             name=command.name,
             args=args,
@@ -130,7 +129,7 @@ class Understanding:
             channels=found.channels,
             script=found.script,
             secrets=secrets(command.name, args),
-            values=found.values if found.values is not None else _values(command.name, args, found.keys),
+            values=found.values if found.values is not None else _values(command, args, found.keys),
         )
         statements = self._statement(command, effects | elsewhere, found)
         return Request(LANGUAGE, _recordable(call), _shape(statements[0], elsewhere), statements, call)
@@ -203,7 +202,7 @@ def _is_fixed(command: Command, count: int) -> bool:
         and not command.container
         and all(spec.fixed for spec in command.specs)
         and not may_hold_secrets(command.name)
-        and fixed_values(command.name, count) is not None
+        and fixed_values(command, count) is not None
     )
 
 
@@ -224,9 +223,9 @@ def _plan(request: Request) -> _Plan:
     )
 
 
-def _values(name: str, args: tuple[bytes, ...], keys: tuple[KeyUse, ...]) -> tuple[int, ...]:
+def _values(command: Command, args: tuple[bytes, ...], keys: tuple[KeyUse, ...]) -> tuple[int, ...]:
     taken = {use.place for use in keys}
-    return tuple(place for place in values(name, args) if place not in taken)
+    return tuple(place for place in values(command, args) if place not in taken)
 
 
 def _recordable(call: Call) -> str:
@@ -244,5 +243,3 @@ def _shape(statement: Statement, elsewhere: Effects) -> str:
         ",".join(statement.settings),
         statement.refusal or "",
     ))  # fmt: skip
-
-
