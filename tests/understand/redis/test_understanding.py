@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockgate.understand.redis import Command, CommandTable, Understanding
+from lockgate.understand.redis import CommandTable, Understanding
 from lockgate.values.command import Call
 from lockgate.values.statement import Effect, Request
 from tests.understand.redis.calls import calls
@@ -171,50 +171,6 @@ def test_each_server_has_its_own_commands() -> None:
     for _ in range(2):
         found = [understanding.request((b"GET", b"k"), table).effects for table in tables]
         assert found == [{Effect.READ}, {Effect.READ, Effect.ADMIN}]
-
-
-ODD_EFFECTS = {
-    "session": """AUTH CLIENT-ID CLIENT-CACHING CLIENT-CAPA ECHO HELLO PING QUIT RESET SELECT UNSUBSCRIBE WAIT""",
-    "transaction": "MULTI EXEC DISCARD WATCH UNWATCH",
-    "ddl": "FUNCTION-LOAD FUNCTION-DELETE FUNCTION-FLUSH FUNCTION-RESTORE SCRIPT-LOAD SCRIPT-FLUSH MODULE-LOAD",
-    "admin": """CONFIG-SET CONFIG-GET CONFIG-REWRITE ACL-SETUSER ACL-LIST ACL-LOG SHUTDOWN DEBUG MONITOR SAVE REPLICAOF
-        FAILOVER CLIENT-KILL CLIENT-LIST SLOWLOG-GET MODULE-LOAD MODULE-UNLOAD CLUSTER-RESET MIGRATE SYNC LATENCY-RESET
-        SCRIPT-KILL MEMORY-PURGE""",
-    "unknown": "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO MODULE-LOAD MIGRATE",
-    "write": """SET DEL FLUSHALL PUBLISH SPUBLISH RENAME RESTORE EVAL FCALL SPOP GETDEL EXPIRE XACK FUNCTION-LOAD VADD
-        JSON.SET BF.ADD TS.ADD DELEX MSETEX HSETEX""",
-    "read": """GET KEYS SCAN INFO SORT_RO SUBSCRIBE PSUBSCRIBE PUBSUB-CHANNELS DBSIZE TIME CLUSTER-SLOTS SCRIPT-EXISTS
-        MEMORY-USAGE OBJECT-ENCODING PFCOUNT VSIM JSON.GET JSON.MGET XREAD XINFO-STREAM HGETALL ACL-WHOAMI""",
-}
-
-
-def test_effects_by_name() -> None:
-    from lockgate.understand.redis.effects import effects_of
-
-    found = {command.name: effects_of(command) for command in COMMANDS}
-    for effect, names in ODD_EFFECTS.items():
-        for name in names.split():
-            assert Effect(effect) in found[name.replace("-", " ") if name.partition("-")[0].isupper() else name], name
-    assert not {name for name, effects in found.items() if not effects}
-    harmless = {name for name, effects in found.items() if effects == {Effect.READ}}
-    assert not {name for name in harmless if _counted(name).categories & {"write", "admin"}}
-
-
-def _counted(name: str) -> Command:
-    return next(command for command in COMMANDS if command.name == name)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_is_at_least_what_the_server_counts_it_among(command: Command) -> None:
-    from lockgate.understand.redis.effects import effects_of
-
-    effects = effects_of(command)
-    for category, effect in (("read", Effect.READ), ("write", Effect.WRITE), ("admin", Effect.ADMIN)):
-        assert category not in command.categories or effect in effects
-    if "dangerous" in command.categories:
-        assert effects & {Effect.ADMIN, Effect.WRITE, Effect.READ}
-    if "scripting" in command.categories:
-        assert effects != {Effect.SESSION}
 
 
 def test_what_a_policy_can_name() -> None:

@@ -274,5 +274,8 @@ READERS: Final[dict[str, Callable[[Args], Found]]] = {
     "CONFIG SET": _config_set,
 }
 
+PLAIN_COUNTS: Final = {"SET": 3, "GETEX": 2, "SORT": 2, "PUBLISH": 3, "SPUBLISH": 3}
+"""How many arguments they have without any option: all such calls are alike."""
+
 OPTIONAL_WRITES: Final = frozenset({"SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "BITFIELD", "GETEX"})
 """Counted among @write for what their options may do: what was sent tells whether it writes."""
