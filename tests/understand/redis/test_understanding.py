@@ -74,6 +74,19 @@ def test_the_second_time_is_as_the_first(args: tuple[bytes, ...]) -> None:
     assert first.statements[0] is second.statements[0] or first.refusal is not None
 
 
+@given(anything(), st.data())
+@settings(max_examples=300)
+def test_what_was_asked_before_changes_no_answer(args: tuple[bytes, ...], data: st.DataObject) -> None:
+    """Also not what has the same name and as many arguments."""
+    understanding = Understanding()
+    understanding.request(args)
+    name = len(detail(Understanding().request(args)).name.split(" "))
+    other = (*args[:name], *data.draw(st.tuples(*[_argument] * (len(args) - name))))
+    asked, fresh = understanding.request(other), Understanding().request(other)
+    assert asked == fresh
+    assert detail(asked) == detail(fresh)
+
+
 @given(st.lists(anything(), min_size=2, max_size=30))
 def test_one_shape_has_one_meaning(sent: list[tuple[bytes, ...]]) -> None:
     understanding = Understanding()

@@ -9,7 +9,7 @@ from cpython.object cimport PyObject, PyObject_GenericSetAttr
 from cpython.unicode cimport PyUnicode_DecodeASCII
 
 from lockgate.understand.redis.plans import LANGUAGE, recordable
-from lockgate.understand.redis.rendering import MAX_BYTES, PLAIN, PLAIN_FIRST, spelt
+from lockgate.understand.redis.rendering import HIDDEN, MAX_BYTES, PLAIN, PLAIN_FIRST, spelt
 from lockgate.values.command import Call, ChannelUse, KeyUse
 from lockgate.values.statement import Request
 
@@ -73,13 +73,14 @@ def made(plan, tuple args):
     PyObject_GenericSetAttr(call, "script", None)
     PyObject_GenericSetAttr(call, "secrets", ())
     PyObject_GenericSetAttr(call, "values", plan.values)
-    if plan.hidden is None:
+    cdef object places = plan.written
+    if places is None:
         written = recordable(call)
     else:
         parts = [plan.name]
-        for place in <tuple>plan.shown:
-            parts.append(_spelt(args[<Py_ssize_t>place]))
-        written = " ".join(parts) + plan.hidden
+        for place in <tuple>places:
+            parts.append(_spelt(args[<Py_ssize_t>place]) if place else HIDDEN)
+        written = " ".join(parts)
     request = _new(_request)
     PyObject_GenericSetAttr(request, "language", LANGUAGE)
     PyObject_GenericSetAttr(request, "text", written)

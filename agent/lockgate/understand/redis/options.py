@@ -277,5 +277,23 @@ READERS: Final[dict[str, Callable[[Args], Found]]] = {
 PLAIN_COUNTS: Final = {"SET": 3, "GETEX": 2, "SORT": 2, "PUBLISH": 3, "SPUBLISH": 3}
 """How many arguments they have without any option: all such calls are alike."""
 
+_FLAGS = frozenset({b"NX", b"XX", b"GET", b"KEEPTTL"})
+
+
+def set_options(args: Args) -> tuple[bytes, ...] | None:
+    """The options of SET that stand for all of what such a call does; None where there are others, or it isn't one."""
+    found = []
+    place = 3
+    while place < len(args):
+        option = word(args[place])
+        found.append(option)
+        if option in EXPIRES:
+            place += 1
+        elif option not in _FLAGS:
+            return None
+        place += 1
+    return tuple(found) if place == len(args) else None
+
+
 OPTIONAL_WRITES: Final = frozenset({"SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "BITFIELD", "GETEX"})
 """Counted among @write for what their options may do: what was sent tells whether it writes."""

@@ -13,7 +13,7 @@ from lockgate.values.statement import Effect, Request, Statement
 
 LANGUAGE = "redis"
 
-_IN_ORDER = 8
+_SHORT = 8
 """Arguments that may be put into the text without looking whether it grows too long."""
 
 
@@ -21,8 +21,8 @@ _IN_ORDER = 8
 class Plan:
     """`keys` has place, effects and whether the value is shown; `channels` place, effects and whether it's a pattern.
 
-    `shown` are the places of arguments that are no values, `hidden` what stands behind them in the text; None where
-    values don't come last, or arguments are so many that the text may have to be cut.
+    `written` has what stands in the text behind the name: the place of an argument, 0 for one that is hidden. None
+    where arguments are so many that the text may have to be cut.
     """
 
     name: str
@@ -32,16 +32,14 @@ class Plan:
     channels: tuple[tuple[int, frozenset[Effect], bool], ...]
     anywhere: frozenset[Effect]
     values: tuple[int, ...]
-    shown: tuple[int, ...]
-    hidden: str | None
+    written: tuple[int, ...] | None
 
 
 def plan(request: Request) -> Plan:
     """What is so of all calls with the same command and as many arguments as in `request`."""
     call = request.detail
     assert isinstance(call, Call)
-    shown = tuple(place for place in range(1, len(call.args)) if place not in call.values)
-    in_order = len(call.args) <= _IN_ORDER and shown == tuple(range(1, 1 + len(shown)))
+    places = tuple(0 if place in call.values else place for place in range(1, len(call.args)))
     return Plan(
         name=call.name,
         statements=request.statements,
@@ -50,8 +48,7 @@ def plan(request: Request) -> Plan:
         channels=tuple((use.place, use.effects, use.pattern) for use in call.channels),
         anywhere=call.anywhere,
         values=call.values,
-        shown=shown,
-        hidden=f" {HIDDEN}" * len(call.values) if in_order else None,
+        written=places if len(places) < _SHORT else None,
     )
 
 
@@ -60,10 +57,10 @@ def made(plan: Plan, args: tuple[bytes, ...]) -> Request:
     keys = tuple(KeyUse(args[place], place, effects, shows) for place, effects, shows in plan.keys)
     channels = tuple(ChannelUse(args[place], place, effects, pattern) for place, effects, pattern in plan.channels)
     call = Call(plan.name, args, keys, plan.anywhere, channels, None, (), plan.values)
-    if plan.hidden is None:
+    if plan.written is None:
         written = recordable(call)
     else:
-        written = " ".join([plan.name, *[spelt(args[place]) for place in plan.shown]]) + plan.hidden
+        written = " ".join([plan.name, *[spelt(args[place]) if place else HIDDEN for place in plan.written]])
     return Request(LANGUAGE, written, plan.shape, plan.statements, call)
 
 

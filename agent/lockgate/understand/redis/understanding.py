@@ -6,13 +6,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from lockgate.understand.redis._plans import made
 from lockgate.understand.redis.arguments import fixed_values, may_hold_secrets, secrets, values
 from lockgate.understand.redis.effects import NOTHING, UNKNOWN, WITHOUT_LIMIT, anywhere, effects_of, keys_of
 from lockgate.understand.redis.keys import WRITE, Unreadable
-from lockgate.understand.redis.options import OPTIONAL_WRITES, PLAIN_COUNTS, READERS, Found
+from lockgate.understand.redis.options import OPTIONAL_WRITES, PLAIN_COUNTS, READERS, Found, set_options
 from lockgate.understand.redis.plans import LANGUAGE, Plan, recordable
 from lockgate.understand.redis.plans import plan as plan_of
 from lockgate.understand.redis.tables import Command, CommandTable
@@ -28,6 +28,9 @@ _SAYABLE = re.compile(rb"[A-Za-z][A-Za-z_.-]{0,31}")
 _SCRIPTS = frozenset({"EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO"})
 
 Effects = frozenset[Effect]
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Understanding:
         self._limit = limit
         self._facts: OrderedDict[tuple[CommandTable, str], _Facts] = OrderedDict()
         self._plans: OrderedDict[tuple[CommandTable, bytes, int], Plan] = OrderedDict()
+        self._set_plans: OrderedDict[tuple[CommandTable, tuple[bytes, ...]], Plan] = OrderedDict()
+        """SET is what is sent most, mostly with EX or NX: its options are its plan's key."""
         self._statements: OrderedDict[tuple[object, ...], tuple[tuple[Statement, ...], str]] = OrderedDict()
 
     def request(
@@ -82,6 +87,11 @@ class Understanding:
             return self._refused(args, _unknown(args, table))
         if not command.takes(len(args)):
             return self._unreadable(args, command, f"wrong number of arguments for '{_spoken(command)}' command")
+        options = set_options(args) if command.name == "SET" else None
+        if options is not None:
+            plan = self._set_plans.get((table, options))
+            if plan is not None:
+                return made(plan, args)
         facts = self._told(table, command)
         try:
             found = _found(args, command, facts) if facts.reader is None else facts.reader(args)
@@ -89,22 +99,21 @@ class Understanding:
             return self._unreadable(args, command, str(reason))
         request = self._judged(args, command, facts, found, reviewed)
         if _is_fixed(command, len(args)):
-            self._plans[table, args[0], len(args)] = plan_of(request)
-            if len(self._plans) > self._limit:
-                self._plans.popitem(last=False)
+            _keep(self._plans, (table, args[0], len(args)), plan_of(request), self._limit)
+        elif options is not None:
+            _keep(self._set_plans, (table, options), plan_of(request), self._limit)
         return request
 
     def _told(self, table: CommandTable, command: Command) -> _Facts:
         facts = self._facts.get((table, command.name))
         if facts is None:
-            facts = self._facts[table, command.name] = _Facts(
+            facts = _Facts(
                 effects=effects_of(command),
                 anywhere=anywhere(command),
                 uses=keys_of(command),
                 reader=READERS.get(command.name) if command.known else None,
             )
-            if len(self._facts) > self._limit:
-                self._facts.popitem(last=False)
+            _keep(self._facts, (table, command.name), facts, self._limit)
         return facts
 
     def _judged(
@@ -148,9 +157,8 @@ class Understanding:
                 settings=found.settings,
                 categories=tuple(sorted(command.categories)),
             )
-            known = self._statements[key] = ((statement,), _shape(statement, elsewhere))
-            if len(self._statements) > self._limit:
-                self._statements.popitem(last=False)
+            known = (statement,), _shape(statement, elsewhere)
+            _keep(self._statements, key, known, self._limit)
         return known
 
     def _unreadable(self, args: tuple[bytes, ...], command: Command, reason: str) -> Request:
@@ -205,6 +213,12 @@ def _is_fixed(command: Command, count: int) -> bool:
         and not may_hold_secrets(command.name)
         and fixed_values(command, count) is not None
     )
+
+
+def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, limit: int) -> None:
+    kept[key] = value
+    if len(kept) > limit:
+        kept.popitem(last=False)
 
 
 def _found(args: tuple[bytes, ...], command: Command, facts: _Facts) -> Found:
