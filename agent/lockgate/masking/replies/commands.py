@@ -107,8 +107,9 @@ def _asks_of_several(view: View) -> Shape:
 
 
 def _count_of_several(view: View) -> Shape:
+    rule = view.every()
     if len(view.call.keys) > 1:
-        view.answers(view.every())
+        view.answers(rule)
     return KEPT
 
 
