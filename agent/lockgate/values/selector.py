@@ -20,8 +20,8 @@ MOST_STEPS: Final = 32
 """Of a JSON path: documents that anybody classifies are not nested deeper."""
 
 _STEP: Final = re.compile(
-    r"(?P<deep>\.\.)?(?:(?:(?<=\.\.)|\.)(?P<name>[A-Za-z_\x80-\U0010ffff][\w\-]*|\*)"
-    r"|\[(?:(?P<index>0|[1-9][0-9]{0,8})|(?P<any>\*)|'(?P<single>[^'\\\x00-\x1f]+)'|\"(?P<double>[^\"\\\x00-\x1f]+)\")\])"
+    r"(?:(?P<deep>\.\.)|\.)(?P<name>[A-Za-z_\x80-\U0010ffff][\w\-]*|\*)"
+    r"|(?P<far>\.\.)?\[(?:(?P<index>0|[1-9][0-9]{0,8})|(?P<any>\*)|'(?P<single>[^'\\\x00-\x1f]+)'|\"(?P<double>[^\"\\\x00-\x1f]+)\")\]"
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -105,7 +105,7 @@ def parse_path(text: str) -> Path:
             raise ValueError(f"no JSON path that is understood, from {text[at:]!r} on (there are .name, [0], [*], ..)")
         name = match["name"] or match["single"] or match["double"]
         index = None if match["index"] is None else int(match["index"])
-        steps.append(Step(None if match["name"] == "*" else name, index, match["deep"] is not None))
+        steps.append(Step(None if match["name"] == "*" else name, index, bool(match["deep"] or match["far"])))
         at = match.end()
     if len(steps) > MOST_STEPS:
         raise ValueError(f"a JSON path of more than {MOST_STEPS} steps")

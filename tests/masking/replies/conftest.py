@@ -11,7 +11,7 @@ from tests.masking.replies.server import Client, running
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with running(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "yes") as path:
+    with running(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "yes", "--rdbcompression", "no") as path:
         yield path
 
 

@@ -17,9 +17,10 @@ from lockgate.values.command import Call, KeyUse
 from lockgate.values.statement import Effect
 
 _START_SECONDS: Final = 20
-_CONTAINERS: Final = frozenset(
-    b"ACL CLIENT CLUSTER COMMAND CONFIG FUNCTION LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SLOWLOG XGROUP XINFO".split()
-)
+_NAMES: Final = b"ACL CLIENT CLUSTER COMMAND CONFIG FUNCTION LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SLOWLOG"
+_CONTAINERS: Final = frozenset([*_NAMES.split(), b"XINFO", b"XGROUP"])
+_MORE: Final = object()
+"""What a reader says that has not all of a reply: `False` is one."""
 _READ: Final = frozenset({Effect.READ})
 _ANY: Final = frozenset({Effect.READ, Effect.WRITE, Effect.UNKNOWN})
 
@@ -59,10 +60,10 @@ def encode(args: tuple[bytes, ...]) -> bytes:
 
 def parsed(reply: bytes) -> Any:
     """What hiredis reads, errors as values; it has to be one reply and no more."""
-    reader = hiredis.Reader()
+    reader = hiredis.Reader(notEnoughData=_MORE)
     reader.feed(reply)
     found = reader.gets()
-    assert found is not False, reply
+    assert found is not _MORE, reply
     assert not reader.has_data(), reply
     return found
 
@@ -91,16 +92,14 @@ class Client:
         return self.receive()
 
     def receive(self) -> bytes:
-        reader = hiredis.Reader()
+        reader = hiredis.Reader(notEnoughData=_MORE)
         reply = b""
-        while reader.gets() is False:
+        while reader.gets() is _MORE:
             data = self._socket.recv(1 << 16)
             if not data:
                 raise ConnectionError("the server has closed the connection")
             reply += data
-            # a reader that has given an answer is asked no more, so this one reads from the start
-            reader = hiredis.Reader()
-            reader.feed(reply)
+            reader.feed(data)
         return reply
 
     def call(self, *args: str | bytes, reviewed: bool = False) -> Call:

@@ -27,6 +27,11 @@ from lockgate.values.glob import compile_glob
 from lockgate.values.selector import ClassifiedName, Selector
 
 _MESSAGES: Final = frozenset({b"message", b"pmessage", b"smessage"})
+"""Their last thing is what was published; before it stand names."""
+_NAMING: Final = frozenset(
+    b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
+)
+"""Pushes that hold names of channels or keys, and numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,10 @@ class ReplyMasker:
         root = tree.root
         for attribute in tree.attributes:
             work.kept(attribute)
-        if root.kind in (resp.ARRAY, resp.PUSH) and root.items and root.items[0].text(push) in _MESSAGES:
+        what = root.items[0].text(push) if root.items else b""
+        if what in _MESSAGES:
             work.kept(root.items[-1])
-        elif root.kind != resp.PUSH:
+        elif what not in _NAMING:
             work.kept(root)
         return work.finished(), 0, dict(work.found)
 
