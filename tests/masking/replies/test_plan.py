@@ -241,8 +241,9 @@ def test_messages_are_looked_through_and_names_are_not(client: Client) -> None:
 
 
 def test_what_detectors_cannot_look_through_is_refused() -> None:
-    with pytest.raises(Unmaskable, match="isn't looked through"):
-        planned(Call("MONITOR", (b"MONITOR",)), detectors=DETECTORS)
+    for call in (Call("MONITOR", (b"MONITOR",)), named("DUMP", "plain:1"), Call("SLOWLOG GET", (b"SLOWLOG", b"GET"))):
+        with pytest.raises(Unmaskable, match="isn't looked through"):
+            planned(call, detectors=DETECTORS)
     with pytest.raises(Unmaskable, match="can't be read"):
         detecting(GET).mask(b"$99\r\n" + MAIL)
     with pytest.raises(Unmaskable, match="can't be read"):

@@ -669,9 +669,9 @@ def shape_of(view: View) -> Shape:
     return shape
 
 
-def spies(name: str) -> bool:
-    """Whether a command shows values of keys that nobody can tell."""
-    return COMMANDS.get(name) is _spies
+def conceals(name: str) -> bool:
+    """Whether a command shows values in a form that nobody can look through: quoted, compressed, or elsewhere."""
+    return COMMANDS.get(name) in (_spies, _leaves)
 
 
 def shows_names(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 from lockgate.masking.keys import Keys
 from lockgate.masking.plan import Unmaskable
 from lockgate.masking.replies import resp
-from lockgate.masking.replies.commands import KEPT, NAMES, shape_of, shows_names, spies
+from lockgate.masking.replies.commands import KEPT, NAMES, conceals, shape_of, shows_names
 from lockgate.masking.replies.resp import Malformed, parse
 from lockgate.masking.replies.rules import rule_of
 from lockgate.masking.replies.shapes import InTurn, Shape, Work, apply
@@ -160,8 +160,8 @@ def plan_reply(
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
     if scan is None or shows_names(call.name):
         return None
-    if spies(call.name):
-        raise Unmaskable(f"{call.name} shows values of keys that it doesn't name, in a form that isn't looked through")
+    if conceals(call.name):
+        raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")
     return ReplyMasker(KEPT, scan, None)
 
 

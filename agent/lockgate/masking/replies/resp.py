@@ -115,14 +115,11 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.attributes: list[Node] = []
-        self.left = MOST_NODES
+        self.left = MOST_NODES - 1
         self.resp3 = False
 
     def node(self, at: int, depth: int) -> Node:
         data = self.data
-        self.left -= 1
-        if self.left < 0:
-            raise Malformed(f"a reply of more than {MOST_NODES} values")
         end = data.find(b"\r\n", at)
         if end < 0 or end == at:
             raise Malformed("a reply that is cut")
@@ -187,11 +184,16 @@ class _Reader:
             if not size:
                 return Node(STREAMED, start, end + 2, start, end + 2, chunks)
             stop = end + 2 + size
-            self.left -= 1
-            if data[stop : stop + 2] != b"\r\n" or self.left < 0:
-                raise Malformed("a streamed string that is cut, or in too many pieces")
+            self._take(1)
+            if data[stop : stop + 2] != b"\r\n":
+                raise Malformed("a streamed string that is cut")
             chunks.append(Node(BLOB, at, stop + 2, end + 2, stop, _NONE))
             at = stop + 2
+
+    def _take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Malformed(f"a reply of more than {MOST_NODES} values")
 
     @staticmethod
     def _deeper(depth: int) -> int:
@@ -211,6 +213,7 @@ class _Reader:
         if mark == b"?" and kind in _STREAMABLE:
             self.resp3 = True
             while data[at : at + 3] != _END:
+                self._take(1)
                 item = self.node(at, depth)
                 items.append(item)
                 at = item.end
@@ -220,27 +223,24 @@ class _Reader:
         if mark == b"-1" and kind == ARRAY:
             return Node(NULL, start, at, start, start, _NONE)
         size = self._length(start + 1, end) * (2 if kind == MAP else 1)
-        if size > self.left:
-            raise Malformed(f"a reply of more than {MOST_NODES} values")
+        self._take(size)
         find = data.find
+        short = _SHORT.get
         add = items.append
         for _ in range(size):
             # most of what there is: a short string
             if data[at : at + 1] == b"$":
                 end = find(b"\r\n", at)
-                length = _SHORT.get(data[at + 1 : end])
+                length = short(data[at + 1 : end])
                 if length is not None and end > 0:
                     begin = end + 2
                     stop = begin + length
                     if data[stop : stop + 2] != b"\r\n":
                         raise Malformed("a string that is cut, or longer than it says")
-                    self.left -= 1
                     add(Node(BLOB, at, stop + 2, begin, stop, _NONE))
                     at = stop + 2
                     continue
             item = self.node(at, depth)
             add(item)
             at = item.end
-        if self.left < 0:
-            raise Malformed(f"a reply of more than {MOST_NODES} values")
         return Node(kind, start, at, start, start, items)

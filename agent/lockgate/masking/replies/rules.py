@@ -56,7 +56,7 @@ class Rule:
     name: Treatment | None = field(init=False)
     """Of the name of a field."""
     fields: tuple[tuple[re.Pattern[bytes], TextMasker], ...] = field(init=False)
-    """Of those fields whose names match; empty when a field is treated as any element."""
+    """Of those fields whose names match."""
 
     def __post_init__(self) -> None:
         whole = strictest([masker for selector, masker in self.masks if isinstance(selector, Whole)])
@@ -69,8 +69,7 @@ class Rule:
         object.__setattr__(self, "places", places)
         object.__setattr__(self, "element", element)
         object.__setattr__(self, "name", None if whole is None else Treatment(whole))
-        fields = () if whole is not None else self.masks
-        globs = [(compile_glob(one.pattern), masker) for one, masker in fields if isinstance(one, Field)]
+        globs = [(compile_glob(one.pattern), masker) for one, masker in self.masks if isinstance(one, Field)]
         object.__setattr__(self, "fields", tuple(globs))
 
     def __bool__(self) -> bool:
@@ -81,7 +80,8 @@ class Rule:
         maskers = [masker for glob, masker in self.fields if glob.fullmatch(name)]
         if not maskers:
             return self.element
-        return Treatment(strictest([*maskers, *(masker for _, masker in self.places)]))
+        others = [masker for selector, masker in self.masks if not isinstance(selector, Field)]
+        return Treatment(strictest([*maskers, *others]))
 
     @property
     def any_field(self) -> Treatment | None:

@@ -60,19 +60,8 @@ class Work:
     def value(self, node: Node, treatment: Treatment) -> None:
         """A leaf that is a masked value, or has masked places in it."""
         kind = node.kind
-        if kind == resp.BLOB:
-            value = self.data[node.begin : node.stop]
-            shown, cells = treatment.shown(value)
-            if cells:
-                self.cells += cells
-                if shown is None:
-                    self.edits.append((node.start, node.end, _NULL3 if self.resp3 else _NULL2))
-                else:
-                    if treatment.masker is None and self.kinds:
-                        shown = self._scanned(shown)
-                    self.edits.append((node.start, node.end, b"$%d\r\n%b\r\n" % (len(shown), shown)))
-            elif self.kinds:
-                self.kept(node)
+        if kind == resp.BLOB and treatment.masker is not None:
+            self.masked(node, treatment.masker.shown(self.data[node.begin : node.stop]))
         elif kind == resp.NULL:
             if treatment.veils:
                 self.write(node, REDACTED)
@@ -85,6 +74,8 @@ class Work:
             front = text[:4] if kind == resp.VERBATIM else b""
             shown, cells = treatment.shown(text[len(front) :])
             if cells:
+                if treatment.masker is None and shown is not None and self.kinds:
+                    shown = self._scanned(shown)
                 self.write(node, shown)
                 self.cells += cells
             else:
@@ -93,6 +84,14 @@ class Work:
             self.error(node)
         else:
             raise Unmaskable("the reply has more values where one is masked")
+
+    def masked(self, node: Node, shown: bytes | None) -> None:
+        """A string that is masked whole."""
+        self.cells += 1
+        if shown is None:
+            self.edits.append((node.start, node.end, _NULL3 if self.resp3 else _NULL2))
+        else:
+            self.edits.append((node.start, node.end, b"$%d\r\n%b\r\n" % (len(shown), shown)))
 
     def number(self, node: Node) -> None:
         """A number that is part of a masked value: 0 in its place, in its type."""
@@ -227,8 +226,16 @@ class Elements:
             work.kept(node)
         elif node.kind in resp.AGGREGATES:
             treatment, value = self.treatment, work.value
+            masker = treatment.masker
+            if masker is None:
+                for item in node.items:
+                    value(item, treatment)
+                return
             for item in node.items:
-                value(item, treatment)
+                if item.kind == resp.BLOB:
+                    work.masked(item, masker.shown(work.data[item.begin : item.stop]))
+                else:
+                    value(item, treatment)
         else:
             work.value(node, self.treatment)
 
