@@ -554,6 +554,14 @@ def test_a_command_that_nobody_knows_is_refused_where_anything_is_masked(name: s
     with pytest.raises(Unmaskable, match="is not known"):
         plan(call)
     assert plan(call, []) is None
+    read = frozenset({Effect.READ})
+    for key, anywhere, passes in ((b"x", frozenset(), True), (b"x", read, False), (b"secret:1", frozenset(), False)):
+        call = Call(name, (name.encode(), key), (KeyUse(key, 1, read, True),), anywhere)
+        if passes:
+            assert plan(call) is None
+        else:
+            with pytest.raises(Unmaskable, match="is not known"):
+                plan(call)
 
 
 def test_a_key_that_was_not_understood_is_refused() -> None:

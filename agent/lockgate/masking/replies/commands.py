@@ -19,7 +19,8 @@ The table says of a command, by the name that `Call` has, which shape its reply 
   it is refused to whom anything in the datastore is masked.
 - MONITOR, SLOWLOG GET and the like show what others send, and are refused likewise.
 
-A command that is not in the table is refused to whom anything is masked.
+A command that is not in the table is refused to whom anything is masked, unless it is understood to use keys of which
+nothing is, and no others.
 """
 
 from __future__ import annotations
@@ -547,6 +548,7 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     *_each(_counted, "INCR INCRBY INCRBYFLOAT DECR DECRBY"),
     ("BITOP", _bitop),
     ("DELEX", _delex),
+    ("DELIFEQ", _asks),
     # hashes
     ("HGET", _hget),
     ("HMGET", _hmget),
@@ -629,19 +631,20 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
            " JSON.OBJLEN"),
     *_each(_json_moves, "JSON.DEL JSON.FORGET JSON.ARRINSERT JSON.ARRTRIM"),
     # names of keys and channels
-    *_each(_names, "SCAN KEYS RANDOMKEY PUBLISH SPUBLISH SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE"
-           " SUNSUBSCRIBE"),
+    *_each(_names, "SCAN CLUSTERSCAN KEYS RANDOMKEY PUBLISH SPUBLISH SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE"
+           " PUNSUBSCRIBE SUNSUBSCRIBE"),
     *_each_of(_names, "PUBSUB", "CHANNELS NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB HELP"),
     # the server, the session, transactions
     *_each(_harmless, "PING ECHO AUTH HELLO SELECT QUIT RESET TIME INFO DBSIZE LASTSAVE ROLE WAIT WAITAOF LOLWUT MULTI"
            " DISCARD UNWATCH READONLY READWRITE ASKING SAVE BGSAVE BGREWRITEAOF SHUTDOWN REPLICAOF SLAVEOF FAILOVER"
            " FLUSHALL FLUSHDB SWAPDB"),
     *_each_of(_harmless, "ACL", "CAT DELUSER DRYRUN GENPASS GETUSER HELP LIST LOAD LOG SAVE SETUSER USERS WHOAMI"),
-    *_each_of(_harmless, "CLIENT", "CACHING GETNAME GETREDIR HELP ID INFO KILL LIST NO-EVICT NO-TOUCH PAUSE REPLY"
-              " SETINFO SETNAME TRACKING TRACKINGINFO UNBLOCK UNPAUSE"),
+    *_each_of(_harmless, "CLIENT", "CACHING CAPA GETNAME GETREDIR HELP ID IMPORT-SOURCE INFO KILL LIST NO-EVICT NO-TOUCH"
+              " PAUSE REPLY SETINFO SETNAME TRACKING TRACKINGINFO UNBLOCK UNPAUSE"),
     *_each_of(_harmless, "CLUSTER", "ADDSLOTS ADDSLOTSRANGE BUMPEPOCH COUNT-FAILURE-REPORTS COUNTKEYSINSLOT DELSLOTS"
               " DELSLOTSRANGE FAILOVER FLUSHSLOTS FORGET HELP INFO KEYSLOT LINKS MEET MYID MYSHARDID NODES REPLICAS"
-              " REPLICATE RESET SAVECONFIG SET-CONFIG-EPOCH SETSLOT SHARDS SLAVES SLOTS SLOT-STATS"),
+              " REPLICATE RESET SAVECONFIG SET-CONFIG-EPOCH SETSLOT SHARDS SLAVES SLOTS SLOT-STATS FLUSHSLOT"
+              " CANCELSLOTMIGRATIONS GETSLOTMIGRATIONS"),
     ("CLUSTER GETKEYSINSLOT", _names),
     ("COMMAND", _harmless),
     *_each_of(_harmless, "COMMAND", "COUNT DOCS HELP INFO LIST"),
@@ -650,9 +653,12 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     *_each_of(_harmless, "LATENCY", "DOCTOR GRAPH HELP HISTOGRAM HISTORY LATEST RESET"),
     *_each_of(_harmless, "MODULE", "HELP LIST LOAD LOADEX UNLOAD"),
     *_each_of(_harmless, "SLOWLOG", "HELP LEN RESET"),
+    *_each_of(_harmless, "COMMANDLOG", "HELP LEN RESET"),
     # of all keys: refused to whom anything is masked
     *_each(_spies, "MONITOR SYNC PSYNC REPLCONF DEBUG"),
     ("SLOWLOG GET", _spies),
+    ("COMMANDLOG GET", _spies),
+    *_each_of(_spies, "CLUSTER", "MIGRATESLOTS SYNCSLOTS"),
     ("SCRIPT DEBUG", _spies),
 )))  # fmt: skip
 """Every command there is a shape of, by `Call.name`. EXEC has none: it is planned as what it runs (`plan_exec`)."""
@@ -662,6 +668,8 @@ def shape_of(view: View) -> Shape:
     """That of a command's reply. Raises Unmaskable."""
     handler = COMMANDS.get(view.call.name)
     if handler is None:
+        if view.call.keys and not view.rules and not view.call.anywhere:
+            return KEPT
         raise view.refuse("is not known to show only what can be masked")
     shape = handler(view)
     if handler not in (_harmless, _names, _write) and not view.seen.issuperset(view.rules):
