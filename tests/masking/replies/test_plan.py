@@ -300,6 +300,36 @@ def test_a_path_that_cannot_be_compared_is_refused(asked: str) -> None:
             planned(call, place)
 
 
+@pytest.mark.parametrize(
+    ("line", "reply", "expected"),
+    [
+        ("HGETEX k EX 10 FIELDS 2 name email", b"*2\r\n+Ann\r\n+s3cret\r\n", [b"Ann", b"***"]),
+        ("HGETDEL k FIELDS 2 email name", b"*2\r\n+s3cret\r\n$-1\r\n", [b"***", None]),
+        ("HSCAN k 0 NOVALUES", b"*2\r\n+0\r\n*2\r\n+email\r\n+name\r\n", [b"0", [b"email", b"name"]]),
+        (
+            "XRANGE k - +",
+            b"*1\r\n*4\r\n+1-1\r\n*2\r\n+email\r\n+s3cret\r\n:9\r\n:1\r\n",
+            [[b"1-1", [b"email", b"***"], 9, 1]],
+        ),
+        ("XAUTOCLAIM k g c 0 0", b"*3\r\n+0-0\r\n*1\r\n$-1\r\n*1\r\n+1-1\r\n", [b"0-0", [None], [b"1-1"]]),
+    ],
+)
+def test_commands_of_later_servers(line: str, reply: bytes, expected: object) -> None:
+    found = planned(named(*line.split()), NameMask(parse_name("k#email"), "redact"))
+    assert found is not None
+    assert parsed(found.mask(reply)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["SET k v IFEQ x", "SET k v GET IFNE x", "DELEX k IFEQ x", "DELIFEQ k x", "DIGEST k", "VSIM k ELE x", "VEMB k x"],
+)
+def test_questions_of_later_servers(line: str) -> None:
+    with pytest.raises(Unmaskable, match="answers a question"):
+        planned(named(*line.split()), NameMask(parse_name("k"), "redact"))
+    assert planned(named("DELEX", "k"), NameMask(parse_name("k"), "redact")) is not None
+
+
 def test_elements_masked_by_their_place_do_not_move() -> None:
     for name in ("JSON.ARRINSERT", "JSON.ARRTRIM", "JSON.DEL"):
         call = named(name, "doc:1", "$.a", "0", "1")
