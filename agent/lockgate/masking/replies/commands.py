@@ -139,8 +139,9 @@ def _bitop(view: View) -> Shape:
 
 
 def _delex(view: View) -> Shape:
+    rule = view.rule(1)
     if len(view.args) > 2:
-        view.answers(view.rule(1))
+        view.answers(rule)
     return Answer()
 
 
