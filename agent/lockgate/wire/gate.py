@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from lockgate.values.statement import Request
@@ -17,9 +18,31 @@ class ProtocolError(Exception):
     """Theirs: hostile or broken bytes. The connection ends with a native error that carries this message."""
 
 
+class Why(StrEnum):
+    """What a refusal is about, in every protocol: each says it in a code of its own."""
+
+    DENIED = "denied"
+    """By policy, by an approver, or because it can't be carried out."""
+    NO_ROLE = "no-role"
+    """Who asks is nobody in this datastore."""
+    UNREACHABLE = "unreachable"
+    """There is no way to the datastore, or none for this connection."""
+    TOO_MANY = "too-many"
+    """Connections."""
+    TOO_LARGE = "too-large"
+    UNRECORDED = "unrecorded"
+    """It can't be recorded."""
+    CANCELLED = "cancelled"
+    STOPPING = "stopping"
+    """The agent ends what was going on."""
+    FAILED = "failed"
+    """A mistake of the agent's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A native error in the making. `code` is the protocol's own (a SQLSTATE); `message` one line a client may show."""
+    """A native error in the making. `code` is a `Why`, or a code of the protocol's own (a SQLSTATE); `message` one line
+    that a client may show."""
 
     code: str
     message: str
@@ -93,12 +116,12 @@ class Ruling:
     """
 
     refusal: Refusal | None = None
-    masking: Masking | None = None
+    masking: Any = None
     barrier: bool = False
     handle: Any = None
     watch: Watch | None = None
     deaf: bool = False
-    rehearsal: Masking | None = None
+    rehearsal: Any = None
 
 
 @dataclass(slots=True)
