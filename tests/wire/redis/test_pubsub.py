@@ -13,7 +13,6 @@ from tests.support.redis_playbook import (
     HELLO_3,
     MASK,
     OK,
-    PONG,
     RESET,
     Masked,
     Playbook,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.wire.redis import _resp, replies
+from lockgate.wire.redis import _resp, frames, replies
 
 Scanner: TypeAlias = type[_resp.ReplyScanner] | type[replies.ReplyScanner]
 
@@ -25,7 +25,8 @@ def scan(scanner: Scanner, data: bytes, sizes: list[int] | None = None) -> tuple
         end = min(at + size, len(data))
         for stop in one.scan(data, at, end):
             reply = data[begun : stop >> 8]
-            assert stop & 255 == data[_behind_attributes(reply) + begun]
+            behind = _behind_attributes(reply)
+            assert stop & 255 == reply[behind] | (frames.ATTRIBUTES if behind else 0)
             found.append(reply)
             begun = stop >> 8
         assert one.between == (begun == end) or one.broken is not None
@@ -124,7 +125,7 @@ def test_what_it_is_is_known_as_soon_as_it_can_be(scanner: Scanner) -> None:
     for data, first in known:
         assert one.scan(data, 0, len(data)) == []
         assert one.first == first
-    assert one.scan(b"\r\n", 0, 2) == [2 << 8 | ord("$")]
+    assert one.scan(b"\r\n", 0, 2) == [2 << 8 | ord("$") | frames.ATTRIBUTES]
 
 
 # held against hiredis, which knows all but attributes and streamed types

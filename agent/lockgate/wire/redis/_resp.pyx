@@ -254,12 +254,15 @@ cdef enum:
     OPEN_MAP = -2
     OPEN_MAP_ODD = -3
 
+cdef enum:
+    ATTRIBUTES = 128
+
 
 cdef class ReplyScanner:
     cdef readonly int first
     cdef readonly object broken
     cdef int _state, _kind, _depth, _filled
-    cdef bint _owed, _chunks
+    cdef bint _owed, _chunks, _attributed
     cdef int64_t _left
     cdef int64_t _levels[DEPTH]
     cdef bint _attributes[DEPTH]
@@ -270,7 +273,7 @@ cdef class ReplyScanner:
         self.broken = None
         self._state = TYPE
         self._depth = self._filled = 0
-        self._owed = self._chunks = False
+        self._owed = self._chunks = self._attributed = False
 
     @property
     def between(self):
@@ -289,7 +292,7 @@ cdef class ReplyScanner:
                 if pos == 0:
                     break
                 if self._state == TYPE and self._depth == 0 and not self._owed and not self._chunks:
-                    found.append(pos << 8 | self.first)
+                    found.append(pos << 8 | self.first | (ATTRIBUTES if self._attributed else 0))
         finally:
             PyBuffer_Release(&view)
         return found
@@ -305,6 +308,7 @@ cdef class ReplyScanner:
                 pos += 1
                 if self._depth == 0 and not self._owed and not self._chunks:
                     self.first = 0
+                    self._attributed = c == c"|"
                 if not self._begin(c):
                     return 0
             elif self._state == HEADER:

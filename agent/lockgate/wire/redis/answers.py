@@ -17,10 +17,12 @@ from lockgate.wire.redis.pubsub import Subscribing
 from lockgate.wire.session import Bytes
 
 _ERRORS: Final = (ord("-"), ord("!"))
-_UNCOMMON: Final = frozenset((*_ERRORS, ord(">"), ord("|"), 0))
+_COMMON: Final = frozenset(b"+:$*_#,(=~%")
+"""Types of replies that are what was asked for, and no errors. Without attributes: those come with another number."""
 _PUSH: Final = ord(">")
 _STATUS: Final = ord("+")
 _ARRAY: Final = ord("*")
+_UNQUEUED: Final = "the server queued what was not sent inside MULTI"
 _INVALIDATE: Final = b"invalidate"
 _UNASKED: Final = frozenset((_INVALIDATE, b"tracking-redir-broken"))
 
@@ -58,8 +60,11 @@ class Answers:
         whole = bytes(data)
         size = len(whole)
         stops = self._scanner.scan(whole, 0, size)
-        at = self._continue(whole, stops) if self._passing or self._dropping or self._held else 0
-        if stops and at < size:
+        at = 0
+        if self._passing or self._dropping or self._held:
+            at = self._continue(whole, stops)
+            del stops[:1]
+        if stops:
             at = self._complete(whole, stops, at)
         broken = self._scanner.broken
         if broken is not None:
@@ -74,38 +79,33 @@ class Answers:
         conversation = self._conversation
         pending, to_client = conversation.pending, conversation.to_client
         settle = conversation.gate.settle
-        usual = self._usual
+        usual, barrier = self._usual, conversation.barrier
         passed = at
         for code in stops:
             stop, first = code >> 8, code & 255
-            if stop <= at:
-                continue
-            if usual and first not in _UNCOMMON and pending and data[at] == first:
+            if usual and first in _COMMON and pending:
                 run = pending[0]
-                if (
-                    type(run) is Run
-                    and run.ruling.masking is None
-                    and run is not conversation.barrier
-                    and run.ruling.rehearsal is None
-                ):
-                    if first == _STATUS and data[at:stop] == frames.QUEUED:
-                        raise ProtocolError("the server queued what was not sent inside MULTI")
-                    pending.popleft()
-                    run.bytes = stop - at
-                    run.outcome = "completed"
-                    run.settled = True
-                    settle(run)
-                    at = stop
-                    if conversation.said:
-                        to_client.append(data[passed:at])
-                        passed = at
-                        conversation.speak()
-                    continue
+                if type(run) is Run and run is not barrier:
+                    ruling = run.ruling
+                    if ruling.masking is None and ruling.rehearsal is None:
+                        if first == _STATUS and data[at:stop] == frames.QUEUED:
+                            raise ProtocolError(_UNQUEUED)
+                        pending.popleft()
+                        run.bytes = stop - at
+                        run.outcome = "completed"
+                        run.settled = True
+                        settle(run)
+                        at = stop
+                        if conversation.said:
+                            to_client.append(data[passed:at])
+                            passed = at
+                            conversation.speak()
+                        continue
             if at > passed:
                 to_client.append(data[passed:at])
             self._one(data[at:stop], first)
             conversation.speak()
-            usual = self._usual
+            usual, barrier = self._usual, conversation.barrier
             passed = at = stop
         if at > passed:
             to_client.append(data[passed:at])
@@ -120,6 +120,7 @@ class Answers:
     def _one(self, reply: bytes, first: int) -> None:
         """A whole reply: what of it the client sees is said."""
         conversation = self._conversation
+        first &= ~frames.ATTRIBUTES
         if first == _PUSH:
             self._push(reply)
         elif first == _ARRAY and (conversation.confined or self._confirming):
@@ -153,6 +154,8 @@ class Answers:
             raise ProtocolError("the server's error has attributes")
         if isinstance(awaited, Awaited):
             shown = awaited.take(conversation, reply)
+            if text is not None and shown is reply and redirection.is_redirection(text):
+                shown = self._redirected(reply, text)
             run = awaited.run
             if run is not None:
                 run.bytes += len(reply)
@@ -163,7 +166,7 @@ class Answers:
         if run is conversation.executing:
             transaction.executed(conversation, text)
         elif reply == frames.QUEUED:
-            raise ProtocolError("the server queued what was not sent inside MULTI")
+            raise ProtocolError(_UNQUEUED)
         if conversation.subscriptions.sharded and pubsub.may_be_taken_away(reply):
             raise ProtocolError("the server's reply may be one too many")
         run.bytes += len(reply)
@@ -189,6 +192,8 @@ class Answers:
 
     def _masked(self, run: Run, masking: ReplyMask, reply: bytes) -> bytes:
         try:
+            if len(reply) > self._row_bytes:
+                raise MaskingError(self._longer)
             shown, cells, found = masking.mask(reply)
         except MaskingError as error:
             run.error = errors.DENIED
@@ -200,6 +205,8 @@ class Answers:
 
     def _rehearse(self, run: Run, masking: ReplyMask, reply: bytes) -> None:
         try:
+            if len(reply) > self._row_bytes:
+                raise MaskingError(self._longer)
             masking.mask(reply)
         except MaskingError as error:
             run.withheld = str(error)

@@ -108,38 +108,39 @@ class Commands:
         pending, to_server, gate = conversation.pending, conversation.to_server, conversation.gate
         understand, run, special_of = gate.understand, gate.run, SPECIAL.get
         while not (self.closed or self.blocked):
-            batch = self._batch
-            count, room = len(batch), PIPELINE - len(pending)
-            while self._at < count:
-                args = batch[self._at]
-                name = args[0].upper()
-                special = special_of(name)
-                if special is not None or conversation.unusual or b"\0" in name:
-                    self._handle(name, special, args)
-                    self._at += 1
-                    if self.closed or self.blocked:
+            batch, at = self._batch, self._at
+            count, room, watching = len(batch), PIPELINE - len(pending), conversation.watching
+            try:
+                while at < count:
+                    args = batch[at]
+                    name = args[0].upper()
+                    special = special_of(name)
+                    if special is not None or conversation.unusual or b"\0" in name:
+                        self._handle(name, special, args)
+                        at += 1
                         break
-                    room = PIPELINE - len(pending)
-                    continue
-                request = understand(args)
-                ruling = run(request, in_transaction=conversation.watching)
-                self._at += 1
-                if ruling is None:
-                    self._parked = _Question(args, request, None, False, conversation.say)
-                    break
-                if ruling.refusal is not None:
-                    conversation.say(errors.error_reply(ruling.refusal))
-                else:
-                    entry = Run(request, ruling)
-                    to_server.append(encode_command(args))
-                    pending.append(entry)
-                    if ruling.barrier:
-                        conversation.barrier = entry
+                    request = understand(args)
+                    ruling = run(request, in_transaction=watching)
+                    at += 1
+                    if ruling is None:
+                        self._parked = _Question(args, request, None, False, conversation.say)
                         break
-                room -= 1
-                if room <= 0:
-                    break
-            if self._at < count or self.closed or self.blocked:
+                    if ruling.refusal is not None:
+                        conversation.say(errors.error_reply(ruling.refusal))
+                    else:
+                        entry = Run(request, ruling)
+                        to_server.append(encode_command(args))
+                        pending.append(entry)
+                        if ruling.barrier:
+                            conversation.barrier = entry
+                            break
+                    room -= 1
+                    if room <= 0:
+                        break
+            finally:
+                if batch is self._batch:
+                    self._at = at
+            if at < count or self.closed or self.blocked:
                 continue
             if self._reader.error is not None:
                 self.refused(self._reader.error)

@@ -24,6 +24,9 @@ LINE_BYTES: Final = 24
 DEPTH: Final = 128
 """How deep a reply may be nested: hiredis takes 9, Lua makes more."""
 
+ATTRIBUTES: Final = 128
+"""Added to the type of a reply that has attributes before it."""
+
 _SPACE: Final = b" \t\n\v\f\r"
 """What isspace() takes in the C locale."""
 _ENDS: Final = b" \t\n\r"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from lockgate.wire.redis.frames import DEPTH, LINE_BYTES, integer
+from lockgate.wire.redis.frames import ATTRIBUTES, DEPTH, LINE_BYTES, integer
 
 _TEXTS: Final = b"+-,("
 _LINES: Final = {
@@ -53,6 +53,8 @@ class ReplyScanner:
         """An attribute came: what it belongs to is still to come."""
         self._chunks = False
         """Within a streamed string."""
+        self._attributed = False
+        """Whether the reply that is being read began with attributes."""
         self._value: Iterator[None] | None = None
         """What takes the bytes of the value that is being read: it is resumed for each, which is then `_byte`."""
         self._byte = 0
@@ -63,7 +65,7 @@ class ReplyScanner:
 
     def scan(self, data: bytes | memoryview, start: int, end: int) -> list[int]:
         """Go on with the bytes from `start` to `end`. The offset behind each reply that ends there, times 256, plus
-        its type."""
+        its type, plus ATTRIBUTES if it has some."""
         found: list[int] = []
         if self.broken is not None:
             return found
@@ -74,13 +76,14 @@ class ReplyScanner:
                 self.broken = str(error)
                 break
             if self.between:
-                found.append((at + 1) << 8 | self.first)
+                found.append((at + 1) << 8 | self.first | (ATTRIBUTES if self._attributed else 0))
         return found
 
     def _take(self, byte: int) -> None:
         if self._value is None:
             if not (self._levels or self._owed or self._chunks):
                 self.first = 0
+                self._attributed = byte == ord("|")
             self._value = self._begin(byte)
         else:
             self._byte = byte
