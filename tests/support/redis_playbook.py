@@ -9,7 +9,7 @@ A command is a text of words, or bytes as they are sent; replies are bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Effect, Request, Statement
@@ -197,30 +197,30 @@ class Playbook:
     def made(self, **options: Any) -> Session:
         return Session(self.gate, **options)
 
-    def client(self, *said: str | bytes) -> Playbook:
+    def client(self, *said: str | bytes) -> Self:
         for part in self.split(b"".join(map(command, said))):
             self.session.client_data(memoryview(part))
         return self
 
-    def server(self, *data: bytes) -> Playbook:
+    def server(self, *data: bytes) -> Self:
         for part in self.split(b"".join(data)):
             self.session.server_data(memoryview(part))
         return self
 
-    def to_server(self, *expected: str | bytes) -> Playbook:
+    def to_server(self, *expected: str | bytes) -> Self:
         assert lines(self.session.drain_server()) == lines(b"".join(map(command, expected)))
         return self
 
-    def to_client(self, *expected: bytes) -> Playbook:
+    def to_client(self, *expected: bytes) -> Self:
         assert lines(self.session.drain_client()) == lines(b"".join(expected))
         return self
 
-    def asks(self, said: str | bytes, answer: bytes, shown: bytes | None = None) -> Playbook:
+    def asks(self, said: str | bytes, answer: bytes, shown: bytes | None = None) -> Self:
         """A command goes to the server as it is, and the answer to the client."""
         self.client(said).to_server(said)
         return self.server(answer).to_client(answer if shown is None else shown)
 
-    def begun(self, login: Login | None = None) -> Playbook:
+    def begun(self, login: Login | None = None) -> Self:
         """Past the first command."""
         self.client("PING")
         assert self.session.wants_upstream
@@ -235,14 +235,14 @@ class Playbook:
         self.gate.runs.clear()
         return self
 
-    def speaks_3(self) -> Playbook:
+    def speaks_3(self) -> Self:
         return self.asks("HELLO 3", HELLO_3)
 
-    def resume(self, ruling: Ruling | Refusal = ALLOW) -> Playbook:
+    def resume(self, ruling: Ruling | Refusal = ALLOW) -> Self:
         self.session.resume(Ruling(ruling) if isinstance(ruling, Refusal) else ruling)
         return self
 
-    def outcomes(self, *expected: tuple[str, str]) -> Playbook:
+    def outcomes(self, *expected: tuple[str, str]) -> Self:
         """What has been settled since this was last asked."""
         assert self.gate.settled == list(expected)
         self.gate.settled.clear()

@@ -30,7 +30,7 @@ _UNASKED: Final = frozenset((_INVALIDATE, b"tracking-redir-broken"))
 class Answers:
     """Reads the server."""
 
-    __slots__ = ("_conversation", "_dropping", "_held", "_passing", "_row_bytes", "_run", "_scanner")
+    __slots__ = ("_conversation", "_data", "_dealt", "_dropping", "_held", "_passing", "_row_bytes", "_run", "_scanner")
 
     def __init__(self, conversation: Conversation, row_bytes: int) -> None:
         self._conversation = conversation
@@ -38,6 +38,9 @@ class Answers:
         self._scanner = ReplyScanner()
         self._held = bytearray()
         """What has come of a reply that isn't whole and is not passed on."""
+        self._data = b""
+        self._dealt = 0
+        """Up to where what is being read has been dealt with."""
         self._passing = False
         """Whether the reply that isn't whole is passed on as it comes."""
         self._run: Run | None = None
@@ -50,66 +53,72 @@ class Answers:
         return len(self._held)
 
     def take(self) -> bytes:
-        """What has come and not been passed on, taken."""
-        rest = bytes(self._held)
+        """What has come and was not passed on, taken."""
+        rest = bytes(self._held) + self._data[self._dealt :]
         self._held.clear()
+        self._data, self._dealt = b"", 0
         return rest
 
     def feed(self, data: Bytes) -> None:
         """Bytes from the server. Raises ProtocolError."""
-        whole = bytes(data)
-        size = len(whole)
+        whole = self._data = bytes(data)
+        self._dealt, size = 0, len(whole)
         stops = self._scanner.scan(whole, 0, size)
-        at = 0
         if self._passing or self._dropping or self._held:
-            at = self._continue(whole, stops)
+            self._continue(whole, stops)
             del stops[:1]
         if stops:
-            at = self._complete(whole, stops, at)
+            self._complete(whole, stops, self._dealt)
         broken = self._scanner.broken
         if broken is not None:
             raise ProtocolError(f"the server's reply can't be read: {broken}")
-        if at < size:
-            self._begin(whole[at:])
+        if self._dealt < size:
+            self._held += whole[self._dealt :]
+            self._dealt = size
+            self._decide()
+        self._data = b""
 
     # replies that are whole
 
-    def _complete(self, data: bytes, stops: list[int], at: int) -> int:
-        """The replies from `at` on. The offset behind the last."""
+    def _complete(self, data: bytes, stops: list[int], at: int) -> None:
+        """The replies from `at` on."""
         conversation = self._conversation
         pending, to_client = conversation.pending, conversation.to_client
         settle = conversation.gate.settle
         usual, barrier = self._usual, conversation.barrier
         passed = at
-        for code in stops:
-            stop, first = code >> 8, code & 255
-            if usual and first in _COMMON and pending:
-                run = pending[0]
-                if type(run) is Run and run is not barrier:
-                    ruling = run.ruling
-                    if ruling.masking is None and ruling.rehearsal is None:
-                        if first == _STATUS and data[at:stop] == frames.QUEUED:
-                            raise ProtocolError(_UNQUEUED)
-                        pending.popleft()
-                        run.bytes = stop - at
-                        run.outcome = "completed"
-                        run.settled = True
-                        settle(run)
-                        at = stop
-                        if conversation.said:
-                            to_client.append(data[passed:at])
-                            passed = at
-                            conversation.speak()
-                        continue
+        try:
+            for code in stops:
+                stop, first = code >> 8, code & 255
+                if usual and first in _COMMON and pending:
+                    run = pending[0]
+                    if type(run) is Run and run is not barrier:
+                        ruling = run.ruling
+                        if ruling.masking is None and ruling.rehearsal is None:
+                            if first == _STATUS and data[at:stop] == frames.QUEUED:
+                                raise ProtocolError(_UNQUEUED)
+                            pending.popleft()
+                            run.bytes = stop - at
+                            run.outcome = "completed"
+                            run.settled = True
+                            settle(run)
+                            at = stop
+                            if conversation.said:
+                                to_client.append(data[passed:at])
+                                passed = at
+                                conversation.speak()
+                            continue
+                if at > passed:
+                    to_client.append(data[passed:at])
+                    passed = at
+                self._one(data[at:stop], first)
+                passed = at = stop
+                conversation.speak()
+                usual, barrier = self._usual, conversation.barrier
+        finally:
             if at > passed:
                 to_client.append(data[passed:at])
-            self._one(data[at:stop], first)
-            conversation.speak()
-            usual, barrier = self._usual, conversation.barrier
-            passed = at = stop
-        if at > passed:
-            to_client.append(data[passed:at])
-        return at
+            self._dealt = at
 
     @property
     def _usual(self) -> bool:
@@ -142,13 +151,12 @@ class Answers:
 
     def _answer(self, reply: bytes, first: int) -> None:
         conversation = self._conversation
-        if not conversation.pending and first in _ERRORS:
+        if not conversation.pending and first in _ERRORS and not conversation.observed:
             # Redis says so of itself before it closes: too many clients, protected mode
             self._shown(reply)
             conversation.over = "disconnected"
             return
-        conversation.next()
-        awaited = conversation.answered()
+        awaited = conversation.next()
         text = errors.text_of(reply)
         if text is None and first in _ERRORS:
             raise ProtocolError("the server's error has attributes")
@@ -157,27 +165,29 @@ class Answers:
             if text is not None and shown is reply and redirection.is_redirection(text):
                 shown = self._redirected(reply, text)
             run = awaited.run
-            if run is not None:
-                run.bytes += len(reply)
-                self._end(run, text)
-            self._shown(shown)
-            return
-        run = awaited
-        if run is conversation.executing:
-            transaction.executed(conversation, text)
-        elif reply == frames.QUEUED:
+        else:
+            shown, run = self._passable(awaited, reply, text), awaited
+        conversation.answered()
+        if run is not None:
+            if run is conversation.executing:
+                transaction.executed(conversation, text)
+            run.bytes += len(reply)
+            self._end(run, text)
+        self._shown(shown)
+
+    def _passable(self, run: Run, reply: bytes, text: bytes | None) -> bytes:
+        """The reply to an ordinary command, as it may be shown. `text` is that of an error."""
+        if reply == frames.QUEUED:
             raise ProtocolError(_UNQUEUED)
-        if conversation.subscriptions.sharded and pubsub.may_be_taken_away(reply):
+        if self._conversation.subscriptions.sharded and pubsub.may_be_taken_away(reply):
             raise ProtocolError("the server's reply may be one too many")
-        run.bytes += len(reply)
         if text is not None and redirection.is_redirection(text):
-            reply = self._redirected(reply, text)
-        elif run.ruling.masking is not None:
-            reply = self._masked(run, run.ruling.masking, reply)
-        elif run.ruling.rehearsal is not None:
+            return self._redirected(reply, text)
+        if run.ruling.masking is not None:
+            return self._masked(run, run.ruling.masking, reply)
+        if run.ruling.rehearsal is not None:
             self._rehearse(run, run.ruling.rehearsal, reply)
-        self._end(run, text)
-        self._shown(reply)
+        return reply
 
     def _end(self, run: Run, text: bytes | None) -> None:
         if text is not None:
@@ -186,6 +196,8 @@ class Answers:
 
     def _redirected(self, reply: bytes, text: bytes) -> bytes:
         found = redirection.address(text)
+        if self._conversation.observed:
+            return reply
         if found is not None and self._conversation.gate.intercepted(*found):
             return reply
         return redirection.elsewhere(found)
@@ -282,32 +294,29 @@ class Answers:
 
     # replies that aren't whole
 
-    def _begin(self, data: bytes) -> None:
-        self._held += data
-        self._decide()
-
-    def _continue(self, data: bytes, stops: list[int]) -> int:
-        """More of the reply that wasn't whole. The offset behind it."""
+    def _continue(self, data: bytes, stops: list[int]) -> None:
+        """More of the reply that wasn't whole."""
         conversation = self._conversation
         end = stops[0] >> 8 if stops else len(data)
         if not stops and self._scanner.broken is not None:
-            return end
+            return
         if self._passing:
             conversation.to_client.append(data[:end])
             if self._run is not None:
                 self._run.bytes += end
         elif not self._dropping:
             self._held += data[:end]
+        self._dealt = end
         if not stops:
             if not self._passing and not self._dropping:
                 self._decide()
-            return end
+            return
         if self._passing or self._dropping:
             self._passed()
         else:
-            self._one(self.take(), stops[0] & 255)
+            self._one(bytes(self._held), stops[0] & 255)
+            self._held.clear()
         conversation.speak()
-        return end
 
     def _passed(self) -> None:
         """The last of a reply that was passed on, or left out, as it came."""
@@ -326,10 +335,10 @@ class Answers:
         run = self._passes(first) if first else None
         if run is not None or (first and self._is_plain_message(first)):
             self._run, self._passing, conversation.midway = run, True, True
-            part = self.take()
-            conversation.to_client.append(part)
+            conversation.to_client.append(bytes(self._held))
             if run is not None:
-                run.bytes += len(part)
+                run.bytes += len(self._held)
+            self._held.clear()
         elif len(self._held) > self._row_bytes:
             self._too_long(first)
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Ruling, Run
+from lockgate.wire.gate import ProtocolError, Ruling, Run
 from lockgate.wire.redis import authentication, errors, frames, pubsub, transaction
 from lockgate.wire.redis._resp import CommandReader, encode_command
 from lockgate.wire.redis.conversation import PIPELINE, Awaited, Conversation
@@ -151,7 +151,9 @@ class Commands:
                 return
 
     def refused(self, why: str) -> None:
-        """What comes now can't be read."""
+        """What comes now can't be read. Raises ProtocolError where nothing may be refused."""
+        if self.conversation.observed:
+            raise ProtocolError(why)
         self.close(errors.protocol_error(why), "broken")
 
     def _handle(self, name: bytes, special: Special | None, args: Args) -> None:
@@ -177,11 +179,17 @@ class Commands:
 
     # what special commands are made of
 
-    def refuse(self, why: str) -> None:
-        """A refusal that policy has no part in. Inside MULTI, EXEC is refused with it, as in Redis."""
-        if self.conversation.queue is not None:
-            self.conversation.aborted = True
-        self.conversation.say(frames.error(f"ERR {why}"))
+    def refuse(self, why: str, *, aborts: bool = True) -> None:
+        """A refusal that policy has no part in. Inside MULTI, EXEC is refused with it, as in Redis.
+
+        Raises ProtocolError where nothing may be refused.
+        """
+        conversation = self.conversation
+        if conversation.observed:
+            raise ProtocolError(why.removeprefix("lockgate: "))
+        if conversation.queue is not None and aborts:
+            conversation.aborted = True
+        conversation.say(frames.error(f"ERR {why}"))
 
     def ask(
         self,
@@ -250,11 +258,20 @@ class Commands:
         self._rule(question, ruling)
         self.pump()
 
-    def drop(self, ruling: Ruling) -> None:
-        """The ruling came when the connection was over: what it lets run has not run."""
+    def take(self) -> bytes:
+        """What has come and was not sent on, taken: of a command that waits, and of all behind it."""
+        parked = [] if self._parked is None else [self._parked.args]
+        rest = [encode_command(args) for args in (*parked, *self._batch[self._at :])]
+        self._batch, self._at = [], 0
+        kept = b"".join(rest) + self._reader.take() + bytes(self._unread)
+        self._unread.clear()
+        return kept
+
+    def drop(self, ruling: Ruling, outcome: str = "disconnected") -> None:
+        """The ruling came when nothing is sent any more that hangs on one: what it lets run ends with `outcome`."""
         question, self._parked = self._parked, None
         if question is not None and ruling.refusal is None:
-            self.conversation.settle(Run(question.request, ruling), "disconnected")
+            self.conversation.settle(Run(question.request, ruling), outcome)
 
 
 Special: TypeAlias = Callable[[Commands, Args], None]
@@ -262,11 +279,16 @@ Special: TypeAlias = Callable[[Commands, Args], None]
 
 def _quit(commands: Commands, args: Args) -> None:
     """Its answer is the last, and the server needs not hear of it."""
-    commands.close(frames.OK, "disconnected")
+    if commands.conversation.observed:
+        commands.ask(args)
+    else:
+        commands.close(frames.OK, "disconnected")
 
 
 def _foreign(commands: Commands, args: Args) -> None:
     """HTTP: a browser was made to talk to Redis. It hears nothing (networking.c, `securityWarningCommand`)."""
+    if commands.conversation.observed:
+        raise ProtocolError("this is HTTP")
     commands.close(b"", "broken")
 
 

@@ -48,12 +48,12 @@ class Conversation:
     answers in. `queue` has what is queued since MULTI was answered, None outside; `aborted` says that EXEC won't run
     it. `watching` says that keys may be watched. `monitor` is set while the server tells of every command. `midway`
     says that the client has a part of a reply, so that nothing else may be said. `over` is how the connection ends once
-    what is in `to_client` has been sent.
+    what is in `to_client` has been sent. `observed`: nothing is refused here, and redirections lead where they will.
     """
 
-    __slots__ = ("aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "over",
-                 "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions", "to_client", "to_server",
-                 "tracking", "unusual", "watching")  # fmt: skip
+    __slots__ = ("aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "observed",
+                 "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions", "to_client",
+                 "to_server", "tracking", "unusual", "watching")  # fmt: skip
 
     def __init__(self, gate: CommandGate, subscriptions: Subscriptions) -> None:
         self.gate = gate
@@ -64,6 +64,7 @@ class Conversation:
         self.barrier: Run | Awaited | None = None
         self.said = 0
         """How many answers of our own are pending."""
+        self.observed = False
         self.login: Login | None = None
         self.ready = False
         """Whether commands can be sent."""

@@ -91,6 +91,10 @@ class Session(WireSession):
         else:
             conversation.login = login
             authentication.log_in(conversation, login)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What came before there was somebody to read it."""
         early, self._early = bytes(self._early), bytearray()
         if early:
             self.client_data(early)
@@ -173,19 +177,19 @@ class Session(WireSession):
     # states
 
     def _starting(self, data: Bytes) -> None:
-        if bytes(data[:1]) == TLS_HANDSHAKE:
-            if not self._tls:
-                raise ProtocolError(NO_TLS)
+        if self._tls and bytes(data[:1]) == TLS_HANDSHAKE:
             self._client = self._securing
             self.wants_tls = WantsTls.DIRECT
             return
+        self._early += data
+        if self._early[:1] == TLS_HANDSHAKE:
+            raise ProtocolError(NO_TLS)
         refusal = self._gate.open({"user": authentication.DEFAULT, "database": "0"})
         if refusal is not None:
             self.failed(refusal)
             return
         self._client = self._waiting
         self.wants_upstream = True
-        self._waiting(data)
 
     def _securing(self, data: Bytes) -> None:
         raise ProtocolError("bytes came before TLS was there")

@@ -101,7 +101,7 @@ def multi(commands: Commands, args: tuple[bytes, ...]) -> None:
     if len(args) != 1:
         commands.refuse("wrong number of arguments for 'multi' command")
     elif commands.conversation.queue is not None:
-        commands.conversation.say(frames.error("ERR MULTI calls can not be nested"))
+        commands.refuse("MULTI calls can not be nested", aborts=False)
     else:
         commands.ask(args, Begun, barrier=True)
 
@@ -111,7 +111,7 @@ def watch(commands: Commands, args: tuple[bytes, ...]) -> None:
     if len(args) < 2:
         commands.refuse("wrong number of arguments for 'watch' command")
     elif conversation.queue is not None:
-        conversation.say(frames.error("ERR WATCH inside MULTI is not allowed"))
+        commands.refuse("WATCH inside MULTI is not allowed", aborts=False)
     else:
         commands.ask(args, partial(_watching, conversation))
 
@@ -148,14 +148,16 @@ def discard(commands: Commands, args: tuple[bytes, ...]) -> None:
 def execute(commands: Commands, args: tuple[bytes, ...]) -> None:
     conversation = commands.conversation
     queue = conversation.queue
-    if len(args) != 1:
+    if len(args) != 1 and conversation.observed:
+        commands.refuse("wrong number of arguments for 'exec' command")
+    elif len(args) != 1:
         aborted = frames.error(
             "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
         )
         _abort(conversation, aborted)
     elif queue is None:
         commands.refuse("EXEC without MULTI")
-    elif conversation.aborted:
+    elif conversation.aborted and not conversation.observed:
         _abort(conversation, ABORTED)
     else:
         request = conversation.gate.whole(queue)
