@@ -1,0 +1,371 @@
+"""A scratch Redis server, or a cluster of three: its own folder, its own ports, gone when its `with` ends.
+
+    with Redis() as server:                       # 127.0.0.1:server.port, [::1] too; nothing is written to disk
+        server.ask("SET", "session:1", "a")       # straight to the server (its unix socket), past whatever is tested
+        with server.client() as client: ...       # likewise, as redis-py: bytes, with everything permitted
+        async with server.asyncio() as client: ...
+        with server.watched() as seen: ...        # MONITOR: `seen.commands` ran meanwhile; not what `ask` did
+        assert server.calls("GET") == 0           # how often it ran (INFO commandstats); all commands: `server.stats()`
+
+    Redis(password="s")                           # requirepass: AUTH s; `ask` and the like need none
+    Redis(users={"app": "on >pw ~app:* +@read"})  # an ACL user each, in users.acl (ACL SAVE and LOAD work); `default`
+                                                  # is as Redis has it unless it is named or there is a password
+    Redis({"maxmemory": "10mb", "port": "0"})     # any directive of redis.conf
+    Redis(tls=signer.certify("db", "127.0.0.1"))  # server.tls_port; `authority=signer.file`: clients show certificates
+    with Cluster() as cluster: ...                # three masters that announce 127.0.0.1: cluster.nodes,
+                                                  # .ask(..., key=), .client(), .asyncio(), .owner(key), .migrating(key)
+
+`server.stop()`, `.kill()` and `.start()` are for what happens when it goes and comes; `async with` works likewise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.support.postgres import free_port
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 20.0
+CLUSTER_SECONDS: Final = 60.0
+SLOTS: Final = 16384
+
+_KEEPER: Final = "lockgate-tests"
+"""The ACL user that `ask` and the like are where the default one may not do everything; only there is one."""
+_AS_REDIS: Final = ("setpriv", "--reuid=redis", "--regid=redis", "--clear-groups")
+"""Debian's account: what an attack makes the server write is not written as root."""
+
+
+def binary(name: str = "redis-server") -> str:
+    """`redis-server`, `redis-cli` or `redis-benchmark`. Raises RuntimeError when it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"{name} is not installed: apt-get install redis-server redis-tools")
+    return found
+
+
+class Redis:
+    """`with Redis() as server:` as the module says. `parent` is where its folder is made."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        password: str | None = None,
+        users: Mapping[str, str] | None = None,
+        tls: tuple[Path, Path] | None = None,
+        authority: Path | None = None,
+        parent: Path | None = None,
+    ) -> None:
+        self._binary = binary()
+        self.folder = Path(tempfile.mkdtemp(prefix="lockgate-redis-", dir=parent))
+        self.port = free_port()
+        self.tls_port = free_port() if tls else 0
+        self.socket = self.folder / "socket"
+        self.log = self.folder / "log"
+        self.settings = settings or {}
+        self.password = password
+        self.users = dict(users or {})
+        self._keeper = bool(password or users)
+        self._tls = tls
+        self._authority = authority
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Redis:
+        try:
+            self._configure()
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.kill()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def __aenter__(self) -> Redis:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def _configure(self) -> None:
+        lines = {
+            "bind": "127.0.0.1 -::1",
+            "port": str(self.port),
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "save": '""',
+            "appendonly": "no",
+            "daemonize": "no",
+            "logfile": str(self.log),
+        }
+        if self._tls is not None:
+            for name, source in zip(("cert", "key"), self._tls, strict=True):
+                (self.folder / f"tls.{name}").write_bytes(source.read_bytes())
+                lines[f"tls-{name}-file"] = str(self.folder / f"tls.{name}")
+            (self.folder / "tls.key").chmod(0o600)
+            lines |= {"tls-port": str(self.tls_port), "tls-auth-clients": "yes" if self._authority else "no"}
+            # it wants to know an authority even where it asks nobody for a certificate
+            lines["tls-ca-cert-file"] = str(self.folder / "tls.ca")
+            (self.folder / "tls.ca").write_bytes((self._authority or self._tls[0]).read_bytes())
+        if self._keeper:
+            default = "on nopass" if self.password is None else f"on >{self.password}"
+            users = {"default": f"{default} ~* &* +@all", _KEEPER: "on nopass ~* &* +@all"} | self.users
+            (self.folder / "users.acl").write_text("".join(f"user {name} {rules}\n" for name, rules in users.items()))
+            lines["aclfile"] = str(self.folder / "users.acl")
+        conf = self.folder / "redis.conf"
+        conf.write_text("".join(f"{key} {value}\n" for key, value in (lines | dict(self.settings)).items()))
+        account = pwd.getpwnam("redis")
+        for path in (self.folder, *self.folder.iterdir()):
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
+        with (self.folder / "output").open("ab") as output:
+            # a session of its own: Ctrl-C on the terminal is for whoever stops it, not for itself
+            self._process = subprocess.Popen(
+                [*_AS_REDIS, self._binary, str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                told = [path.read_text() for path in (self.folder / "output", self.log) if path.exists()]
+                raise RuntimeError("".join(told) or "redis-server said nothing")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.ask("PING") == b"PONG")
+        except (redis.ConnectionError, redis.BusyLoadingError):
+            return False
+
+    def stop(self) -> None:
+        """In order, as a service manager does it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """At once: clients see the connection reset or closed."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def _options(self) -> dict[str, Any]:
+        login = {"username": _KEEPER, "password": "-"} if self._keeper else {}
+        return {"unix_socket_path": str(self.socket), **login}
+
+    def client(self, **options: Any) -> redis.Redis:
+        """redis-py straight to the server, allowed everything. To be closed (it is a context manager)."""
+        return redis.Redis(**{**self._options(), "retry": Retry(NoBackoff(), 0), **options})
+
+    def asyncio(self, **options: Any) -> redis.asyncio.Redis:
+        """The same of redis-py's asyncio half."""
+        return redis.asyncio.Redis(**{**self._options(), **options})
+
+    def ask(self, *command: str | bytes | int | float, database: int = 0) -> Any:
+        """The answer of one command, straight from the server, as it came (bytes). Raises redis.ResponseError."""
+        with self.client(db=database) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def stats(self) -> dict[str, int]:
+        """How often each command ran since the last `CONFIG RESETSTAT`: capitals, `CONFIG SET` with its sub-command.
+
+        Those count that a script runs, not those that were refused before they ran.
+        """
+        found = {}
+        for line in self.ask("INFO", "commandstats").decode().splitlines():
+            name, _, rest = line.partition(":")
+            if name.startswith("cmdstat_"):
+                fields = dict(part.split("=", 1) for part in rest.split(","))
+                found[name.removeprefix("cmdstat_").replace("|", " ").upper()] = int(fields["calls"])
+        return found
+
+    def calls(self, name: str) -> int:
+        """How often this command ran since the server started: `GET`, `CONFIG SET`."""
+        return self.stats().get(name, 0)
+
+    @contextmanager
+    def watched(self) -> Iterator[Watched]:
+        """What others have the server run while the block does, by MONITOR."""
+        with self.client() as client, client.monitor() as monitor:
+            watched = Watched(self)
+            ended = threading.Event()
+
+            def listen() -> None:
+                for told in monitor.listen():
+                    if told["command"] == f"PING {watched.end}":
+                        ended.set()
+                        return
+                    if told["client_type"] != "unix":
+                        watched.commands.append(told["command"])
+
+            listener = threading.Thread(target=listen, daemon=True)
+            listener.start()
+            try:
+                yield watched
+            finally:
+                self.ask("PING", watched.end)
+                if not ended.wait(STOP_SECONDS):
+                    raise RuntimeError("MONITOR did not tell the end")
+                listener.join()
+
+
+class Watched:
+    """`commands` in the order in which they ran: names as they were sent, arguments separated by a blank."""
+
+    end: Final = "lockgate-tests-end"
+
+    def __init__(self, server: Redis) -> None:
+        self.commands: list[str] = []
+
+
+class Cluster:
+    """`with Cluster() as cluster:` gives masters that share all slots among them. `settings` go to each."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        nodes: int = 3,
+        password: str | None = None,
+        users: Mapping[str, str] | None = None,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        self._buses = [free_port() for _ in range(nodes)]
+        self._password = password
+        self.nodes = [
+            Redis(
+                {
+                    "cluster-enabled": "yes",
+                    "cluster-port": str(bus),
+                    "cluster-announce-ip": "127.0.0.1",
+                    "cluster-node-timeout": "5000",
+                    **({"tls-cluster": "no"} if tls else {}),
+                    **(settings or {}),
+                },
+                password=password,
+                users=users,
+                tls=tls,
+            )
+            for bus in self._buses
+        ]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Cluster:
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.callback(shutil.rmtree, node.folder, ignore_errors=True)
+            for node in self.nodes:
+                stack.enter_context(node)
+            self._meet()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    async def __aenter__(self) -> Cluster:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def _meet(self) -> None:
+        edges = [SLOTS * number // len(self.nodes) for number in range(len(self.nodes) + 1)]
+        first = self.nodes[0]
+        for number, node in enumerate(self.nodes):
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            node.ask("CLUSTER", "ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", first.port, self._buses[0])
+        deadline = time.monotonic() + CLUSTER_SECONDS
+        while not all(self._knows_all(node) for node in self.nodes):
+            if time.monotonic() > deadline:
+                raise RuntimeError("\n".join(node.ask("CLUSTER", "NODES").decode() for node in self.nodes))
+            time.sleep(0.05)
+
+    def _knows_all(self, node: Redis) -> bool:
+        told = node.ask("CLUSTER", "INFO").decode()
+        return "cluster_state:ok" in told and f"cluster_known_nodes:{len(self.nodes)}\r" in told
+
+    def client(self, **options: Any) -> redis.cluster.RedisCluster:
+        """redis-py's cluster client by TCP, past the agent as long as its process is not an intercepted one."""
+        return redis.cluster.RedisCluster(
+            host="127.0.0.1", port=self.nodes[0].port, **{"password": self._password, **options}
+        )
+
+    def asyncio(self, **options: Any) -> redis.asyncio.cluster.RedisCluster:
+        """The same of redis-py's asyncio half."""
+        return redis.asyncio.cluster.RedisCluster(
+            host="127.0.0.1", port=self.nodes[0].port, **{"password": self._password, **options}
+        )
+
+    def slot(self, key: str | bytes) -> int:
+        return int(self.nodes[0].ask("CLUSTER", "KEYSLOT", key))
+
+    def owner(self, key: str | bytes) -> Redis:
+        """The node that has the key: all others answer MOVED."""
+        slot = self.slot(key)
+        for low, high, told, *_ in self.nodes[0].ask("CLUSTER", "SLOTS"):
+            if low <= slot <= high:
+                return next(node for node in self.nodes if node.port == told[1])
+        raise LookupError(f"nobody has slot {slot}")
+
+    def ask(self, *command: str | bytes | int | float, key: str | bytes) -> Any:
+        """The answer of one command straight from the node that has `key`."""
+        return self.owner(key).ask(*command)
+
+    @contextmanager
+    def migrating(self, key: str | bytes) -> Iterator[tuple[Redis, Redis]]:
+        """The slot of `key` on its way: (from, to). Until it ends, `from` answers ASK for keys that it doesn't have."""
+        slot, source = self.slot(key), self.owner(key)
+        target = next(node for node in self.nodes if node is not source)
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
+        try:
+            yield source, target
+        finally:
+            for node in (source, target):
+                node.ask("CLUSTER", "SETSLOT", slot, "STABLE")
