@@ -1,0 +1,30 @@
+"""Between the session, which speaks of replies, and what masks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lockgate.masking.plan import Unmaskable
+from lockgate.masking.replies.plan import ReplyMasker
+from lockgate.wire.gate import MaskingError
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """Implements `lockgate.wire.redis.gate.ReplyMask`."""
+
+    masker: ReplyMasker
+
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        """See `ReplyMask`."""
+        try:
+            return self.masker.mask(reply, resp3=resp3)
+        except Unmaskable as error:
+            raise MaskingError(f"lockgate: {error}") from error
+
+    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        """See `ReplyMask`."""
+        try:
+            return self.masker.message(push, resp3=resp3)
+        except Unmaskable as error:
+            raise MaskingError(f"lockgate: {error}") from error
