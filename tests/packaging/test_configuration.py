@@ -35,7 +35,7 @@ def test_the_collector_s_would_start(etc: Path) -> None:
 
 def test_the_files_that_are_not_used_yet_are_right(etc: Path) -> None:
     """Whoever takes the comment away in agent.yaml is not surprised."""
-    config.load_classification([str(etc / "classification.yaml")], {"postgresql"})
+    config.load_classification([str(etc / "classification.yaml")], {"postgresql": "postgresql"})
     assert config.load_identities([str(etc / "identities.yaml")]) == []
 
 

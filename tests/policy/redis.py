@@ -54,7 +54,7 @@ def request(*calls: Call, beside: frozenset[Effect] = frozenset()) -> Request:
     statements = tuple(
         Statement(
             one.name,
-            beside.union(one.anywhere, *(use.effects for use in (*one.keys, *one.channels))),
+            beside.union(one.anywhere, *(k.effects for k in one.keys), *(c.effects for c in one.channels)),
             functions=() if one.script is None else (f"script:{one.script}",),
         )
         for one in calls

@@ -129,8 +129,8 @@ def _walk(node: object, wanted: frozenset[bool], where: str) -> Iterator[tuple[s
     elif isinstance(node, pst.EntityUid):
         _check_placed(node, where)
     else:
-        for part in parts(node):
-            yield from _walk(part, _BOTH, where)
+        for inner in parts(node):
+            yield from _walk(inner, _BOTH, where)
 
 
 def _operand(node: object, wanted: frozenset[bool], where: str) -> Iterator[tuple[str, str, frozenset[bool]]]:

@@ -47,6 +47,7 @@ class Roles:
     async def login(self, credential: config.Credential) -> UpstreamLogin:
         """What answers the datastore. Raises RoleError."""
         name = self._settings.name
+        assert credential.user is not None, "a credential of PostgreSQL's has a role (lockgate.config)"
         try:
             secret = await self._passwords.of(credential)
         except SecretError as error:
