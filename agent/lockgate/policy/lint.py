@@ -51,7 +51,7 @@ def check_words(template: pst.Template, where: str, *, sql: bool = True) -> tupl
             called, there_are = _WORDS[attribute]
             raise BundleError(f"{where}: {word!r} is not {called} (they are {', '.join(there_are)})")
         if attribute == "categories" and not (word.islower() and word.isalnum()):
-            raise BundleError(f"{where}: {word!r} is not a category: they are written as in `dangerous`, without @")
+            raise BundleError(f"{where}: {word!r} is not a category (they are written as in `dangerous`, without @)")
         if attribute == "kinds" and word != word.upper():
             warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
         elif sql and attribute == "kinds" and (word == "SELECT" or (word in _NESTING and exact)):
