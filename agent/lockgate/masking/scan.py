@@ -154,6 +154,11 @@ class Scan:
         shown = self._value(value, Watch.TEXT, kinds, Counter())
         return REDACTED if shown is None else shown
 
+    def string(self, value: bytes, kinds: Sequence[int], found: Counter[str]) -> bytes | None:
+        """One string with what was found of `kinds` replaced and counted, None for null. What is JSON stays JSON."""
+        looks_like_json = value[:1] in (b"{", b"[", b'"') and _is_json(value)
+        return self._value(value, Watch.JSON if looks_like_json else Watch.TEXT, kinds, found)
+
     def _value(self, value: bytes, how: Watch, kinds: Sequence[int], found: Counter[str]) -> bytes | None:
         if how is Watch.JSONB:
             shown = self._value(value[1:], Watch.JSON, kinds, found)

@@ -1,0 +1,6 @@
+"""Masks of Redis replies: what each command shows of a classified key, and how it is hidden in RESP2 and RESP3."""
+
+from lockgate.masking.plan import Unmaskable
+from lockgate.masking.replies.plan import KeyMask, NameMask, ReplyMasker, key_masks, plan_exec, plan_reply
+
+__all__ = ["KeyMask", "NameMask", "ReplyMasker", "Unmaskable", "key_masks", "plan_exec", "plan_reply"]
