@@ -1,0 +1,59 @@
+"""A command as text: what stands in a record and before whoever approves it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from lockgate.values.command import Call
+
+MAX_ARGUMENTS: Final = 64
+"""Arguments that are shown, the name too: nobody reads more before they decide."""
+
+MAX_BYTES: Final = 512
+"""Bytes of one argument that are shown. redis-cli shows all, MONITOR too; the server's slow log 128."""
+
+MAX_CHARACTERS: Final = 16_384
+"""Of the whole text, give or take one argument. (Each byte may take four characters.)"""
+
+HIDDEN: Final = "?"
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_:@/*{}+=~,%<>|$!&;#^-][A-Za-z0-9_:@/*{}+=~,%<>|$!&;#^.-]*")
+"""An argument that needs no quotes: it has none, no space, no backslash, doesn't look hidden and begins no `...`."""
+
+_ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', 10: "\\n", 13: "\\r", 9: "\\t", 7: "\\a", 8: "\\b"}
+_SPELT = [_ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in range(256)]
+"""Each byte as sds.c's sdscatrepr has it."""
+
+
+def text(call: Call, hide: Callable[[int], bool]) -> str:
+    """The call as redis-cli would take it, in one line of printable ASCII.
+
+    Arguments for whose place `hide` is true, and all of `secrets`, are `?`; an argument that is a question mark is
+    quoted, so that calls which are shown whole look alike only if they are the same (but for the case of the command's
+    name). What is longer than MAX_BYTES ends in `... (N bytes)`, N all of them; what is beyond MAX_ARGUMENTS or
+    MAX_CHARACTERS is `... (N more arguments)`.
+    """
+    args, secrets = call.args, call.secrets
+    first = 1 + (" " in call.name)
+    found = [call.name]
+    length = len(call.name)
+    for place in range(first, len(args)):
+        if place >= MAX_ARGUMENTS or length > MAX_CHARACTERS:
+            found.append(f"... ({len(args) - place} more arguments)")
+            break
+        shown = HIDDEN if place in secrets or hide(place) else spelt(args[place])
+        length += len(shown) + 1
+        found.append(shown)
+    return " ".join(found)
+
+
+def spelt(argument: bytes) -> str:
+    if len(argument) > MAX_BYTES:
+        return f"{_quoted(argument[:MAX_BYTES])}... ({len(argument)} bytes)"
+    return argument.decode("ascii") if _PLAIN.fullmatch(argument) else _quoted(argument)
+
+
+def _quoted(argument: bytes) -> str:
+    return '"' + "".join([_SPELT[byte] for byte in argument]) + '"'
