@@ -66,7 +66,7 @@ _POLICIES: Final = [POLICIES.encode()] + [text.encode() for text in (
     'permit (principal, action, resource) when { context.kinds == ["SELECT"] && context.has_where };',
     'forbid (principal, action == Action::"execute", resource in Keys::"cache/s[a-z]:*") when { resource is Key in '
     'Keys::"cache/*" && !(resource in [Keys::"cache/a", Keys::"cache/b"]) } unless { context.categories == ["slow"] };',
-    'permit (principal, action, resource in Channels::"cache/n:*") when { if resource is Channel then true else false };',
+    'permit (principal, action, resource in Channels::"cache/n:*") when { resource is Key || resource is Channel };',
 )]  # fmt: skip
 
 CHECKS: Final = [

@@ -154,15 +154,16 @@ def test_names_that_each_key_may_match() -> None:
     names = Names((SECRET, EMAIL, PATH, "*#note"))
     one = call("X", ("secret:1", R), ("profile:7", R), ("cart", W), ("doc:1", R))
     found = classified(one, names)
-    assert found == Classified(((SECRET, "*#note"), (EMAIL, "*#note"), ("*#note",), (PATH, "*#note")), ())
-    assert found.names == (SECRET, "*#note", EMAIL, PATH)
+    assert found.keys == ((SECRET, "*#note"), (EMAIL, "*#note"), ("*#note",), (PATH, "*#note"))
+    assert (found.anywhere, found.shown) == ((), (SECRET, "*#note", EMAIL, PATH))
+    assert classified(call("SET", ("secret:1", W)), names) == Classified(((SECRET, "*#note"),), (), ())
 
 
 def test_what_reads_anywhere_may_read_all_that_is_classified() -> None:
     names = Names((SECRET, EMAIL))
-    assert classified(call("EVAL", anywhere=RW), names).names == (SECRET, EMAIL)
-    assert classified(call("FLUSHALL", anywhere=W), names).names == ()
-    assert classified(call("PING"), names) == Classified((), ())
+    assert classified(call("EVAL", anywhere=RW), names).shown == (SECRET, EMAIL)
+    assert classified(call("FLUSHALL", anywhere=W), names).shown == ()
+    assert classified(call("PING"), names) == Classified((), (), ())
 
 
 def test_a_request_of_no_statement_touches_nothing() -> None:

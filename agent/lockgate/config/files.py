@@ -13,7 +13,7 @@ from lockgate.config.addresses import check_endpoint, check_url, split_address
 from lockgate.config.credentials import Credential
 from lockgate.config.document import Document, Where
 from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore, Identity
-from lockgate.values.key_name import key_name
+from lockgate.values.selector import parse_name
 
 _TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -79,7 +79,7 @@ def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, st
     """Read classification.yaml files: datastore -> what is sensitive in it -> tags. Raises ConfigError.
 
     `datastores` maps a name to its protocol. Of PostgreSQL `schema.table.column` is classified, of Redis what
-    `lockgate.values.key_name` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`. Both spellings are taken:
+    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`. Both spellings are taken:
     nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`). What several
     places say of one column adds up.
     """
@@ -112,7 +112,7 @@ def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, st
 
 def _check_classified(document: Document, where: Where, name: str, protocol: str) -> None:
     if protocol == "redis":
-        _check(document, where, key_name, name)
+        _check(document, where, parse_name, name)
     elif name.count(".") < 2 or not all(name.split(".")):
         raise document.error(where, f"{name!r} is not schema.table.column")
 

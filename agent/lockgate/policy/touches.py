@@ -12,10 +12,11 @@ from itertools import combinations
 from typing import Final
 
 from lockgate.policy.bundle import Bundle
+from lockgate.policy.generations import Generations
 from lockgate.policy.globs import covers, disjoint
-from lockgate.values.command import Call, ChannelUse
+from lockgate.values.command import Call
 from lockgate.values.glob import compile_glob
-from lockgate.values.key_name import key_name
+from lockgate.values.selector import parse_name
 from lockgate.values.statement import Effect, Place, Request, Statement, Touch
 
 NAMES_KEPT: Final = 16384
@@ -29,7 +30,25 @@ MAYBE: Final = 3
 """Named patterns that a client's pattern may share channels with, and may not: each doubles what it touches. Beyond, it
 touches anything."""
 
+RESOLVED_KEPT: Final = 4096
+"""Statements of which is remembered what they are with what they touch."""
+
+SHAPE_KEPT: Final = 2048
+"""Characters of the shape of one that is remembered: 8 MiB at most."""
+
 Matches = Callable[[bytes], tuple[str, ...]]
+_Touched = tuple[tuple[str, ...] | None, frozenset[Effect]]
+Found = tuple[tuple[_Touched, ...], tuple[_Touched, ...]]
+"""Patterns and effects of what is touched: of keys, and of channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What statements of one shape that touch the same become."""
+
+    before: tuple[Statement, ...]
+    statements: tuple[Statement, ...]
+    shape: str
 
 
 class Patterns:
@@ -38,17 +57,34 @@ class Patterns:
     Raises ValueError for a pattern that `compile_glob` refuses.
     """
 
-    __slots__ = ("_channels", "channel", "key")
+    __slots__ = ("_channels", "channel", "kept", "key")
 
     def __init__(self, keys: Sequence[str] = (), channels: Sequence[str] = ()) -> None:
         self._channels = tuple(channels)
-        self.key = _matching([(pattern, pattern) for pattern in keys])
+        self.key = _matching([(pattern, pattern.encode()) for pattern in keys])
         """A key -> the patterns that match it, in the order given."""
-        self.channel = _matching([(pattern, pattern) for pattern in channels])
+        self.channel = _matching([(pattern, pattern.encode()) for pattern in channels])
+        self.kept: Generations[tuple[str, Found], _Kept] = Generations(RESOLVED_KEPT)
 
     @classmethod
     def of(cls, bundle: Bundle, datastore: str) -> Patterns:
         return cls(bundle.patterns(datastore, Place.KEY), bundle.patterns(datastore, Place.CHANNEL))
+
+    def touched(self, call: Call) -> Found | None:
+        """What a call touches, each once; None when it touches nothing."""
+        if len(call.keys) == 1 and not call.channels and not call.anywhere:
+            (one,) = call.keys
+            return ((self.key(one.key), one.effects),), ()
+        keys: dict[_Touched, None] = {}
+        for one in call.keys:
+            keys[self.key(one.key), one.effects] = None
+        if call.anywhere:
+            keys[None, call.anywhere] = None
+        channels: dict[_Touched, None] = {}
+        for channel in call.channels:
+            ways = self.channels(channel.name) if channel.pattern else (self.channel(channel.name),)
+            channels |= dict.fromkeys((way, channel.effects) for way in ways)
+        return (tuple(keys), tuple(channels)) if keys or channels else None
 
     def channels(self, pattern: bytes) -> tuple[tuple[str, ...] | None, ...]:
         """What of the named patterns a channel may match that a client's matches: every way, or (None,) for anything.
@@ -76,16 +112,31 @@ def resolved(request: Request, patterns: Patterns) -> Request:
     Its shape tells them apart too: what is granted, or was judged, for the keys of one pattern is not for another's. A
     request that is no command is returned as it is.
 
-    Patterns are to be those of the bundle that judges it: another one may name others.
+    Patterns are to be those of the bundle that judges it: another one may name others. Raises ValueError where there
+    are not as many calls as statements, which is nobody's doing but ours.
     """
-    calls = calls_of(request)
-    if not calls:
+    detail = request.detail
+    if isinstance(detail, Call):
+        found = patterns.touched(detail)
+        if found is None:
+            return request
+        known = patterns.kept.get((request.shape, found))
+        if known is not None and (known.before is request.statements or known.before == request.statements):
+            return Request(request.language, request.text, known.shape, known.statements, detail)
+        (statement,) = request.statements
+        statements: tuple[Statement, ...] = (replace(statement, touches=_touches(found)),)
+        shape = f"{request.shape}\0{_spelled((found,))}"
+        if len(shape) <= SHAPE_KEPT:
+            patterns.kept.put((request.shape, found), _Kept(request.statements, statements, shape))
+        return Request(request.language, request.text, shape, statements, detail)
+    each = [patterns.touched(call) for call in calls_of(request)]
+    if not any(each):
         return request
-    found = [touches(call, patterns) for call in calls]
-    if not any(found):
-        return request
-    statements = tuple(_with(statement, touched) for statement, touched in zip(request.statements, found, strict=True))
-    return replace(request, shape=f"{request.shape}\0{_spelled(found)}", statements=statements)
+    statements = tuple(
+        statement if found is None else replace(statement, touches=_touches(found))
+        for statement, found in zip(request.statements, each, strict=True)
+    )
+    return replace(request, shape=f"{request.shape}\0{_spelled(each)}", statements=statements)
 
 
 def calls_of(request: Request) -> tuple[Call, ...]:
@@ -105,41 +156,35 @@ def unresolved(request: Request) -> bool:
 
 
 def touches(call: Call, patterns: Patterns) -> tuple[Touch, ...]:
-    """What a call touches, each once however many keys are alike, in the order of its arguments."""
-    found: dict[tuple[Place, tuple[str, ...] | None, frozenset[Effect]], None] = {}
-    for key in call.keys:
-        found[Place.KEY, patterns.key(key.key), key.effects] = None
-    if call.anywhere:
-        found[Place.KEY, None, call.anywhere] = None
-    for channel in call.channels:
-        for matched in _listened(channel, patterns):
-            found[Place.CHANNEL, matched, channel.effects] = None
-    return tuple(Touch(*one) for one in found)
+    """What a call touches, each once however many keys are alike: keys, what it doesn't name, channels."""
+    found = patterns.touched(call)
+    return () if found is None else _touches(found)
 
 
-def _listened(channel: ChannelUse, patterns: Patterns) -> tuple[tuple[str, ...] | None, ...]:
-    return patterns.channels(channel.name) if channel.pattern else (patterns.channel(channel.name),)
+def _touches(found: Found) -> tuple[Touch, ...]:
+    return (
+        *(Touch(Place.KEY, patterns, effects) for patterns, effects in found[0]),
+        *(Touch(Place.CHANNEL, patterns, effects) for patterns, effects in found[1]),
+    )
 
 
-def _with(statement: Statement, touched: tuple[Touch, ...]) -> Statement:
-    return replace(statement, touches=touched) if touched else statement
-
-
-def _spelled(found: Iterable[tuple[Touch, ...]]) -> str:
+def _spelled(each: Iterable[Found | None]) -> str:
     # repr keeps apart what a separator in a pattern could run together
-    return repr([[(t.place.value, t.patterns, sorted(t.effects)) for t in touched] for touched in found])
+    return repr([
+        found and [[(patterns, *sorted(effects)) for patterns, effects in some] for some in found] for found in each
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """Which classified names a call may have values of: each of its keys, in order, and what it doesn't name."""
+    """Which classified names a call may have to do with: each of its keys, in order, and what it doesn't name.
+
+    `shown` are those of the keys whose values its reply, or what it writes elsewhere, may hold.
+    """
 
     keys: tuple[tuple[str, ...], ...]
     anywhere: tuple[str, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*(name for names in self.keys for name in names), *self.anywhere)))
+    shown: tuple[str, ...]
 
 
 class Names:
@@ -149,19 +194,21 @@ class Names:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.key = _matching([(name, key_name(name).pattern) for name in names])
+        self.key = _matching([(name, parse_name(name).pattern) for name in names])
         """A key -> the names whose pattern matches it."""
 
 
 def classified(call: Call, names: Names) -> Classified:
-    """Which classified names each key of a call may match, whether or not it shows its value."""
+    """Which classified names the keys of a call match."""
     anywhere = names.names if Effect.READ in call.anywhere else ()
-    return Classified(tuple(names.key(key.key) for key in call.keys), anywhere)
+    keys = tuple([names.key(key.key) for key in call.keys])
+    shown = dict.fromkeys([name for key, found in zip(call.keys, keys, strict=True) if key.shows for name in found])
+    return Classified(keys, anywhere, (*shown, *(name for name in anywhere if name not in shown)))
 
 
-def _matching(patterns: Iterable[tuple[str, str]]) -> Matches:
+def _matching(patterns: Iterable[tuple[str, bytes]]) -> Matches:
     """What tells of a key which names match it; `patterns` are names with their patterns."""
-    compiled = [(name, compile_glob(pattern.encode()).fullmatch) for name, pattern in patterns]
+    compiled = [(name, compile_glob(pattern).fullmatch) for name, pattern in patterns]
     if not compiled:
         return lambda key: ()
 
