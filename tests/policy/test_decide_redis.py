@@ -326,6 +326,19 @@ def test_a_pattern_that_is_listened_to_is_all_it_may_match(tmp_path: Path) -> No
     assert listens(forbidding, "news:dev") == "news"
 
 
+@pytest.mark.parametrize("place", ["Keys", "Channels"])
+def test_keys_and_channels_of_one_command_are_not_mistaken_for_each_other(tmp_path: Path, place: str) -> None:
+    text = "permit (principal, action, resource);\n"
+    forbid = f'@id("no") forbid (principal, action == Action::"execute", resource in {place}::"cache/a:*");'
+    both = call("EVAL", ("a:1", RW), channels=(channel("a:1", W),))
+    anything = call("EVAL", anywhere=RW, channels=(channel("*", W, pattern=True),))
+    for one in (both, anything):
+        assert decide(engine(tmp_path, text), ANN, one).decision is Decision.ALLOW
+        assert decide(engine(tmp_path, text + forbid), ANN, one).policy == "no"
+    of_datastore = decide(engine(tmp_path, WHOLE), ANN, anything)
+    assert (of_datastore.decision, of_datastore.policy) == (Decision.ALLOW, "whole")
+
+
 # --- what was decided is remembered
 
 

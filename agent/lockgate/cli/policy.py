@@ -150,7 +150,8 @@ def explain(
 ) -> None:
     """Say what would happen to STATEMENT, and which policy says so.
 
-    Of a Redis datastore STATEMENT is a command as redis-cli takes it ("GET session:42"); several lines are a transaction.
+    Of a Redis datastore STATEMENT is a command as redis-cli takes it ("GET session:42"), and several lines are a
+    transaction.
     """
     from lockgate.config import load_agent
     from lockgate.policy import trial

@@ -10,9 +10,10 @@ from lockgate.understand.redis import LANGUAGE, REFUSED, Understanding
 from lockgate.values.command import Call
 from lockgate.values.statement import Effect, Request, Statement
 
-_WORD: Final = re.compile(
-    rb"""[\ \t\r\f\v]*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s"']+))(?=\s|\Z)""",
-    re.DOTALL,
+_BLANKS: Final = re.compile(rb"\s*")
+_BARE: Final = re.compile(rb"""[^\s"']*""")
+_QUOTED: Final = re.compile(
+    rb"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:\\'|[^'\\]|\\(?!'))*)')(?=\s|\Z)""", re.DOTALL
 )
 _ESCAPE: Final = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
@@ -31,7 +32,7 @@ class CommandLines:
     def request(self, text: str) -> Request:
         """What the commands would do, by the built-in table of commands. Never raises."""
         try:
-            lines = [words for line in text.splitlines() if (words := split(line.encode("utf-8", "surrogateescape")))]
+            lines = [words for line in text.split("\n") if (words := split(line.encode("utf-8", "surrogateescape")))]
         except ValueError as error:
             refused = Statement(REFUSED, frozenset((Effect.UNKNOWN,)), refusal=str(error))
             return Request(LANGUAGE, text, "", (refused,))
@@ -48,21 +49,32 @@ class CommandLines:
 
 
 def split(line: bytes) -> tuple[bytes, ...]:
-    """The words of a line, as redis-cli splits it (sds.c, `sdssplitargs`). Raises ValueError for quotes that don't pair."""
+    """The words of a line, split as redis-cli does (sds.c, `sdssplitargs`). Raises ValueError.
+
+    It joins what stands before a quote to it, and takes nothing right behind one.
+    """
     return tuple(_words(line))
 
 
 def _words(line: bytes) -> Iterator[bytes]:
     at = 0
-    line = line.rstrip()
-    while at < len(line):
-        found = _WORD.match(line, at)
-        if found is None:
-            raise ValueError("quotes that don't pair, or something right behind one")
-        if (double := found["double"]) is not None:
-            yield _ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()) if m[1] else _ESCAPED.get(m[2], m[2]), double)
-        elif (single := found["single"]) is not None:
-            yield single.replace(b"\\'", b"'")
-        else:
-            yield found["bare"]
-        at = found.end()
+    while (found := _BLANKS.match(line, at)) and (at := found.end()) < len(line):
+        bare = _BARE.match(line, at)
+        assert bare is not None
+        word, at = bare[0], bare.end()
+        if line[at : at + 1] in (b'"', b"'"):
+            quoted = _QUOTED.match(line, at)
+            if quoted is None:
+                raise ValueError("quotes that don't pair, or something right behind them")
+            word, at = word + _plain(quoted), quoted.end()
+        yield word
+
+
+def _plain(quoted: re.Match[bytes]) -> bytes:
+    """What stands between quotes; one kind of them knows escapes."""
+    if quoted["double"] is None:
+        return quoted["single"].replace(b"\\'", b"'")
+    return _ESCAPE.sub(
+        lambda found: bytes.fromhex(found[1].decode()) if found[1] else _ESCAPED.get(found[2], found[2]),
+        quoted["double"],
+    )

@@ -196,7 +196,7 @@ class Engine:
             for action in ("execute", "execute_alone")
             for case in cases
         ]
-        resources = {case.resource["uid"]["id"]: case.resource for case in cases if case.world is not None}
+        resources = {tuple(case.resource["uid"].values()): case.resource for case in cases if case.world is not None}
         entities = (questions.principal(claims), questions.store(datastore), *resources.values())
         answers = questions.ask(self.bundle.rules, asked, entities)
         executed, alone = answers[: len(cases)], list(answers[len(cases) :])

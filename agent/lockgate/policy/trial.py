@@ -156,12 +156,13 @@ def sentence(bundle: Bundle, trial: Trial) -> str:
                 said += f" They may let the like of it pass for up to {wording.duration(verdict.grant)}."
         case Decision.ALLOW:
             said = f"{who} may run this on {datastore}. Permitted by {by}."
+    things = "values" if bundle.datastores.get(datastore) == "redis" else "columns"
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
     for policy in dict.fromkeys(detect.policy for detect in verdict.detects):
         kinds = [detect.kind for detect in verdict.detects if detect.policy == policy]
         masker = next(detect.masker for detect in verdict.detects if detect.policy == policy)
-        said += f" {', '.join(kinds)} in other columns: masked ({masker}) by {place(bundle, policy)}."
+        said += f" {', '.join(kinds)} in other {things}: masked ({masker}) by {place(bundle, policy)}."
     return said
 
 
