@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lockgate.policy import decide as room
 from lockgate.policy.decide import Engine
 from lockgate.values.command import Call
+from lockgate.values.glob import compile_glob
 from lockgate.values.identity import Asker
 from lockgate.values.statement import Effect, Place, Request, Statement, Touch
 from lockgate.values.verdict import Decision
@@ -425,6 +426,59 @@ def test_what_may_touch_anything_is_never_let_through_where_some_key_is_not(
 
     every = chain.from_iterable(combinations(PATTERNS, size) for size in range(4))
     assert decided(None) >= max(decided(patterns) for patterns in every)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policies=POLICIES, further=POLICIES, whole=st.booleans())
+def test_one_forbid_more_lets_nothing_more_through(
+    tmp_path: Path, policies: list[str], further: list[str], whole: bool
+) -> None:
+    always = "permit (principal, action, resource);" if whole else SESSIONS
+    forbids = [policy for policy in further if "forbid" in policy]
+    asker = Asker(ANN, "cache", "0", "default")
+    before, after = (Engine(bundle(tmp_path, "\n".join([always, *text]))) for text in (policies, [*policies, *forbids]))
+    for patterns in (None, (), ("a",), ("a", "b"), ("a", "b", "c")):
+        touched = Statement("GET", R, touches=(Touch(Place.KEY, patterns, R),))
+        asked = Request("redis", "", repr(patterns), (touched,))
+        old, new = (RANK[judge.decide(asker, asked, ()).decision] for judge in (before, after))
+        assert new >= old
+
+
+GLOBS = st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]"]), min_size=1, max_size=4).map("".join)
+NAMES = ["".join(name) for size in range(1, 4) for name in product("ab", repeat=size)]
+ON_GLOBS = st.lists(st.tuples(st.sampled_from(["permit", "forbid"]), GLOBS), min_size=1, max_size=4)
+
+
+def on_globs(kind: str, policies: list[tuple[str, str]]) -> str:
+    return "\n".join(
+        f'{effect} (principal, {EXECUTE if effect == "permit" else "action"}, resource in {kind}::"cache/{glob}");'
+        for effect, glob in policies
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policies=ON_GLOBS, keys=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4))
+def test_several_keys_may_what_each_of_them_may(
+    tmp_path: Path, policies: list[tuple[str, str]], keys: list[str]
+) -> None:
+    judge = engine(tmp_path, on_globs("Keys", policies))
+    one_by_one = [decide(judge, ANN, call("GET", (key, R))).decision for key in keys]
+    together = decide(judge, ANN, call("MGET", *((key, R) for key in keys))).decision
+    transaction = decide(judge, ANN, *(call("GET", (key, R)) for key in keys)).decision
+    assert RANK[together] == RANK[transaction] == max(map(RANK.__getitem__, one_by_one))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(policies=ON_GLOBS, pattern=GLOBS, whole=st.booleans())
+def test_a_pattern_hears_no_channel_that_may_not_be_heard(
+    tmp_path: Path, policies: list[tuple[str, str]], pattern: str, whole: bool
+) -> None:
+    judge = engine(tmp_path, on_globs("Channels", policies) + "\n" + WHOLE * whole)
+    listened = decide(judge, ANN, call("PSUBSCRIBE", channels=(channel(pattern, R, pattern=True),)))
+    for name in NAMES:
+        if compile_glob(pattern.encode()).fullmatch(name.encode()):
+            heard = decide(judge, ANN, call("SUBSCRIBE", channels=(channel(name, R),)))
+            assert RANK[listened.decision] >= RANK[heard.decision]
 
 
 def test_effects_have_the_words_that_policies_use() -> None:

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockgate.policy import touches as room
 from lockgate.policy.touches import Classified, Names, Patterns, classified, resolved, touches, unresolved
+from lockgate.values.glob import compile_glob
 from lockgate.values.statement import Place, Request, Statement, Touch
 from tests.policy.given import READ
 from tests.policy.given import request as sql
@@ -39,6 +42,18 @@ def test_keys_are_bytes() -> None:
     assert patterns.key("größe:1".encode()) == ("größe:*",)
     assert patterns.key(b"\xff") == ("?",)
     assert patterns.key("ö".encode()) == ()
+
+
+GLOBS = st.lists(st.sampled_from(["a", "b", "ab", "*", "?", "[ab]", "\\a", "\\*", "["]), max_size=4).map("".join)
+
+
+@given(
+    st.lists(GLOBS, max_size=6, unique=True),
+    st.binary(max_size=4) | st.sampled_from([b"a", b"ab", b"ba", b"aab", b"*"]),
+)
+def test_a_key_is_matched_as_each_pattern_by_itself_would(globs: list[str], key: bytes) -> None:
+    expected = tuple(glob for glob in globs if compile_glob(glob.encode()).fullmatch(key))
+    assert Patterns(globs).key(key) == expected
 
 
 def test_what_is_not_named_is_anything() -> None:

@@ -16,8 +16,8 @@ def covers(outer: bytes, inner: bytes) -> bool:
     """
     if outer == inner:
         return True
-    start, rest = _literal(outer)
-    begin, more = _literal(inner)
+    start, rest = beginning(outer)
+    begin, more = beginning(inner)
     if not more:
         return compile_glob(outer).fullmatch(begin) is not None
     return rest != b"" and not rest.strip(b"*") and begin.startswith(start)
@@ -25,7 +25,7 @@ def covers(outer: bytes, inner: bytes) -> bool:
 
 def disjoint(one: bytes, other: bytes) -> bool:
     """Whether nothing is matched by both, as far as it can be told: False is "perhaps something is"."""
-    (start, rest), (begin, more) = _literal(one), _literal(other)
+    (start, rest), (begin, more) = beginning(one), beginning(other)
     shared = min(len(start), len(begin))
     if start[:shared] != begin[:shared]:
         return True
@@ -37,7 +37,7 @@ def disjoint(one: bytes, other: bytes) -> bool:
     return False
 
 
-def _literal(pattern: bytes) -> tuple[bytes, bytes]:
+def beginning(pattern: bytes) -> tuple[bytes, bytes]:
     """What everything that a pattern matches begins with, and the pattern from its first `*`, `?` or `[` on."""
     found = bytearray()
     at = 0

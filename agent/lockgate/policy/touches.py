@@ -13,7 +13,7 @@ from typing import Final
 
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
-from lockgate.policy.globs import covers, disjoint
+from lockgate.policy.globs import beginning, covers, disjoint
 from lockgate.values.command import Call
 from lockgate.values.glob import compile_glob
 from lockgate.values.selector import parse_name
@@ -208,12 +208,27 @@ def classified(call: Call, names: Names) -> Classified:
 
 def _matching(patterns: Iterable[tuple[str, bytes]]) -> Matches:
     """What tells of a key which names match it; `patterns` are names with their patterns."""
-    compiled = [(name, compile_glob(pattern).fullmatch) for name, pattern in patterns]
-    if not compiled:
+    # a key that is new (in a store of sessions most are) is looked up by how it begins, once for each length of what
+    # patterns begin with: however many patterns there are, that is few
+    begun: dict[int, dict[bytes, list[tuple[int, str, Callable[[bytes], object] | None]]]] = {}
+    for place, (name, pattern) in enumerate(patterns):
+        begin, rest = beginning(pattern)
+        further = None if rest and not rest.strip(b"*") else compile_glob(pattern).fullmatch
+        begun.setdefault(len(begin), {}).setdefault(begin, []).append((place, name, further))
+    if not begun:
         return lambda key: ()
+    lengths = sorted(begun.items())
 
     def match(key: bytes) -> tuple[str, ...]:
-        return tuple([name for name, matches in compiled if matches(key)])
+        found = [
+            (place, name)
+            for length, begins in lengths
+            for place, name, matches in begins.get(key[:length], ())
+            if matches is None or matches(key)
+        ]
+        if len(found) > 1:
+            found.sort()
+        return tuple([name for _, name in found])
 
     kept = lru_cache(maxsize=NAMES_KEPT)(match)
     return lambda key: kept(key) if len(key) <= NAME_KEPT_BYTES else match(key)
