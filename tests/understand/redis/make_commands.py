@@ -53,7 +53,7 @@ KEPT_FLAGS = {"write": "write", "readonly": "read", "admin": "admin"}
 def replied(socket: str) -> list[Any]:
     """The answer to COMMAND, as a client without any reading of its own gets it."""
     client = redis.Redis(unix_socket_path=socket)
-    connection = client.connection_pool.get_connection()
+    connection: Any = client.connection_pool.get_connection()  # untyped
     try:
         connection.send_command("COMMAND")
         answer = connection.read_response()

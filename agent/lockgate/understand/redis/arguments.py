@@ -12,6 +12,7 @@ from typing import Final
 
 from lockgate.understand.redis.effects import names
 from lockgate.understand.redis.keys import word
+from lockgate.understand.redis.tables import Command
 
 Args = tuple[bytes, ...]
 
@@ -30,6 +31,9 @@ SUBSCRIBE, UNSUBSCRIBE, PSUBSCRIBE, PUNSUBSCRIBE, SSUBSCRIBE, SUNSUBSCRIBE, INFO
 AUTH, HELLO, RESET, QUIT, ASKING, READONLY, READWRITE, REPLICAOF, SLAVEOF, FAILOVER, SHUTDOWN, SAVE, BGSAVE, LASTSAVE
 BGREWRITEAOF, SYNC, PSYNC, REPLCONF, PFSELFTEST, MIGRATE, CLUSTERSCAN
 FUNCTION LOAD, FUNCTION DELETE, FUNCTION FLUSH, FUNCTION DUMP, FUNCTION LIST, FUNCTION STATS, FUNCTION KILL
+JSON.GET, JSON.MGET, JSON.DEL, JSON.FORGET, JSON.TYPE, JSON.ARRLEN, JSON.ARRPOP, JSON.ARRTRIM, JSON.CLEAR, JSON.OBJKEYS
+JSON.OBJLEN, JSON.STRLEN, JSON.TOGGLE, JSON.RESP, JSON.DEBUG, TS.GET, TS.RANGE, TS.REVRANGE, TS.DEL, TS.INFO, TS.CREATE
+TS.CREATERULE, TS.DELETERULE, VCARD, VDIM, VINFO, VRANDMEMBER
 """
 _NONE_INSIDE = frozenset(
     names("""
@@ -46,7 +50,7 @@ _PLACED = {
     "2-3": "ZCOUNT, ZLEXCOUNT, ZRANGE, ZRANGEBYSCORE, ZREVRANGEBYSCORE, ZRANGEBYLEX, ZREVRANGEBYLEX, ZREMRANGEBYSCORE"
     ", ZREMRANGEBYLEX, GEORADIUS, GEORADIUS_RO",
     "3-4": "ZRANGESTORE",
-    "3-": "LINSERT, SSCAN, ZSCAN",
+    "3-": "LINSERT, SSCAN, ZSCAN, JSON.SET, JSON.MERGE",
     "2-/2": "MSET, MSETNX",
     "3-/2": "HSET, HMSET",
 }
@@ -56,7 +60,7 @@ _RANGE = re.compile(r"(?P<first>\d+)(?P<on>-)?(?P<last>\d+)?(?:/(?P<step>\d+))?"
 
 def _ranges() -> dict[str, tuple[int, int | None, int]]:
     """First, last (None: to the end) and step of each command's."""
-    found: dict[str, tuple[int, int | None, int]] = {name: (1, 0, 1) for name in names(_NONE)}
+    found: dict[str, tuple[int, int | None, int]] = dict.fromkeys(names(_NONE), (1, 0, 1))
     for text, commands in _PLACED.items():
         match = _RANGE.fullmatch(text)
         assert match is not None
@@ -112,31 +116,52 @@ def _xadd(args: Args) -> Iterable[int]:
     return range(2, len(args))
 
 
+def _bitfield(args: Args) -> Iterable[int]:
+    """What is set and added; everything, where that isn't how it stands."""
+    found = []
+    place = 2
+    while place < len(args):
+        option = word(args[place])
+        if option in (b"SET", b"INCRBY"):
+            found.append(place + 3)
+            place += 4
+        elif option in (b"GET", b"OVERFLOW"):
+            place += 3 if option == b"GET" else 2
+        else:
+            return range(2, len(args))
+    return found if place == len(args) else range(2, len(args))
+
+
 _READ: Final[dict[str, Callable[[Args], Iterable[int]]]] = {
     "SET": _set,
+    "BITFIELD": _bitfield,
     "ZADD": _all_but_words(b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"),
     "GEOADD": _all_but_words(b"NX", b"XX", b"CH"),
     "XADD": _xadd,
 }
 
 
-def fixed_values(name: str, count: int) -> tuple[int, ...] | None:
-    """The places of values in `count` arguments (the name counted); None where that depends on what they are."""
-    if name in _READ:
+def fixed_values(command: Command, count: int) -> tuple[int, ...] | None:
+    """The places of values in `count` arguments (the name counted); None where that depends on what they are.
+
+    Keys may be among them.
+    """
+    name = command.name
+    if command.known and name in _READ:
         return None
-    if name.partition(" ")[0] in _NONE_INSIDE:
+    if command.known and name.partition(" ")[0] in _NONE_INSIDE:
         return ()
-    told = VALUES.get(name)
+    told = VALUES.get(name) if command.known else None
     if told is None:
         return tuple(range(1 + (" " in name), count))
     first, last, step = told
     return tuple(range(first, count if last is None else min(last + 1, count), step))
 
 
-def values(name: str, args: Args) -> tuple[int, ...]:
-    """The places of values."""
-    fixed = fixed_values(name, len(args))
-    return tuple(_READ[name](args)) if fixed is None else fixed
+def values(command: Command, args: Args) -> tuple[int, ...]:
+    """The places of values. Keys may be among them."""
+    fixed = fixed_values(command, len(args))
+    return tuple(_READ[command.name](args)) if fixed is None else fixed
 
 
 _SECRET = re.compile(rb"pass|auth|secret|token|credential|user|[^a-z0-9._-]|^$", re.IGNORECASE)

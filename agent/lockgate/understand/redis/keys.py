@@ -47,7 +47,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The argument `number` says how many there are; the first is `first`, then each `step`. Both count from the begin."""
+    """The argument `number` says how many; the first is `first`, then each `step`. Both count from where they begin."""
 
     number: int
     first: int
@@ -128,15 +128,12 @@ def word(argument: bytes) -> bytes:
 
 
 def whole_number(argument: bytes) -> int:
-    """A number of keys, written as util.c's string2ll takes it. Raises Unreadable for anything else, also below zero."""
+    """A number of keys, as util.c's string2ll takes it. Raises Unreadable for anything else, also below zero."""
     if len(argument) < 10 and argument.isdigit() and (argument[0] != ord("0") or argument == b"0"):
         return int(argument)
     raise Unreadable("value is not an integer or out of range")
 
 
 def _behind(keyword: Keyword, args: Sequence[bytes]) -> int | None:
-    if keyword.start > 0:
-        tried = range(keyword.start, len(args) - 1)
-    else:
-        tried = range(len(args) + keyword.start, 1, -1)
+    tried = range(keyword.start, len(args) - 1) if keyword.start > 0 else range(len(args) + keyword.start, 1, -1)
     return next((place + 1 for place in tried if word(args[place]) == keyword.word), None)

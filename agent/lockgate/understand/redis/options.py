@@ -66,12 +66,15 @@ _SORT_OPTIONS = {b"ASC": 0, b"DESC": 0, b"ALPHA": 0, b"LIMIT": 2, b"STORE": 1, b
 
 
 def _sort(args: Args) -> Found:
-    """BY and GET read keys whose names are made of what is sorted, unless their pattern has no star."""
+    """BY and GET read keys whose names are made of what is sorted, unless their pattern has no star.
+
+    Of several keys to store to the server takes the last; all of them are told, here and below.
+    """
     keys = [_use(args, 1, READ, shows=True)]
     anywhere = NOTHING
     for option, at in _options(args, 2, _SORT_OPTIONS):
         if option == b"STORE":
-            if len(keys) > 1 or word(args[0]) == b"SORT_RO":
+            if word(args[0]) == b"SORT_RO":
                 raise Unreadable("syntax error")
             keys.append(_use(args, at, WRITE, shows=False))
         elif option in (b"BY", b"GET") and b"*" in args[at]:
@@ -99,8 +102,6 @@ def _radius(first: int) -> Callable[[Args], Found]:
         keys = [_use(args, 1, READ, shows=True)]
         for option, at in _options(args, first, _RADIUS_OPTIONS):
             if option in (b"STORE", b"STOREDIST"):
-                if len(keys) > 1:
-                    raise Unreadable("syntax error")  # the server takes the last
                 keys.append(_use(args, at, WRITE, shows=False))
         return Found(tuple(keys))
 
@@ -178,7 +179,7 @@ def _function(read_only: bool) -> Callable[[Args], Found]:
     def read(args: Args) -> Found:
         if _FUNCTION.fullmatch(args[1]) is None:
             raise Unreadable("Function not found")
-        name = args[1].decode()
+        name = args[1].decode().lower()  # the server finds it in any case
         return _running(args, name, f"function:{name}", READ if read_only else BOTH)
 
     return read
@@ -272,6 +273,27 @@ READERS: Final[dict[str, Callable[[Args], Found]]] = {
     "CLIENT TRACKING": _tracking,
     "CONFIG SET": _config_set,
 }
+
+PLAIN_COUNTS: Final = {"SET": 3, "GETEX": 2, "SORT": 2, "PUBLISH": 3, "SPUBLISH": 3}
+"""How many arguments they have without any option: all such calls are alike."""
+
+_FLAGS = frozenset({b"NX", b"XX", b"GET", b"KEEPTTL"})
+
+
+def set_options(args: Args) -> tuple[bytes, ...] | None:
+    """The options of SET that stand for all of what such a call does; None where there are others, or it isn't one."""
+    found = []
+    place = 3
+    while place < len(args):
+        option = word(args[place])
+        found.append(option)
+        if option in EXPIRES:
+            place += 1
+        elif option not in _FLAGS:
+            return None
+        place += 1
+    return tuple(found) if place == len(args) else None
+
 
 OPTIONAL_WRITES: Final = frozenset({"SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "BITFIELD", "GETEX"})
 """Counted among @write for what their options may do: what was sent tells whether it writes."""

@@ -19,8 +19,11 @@ MAX_CHARACTERS: Final = 16_384
 
 HIDDEN: Final = "?"
 
-_PLAIN = re.compile(rb"[A-Za-z0-9_:@/*{}+=~,%<>|$!&;#^-][A-Za-z0-9_:@/*{}+=~,%<>|$!&;#^.-]*")
-"""An argument that needs no quotes: it has none, no space, no backslash, doesn't look hidden and begins no `...`."""
+PLAIN_FIRST: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_:@/*{}+=~,%<>|$!&;#^-")
+PLAIN: Final = PLAIN_FIRST | frozenset(b".")
+"""An argument needs no quotes that is of these: no quotes, space or backslash, nothing that looks hidden or cut."""
+
+_PLAIN = re.compile(b"[%b][%b]*" % (re.escape(bytes(sorted(PLAIN_FIRST))), re.escape(bytes(sorted(PLAIN)))))
 
 _ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', 10: "\\n", 13: "\\r", 9: "\\t", 7: "\\a", 8: "\\b"}
 _SPELT = [_ESCAPES.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in range(256)]

@@ -171,7 +171,8 @@ def _command(entry: list[object] | tuple[object, ...], parent: str | None) -> Co
         return None
     flags = _words(entry[2])
     categories = {word.removeprefix("@") for word in _words(entry[6] if len(entry) > 6 else (), b"@")}
-    categories |= {category for flag, category in _FLAGS.items() if flag in flags}
+    if "scripting" not in categories:
+        categories |= {category for flag, category in _FLAGS.items() if flag in flags}
     try:
         specs = _specs(entry[8]) if len(entry) > 8 else _first_last_step(entry[3:6], flags)
     except (LookupError, TypeError, ValueError):

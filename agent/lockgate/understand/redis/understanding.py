@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
+from lockgate.understand.redis._plans import made
 from lockgate.understand.redis.arguments import fixed_values, may_hold_secrets, secrets, values
 from lockgate.understand.redis.effects import NOTHING, UNKNOWN, WITHOUT_LIMIT, anywhere, effects_of, keys_of
 from lockgate.understand.redis.keys import WRITE, Unreadable
-from lockgate.understand.redis.options import OPTIONAL_WRITES, READERS, Found
-from lockgate.understand.redis.rendering import HIDDEN, spelt, text
+from lockgate.understand.redis.options import OPTIONAL_WRITES, PLAIN_COUNTS, READERS, Found, set_options
+from lockgate.understand.redis.plans import LANGUAGE, Plan, recordable
+from lockgate.understand.redis.plans import plan as plan_of
 from lockgate.understand.redis.tables import Command, CommandTable
 from lockgate.values.command import Call, KeyUse
 from lockgate.values.statement import Effect, Request, Statement
-
-LANGUAGE: Final = "redis"
 
 REFUSED: Final = "UNKNOWN"
 """The `kind` of a command that there isn't, as far as anybody knows."""
@@ -28,23 +29,18 @@ _SCRIPTS = frozenset({"EVAL", "EVAL_RO", "EVALSHA", "EVALSHA_RO"})
 
 Effects = frozenset[Effect]
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a command's name and the number of its arguments say of every such call.
+class _Facts:
+    """What the tables and lists say of a command, put together once. `uses` belong to its key specifications."""
 
-    `keys` has place, effects and whether the value is shown. `shown` are the places of arguments that are no values,
-    `hidden` how many others follow them; None where they don't stand in that order.
-    """
-
-    name: str
-    statements: tuple[Statement, ...]
-    shape: str
-    keys: tuple[tuple[int, Effects, bool], ...]
+    effects: Effects
     anywhere: Effects
-    values: tuple[int, ...]
-    shown: tuple[int, ...]
-    hidden: str | None
+    uses: tuple[tuple[Effects, bool], ...]
+    reader: Callable[[tuple[bytes, ...]], Found] | None
 
 
 class Understanding:
@@ -56,8 +52,11 @@ class Understanding:
 
     def __init__(self, limit: int = 4096) -> None:
         self._limit = limit
-        self._plans: OrderedDict[tuple[CommandTable, bytes, int], _Plan] = OrderedDict()
-        self._statements: OrderedDict[tuple[object, ...], tuple[Statement, ...]] = OrderedDict()
+        self._facts: OrderedDict[tuple[CommandTable, str], _Facts] = OrderedDict()
+        self._plans: OrderedDict[tuple[CommandTable, bytes, int], Plan] = OrderedDict()
+        self._set_plans: OrderedDict[tuple[CommandTable, tuple[bytes, ...]], Plan] = OrderedDict()
+        """SET is what is sent most, mostly with EX or NX: its options are its plan's key."""
+        self._statements: OrderedDict[tuple[object, ...], tuple[tuple[Statement, ...], str]] = OrderedDict()
 
     def request(
         self, args: tuple[bytes, ...], table: CommandTable | None = None, reviewed: frozenset[str] = frozenset()
@@ -80,48 +79,55 @@ class Understanding:
             return self._refused(args, "no command")
         if plan is None:
             return self._read(args, table, reviewed)
-        keys = tuple([KeyUse(args[place], place, effects, shows) for place, effects, shows in plan.keys])
-        call = Call(plan.name, args, keys, plan.anywhere, (), None, (), plan.values)
-        if plan.hidden is None:
-            written = _recordable(call)
-        else:
-            written = " ".join([plan.name, *[spelt(args[place]) for place in plan.shown]]) + plan.hidden
-        return Request(LANGUAGE, written, plan.shape, plan.statements, call)
+        return made(plan, args)
 
     def _read(self, args: tuple[bytes, ...], table: CommandTable, reviewed: frozenset[str]) -> Request:
         command = table.find(args)
         if command is None:
             return self._refused(args, _unknown(args, table))
-        if not command.takes(len(args)) or (command.container and len(args) == 1 and command.name != "COMMAND"):
+        if not command.takes(len(args)):
             return self._unreadable(args, command, f"wrong number of arguments for '{_spoken(command)}' command")
+        options = set_options(args) if command.name == "SET" else None
+        if options is not None:
+            plan = self._set_plans.get((table, options))
+            if plan is not None:
+                return made(plan, args)
+        facts = self._told(table, command)
         try:
-            if command.known and command.name in READERS:
-                return self._judged(args, command, READERS[command.name](args), reviewed)
-            keys = tuple(
-                KeyUse(args[place], place, effects, shows)
-                for spec, (effects, shows) in zip(command.specs, keys_of(command), strict=True)
-                for place in spec.places(args)
-            )
+            found = _found(args, command, facts) if facts.reader is None else facts.reader(args)
         except Unreadable as reason:
             return self._unreadable(args, command, str(reason))
-        request = self._judged(args, command, Found(keys), reviewed)
+        request = self._judged(args, command, facts, found, reviewed)
         if _is_fixed(command, len(args)):
-            self._plans[table, args[0], len(args)] = _plan(request)
-            if len(self._plans) > self._limit:
-                self._plans.popitem(last=False)
+            _keep(self._plans, (table, args[0], len(args)), plan_of(request), self._limit)
+        elif options is not None:
+            _keep(self._set_plans, (table, options), plan_of(request), self._limit)
         return request
 
-    def _judged(self, args: tuple[bytes, ...], command: Command, found: Found, reviewed: frozenset[str]) -> Request:
-        elsewhere = anywhere(command) | found.anywhere
-        effects = effects_of(command)
+    def _told(self, table: CommandTable, command: Command) -> _Facts:
+        facts = self._facts.get((table, command.name))
+        if facts is None:
+            facts = _Facts(
+                effects=effects_of(command),
+                anywhere=anywhere(command),
+                uses=keys_of(command),
+                reader=READERS.get(command.name) if command.known else None,
+            )
+            _keep(self._facts, (table, command.name), facts, self._limit)
+        return facts
+
+    def _judged(
+        self, args: tuple[bytes, ...], command: Command, facts: _Facts, found: Found, reviewed: frozenset[str]
+    ) -> Request:
+        elsewhere = facts.anywhere | found.anywhere
+        effects = facts.effects
         if command.known and command.name in _SCRIPTS and found.script in reviewed:
             elsewhere = NOTHING
             effects -= UNKNOWN
             found = replace(found, channels=())
         if command.name in OPTIONAL_WRITES:
             effects -= WRITE
-        for use in (*found.keys, *found.channels):
-            effects |= use.effects
+        effects = effects.union(*(use.effects for use in found.keys), *(use.effects for use in found.channels))
         call = Call(
             name=command.name,
             args=args,
@@ -130,29 +136,29 @@ class Understanding:
             channels=found.channels,
             script=found.script,
             secrets=secrets(command.name, args),
-            values=found.values if found.values is not None else values(command.name, args),
+            values=found.values if found.values is not None else _values(command, args, found.keys),
         )
-        statements = self._statement(command, effects | elsewhere, found)
-        return Request(LANGUAGE, _recordable(call), _shape(statements[0], elsewhere), statements, call)
+        statements, shape = self._statement(command, effects | elsewhere, elsewhere, found)
+        return Request(LANGUAGE, recordable(call), shape, statements, call)
 
-    def _statement(self, command: Command, effects: Effects, found: Found) -> tuple[Statement, ...]:
-        """The same object for all calls that do the same, so that comparing them is cheap."""
-        key = (command.name, command.categories, effects, found.functions, found.settings)
+    def _statement(
+        self, command: Command, effects: Effects, elsewhere: Effects, found: Found
+    ) -> tuple[tuple[Statement, ...], str]:
+        """The statement and its shape: the same objects for all calls that do the same."""
+        key = (command.name, command.categories, effects, elsewhere, found.functions, found.settings)
         known = self._statements.get(key)
         if known is None:
-            known = self._statements[key] = (
-                Statement(
-                    kind=command.name,
-                    effects=effects,
-                    functions=found.functions,
-                    has_where=command.name not in WITHOUT_LIMIT,
-                    inside=_inside(command),
-                    settings=found.settings,
-                    categories=tuple(sorted(command.categories)),
-                ),
+            statement = Statement(
+                kind=command.name,
+                effects=effects,
+                functions=found.functions,
+                has_where=command.name not in WITHOUT_LIMIT,
+                inside=_inside(command),
+                settings=found.settings,
+                categories=tuple(sorted(command.categories)),
             )
-            if len(self._statements) > self._limit:
-                self._statements.popitem(last=False)
+            known = (statement,), _shape(statement, elsewhere)
+            _keep(self._statements, key, known, self._limit)
         return known
 
     def _unreadable(self, args: tuple[bytes, ...], command: Command, reason: str) -> Request:
@@ -174,7 +180,7 @@ def _refusing(args: tuple[bytes, ...], statement: Statement) -> Request:
     """Nothing that was sent is shown but the command: who knows what it was meant to be."""
     first = 1 + (" " in statement.kind)
     call = Call(statement.kind, args, secrets=tuple(range(first, len(args))))
-    return Request(LANGUAGE, _recordable(call), _shape(statement, NOTHING), (statement,), call)
+    return Request(LANGUAGE, recordable(call), _shape(statement, NOTHING), (statement,), call)
 
 
 def _unknown(args: tuple[bytes, ...], table: CommandTable) -> str:
@@ -197,35 +203,38 @@ def _inside(command: Command) -> tuple[str, ...]:
 
 
 def _is_fixed(command: Command, count: int) -> bool:
-    """Whether all calls with so many arguments are alike but for what the keys and values are."""
+    """Whether all calls with so many arguments are alike but for what the keys, channels and values are."""
+    if command.known and command.name in READERS:
+        return count == PLAIN_COUNTS.get(command.name)
     return (
         " " not in command.name
         and not command.container
         and all(spec.fixed for spec in command.specs)
         and not may_hold_secrets(command.name)
-        and fixed_values(command.name, count) is not None
+        and fixed_values(command, count) is not None
     )
 
 
-def _plan(request: Request) -> _Plan:
-    call = request.detail
-    assert isinstance(call, Call)
-    shown = tuple(place for place in range(1, len(call.args)) if place not in call.values)
-    in_order = len(call.args) <= 8 and shown == tuple(range(1, 1 + len(shown)))
-    return _Plan(
-        name=call.name,
-        statements=request.statements,
-        shape=request.shape,
-        keys=tuple((use.place, use.effects, use.shows) for use in call.keys),
-        anywhere=call.anywhere,
-        values=call.values,
-        shown=shown,
-        hidden=f" {HIDDEN}" * len(call.values) if in_order else None,
+def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value, limit: int) -> None:
+    kept[key] = value
+    if len(kept) > limit:
+        kept.popitem(last=False)
+
+
+def _found(args: tuple[bytes, ...], command: Command, facts: _Facts) -> Found:
+    """What the key specifications say."""
+    return Found(
+        tuple(
+            KeyUse(args[place], place, effects, shows)
+            for spec, (effects, shows) in zip(command.specs, facts.uses, strict=True)
+            for place in spec.places(args)
+        )
     )
 
 
-def _recordable(call: Call) -> str:
-    return text(call, call.values.__contains__)
+def _values(command: Command, args: tuple[bytes, ...], keys: tuple[KeyUse, ...]) -> tuple[int, ...]:
+    taken = {use.place for use in keys}
+    return tuple(place for place in values(command, args) if place not in taken)
 
 
 def _shape(statement: Statement, elsewhere: Effects) -> str:
@@ -239,5 +248,3 @@ def _shape(statement: Statement, elsewhere: Effects) -> str:
         ",".join(statement.settings),
         statement.refusal or "",
     ))  # fmt: skip
-
-
