@@ -198,9 +198,15 @@ class Names:
         """A key -> the names whose pattern matches it."""
 
 
+NOT_CLASSIFIED: Final = Classified(((),), (), ())
+"""What most commands are: of one key, of which nothing is classified."""
+
+
 def classified(call: Call, names: Names) -> Classified:
     """Which classified names the keys of a call match."""
     anywhere = names.names if Effect.READ in call.anywhere else ()
+    if not anywhere and len(call.keys) == 1 and not names.key(call.keys[0].key):
+        return NOT_CLASSIFIED
     keys = tuple([names.key(key.key) for key in call.keys])
     shown = dict.fromkeys([name for key, found in zip(call.keys, keys, strict=True) if key.shows for name in found])
     return Classified(keys, anywhere, (*shown, *(name for name in anywhere if name not in shown)))
