@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from lockgate.cli import main
 
 EXAMPLE = Path(__file__).parents[2] / "policies" / "examples" / "orders" / "agent.yaml"
+CACHE = EXAMPLE.parents[1] / "cache" / "agent.yaml"
 ANN = ("--principal", "ann", "--groups", "engineers, x", "--datastore", "orders")
 
 
@@ -140,7 +141,9 @@ def test_explain_as_json() -> None:
     assert (line["verdict"], line["policy"], line["line"]) == ("allow", "engineers-use-orders", 3)
     assert line["file"] == str(EXAMPLE.parent / "access.cedar")
     assert {"column": "public.customers.ssn", "masker": "redact", "policy": "numbers-are-redacted"} in line["masks"]
-    assert line["statements"] == [{"kind": "SELECT", "effects": ["read"], "objects": ["customers"], "functions": []}]
+    assert line["statements"] == [
+        {"kind": "SELECT", "effects": ["read"], "objects": ["customers"], "functions": [], "touches": []}
+    ]
     (line,) = lines(run("explain", "--config", EXAMPLE, *ANN, "--json", "SELECT FROM WHERE"))
     assert (line["verdict"], line["policy"], line["file"]) == ("deny", "lockgate:refusal", None)
 
@@ -221,3 +224,47 @@ def test_a_mistake_in_what_is_tried_is_told(trying: Path) -> None:
 def test_nothing_is_tried_unless_configured(config: Path) -> None:
     result = run("check", "--config", config, "--shadow")
     assert (result.exit_code, "names no policies to be tried" in result.stderr) == (2, True)
+
+
+# --- of Redis
+
+
+def test_the_worked_example_of_a_cache_is_valid_and_its_cases_hold() -> None:
+    assert run("check", "--config", CACHE).stdout.endswith("ok: 17 policies, 0 warnings\n")
+    result = run("test", "--config", CACHE)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "ok: 47 of 47 cases hold")
+
+
+def test_explain_a_command_as_redis_cli_takes_it() -> None:
+    ann = ("--principal", "ann", "--groups", "engineers", "--datastore", "cache")
+    result = run("explain", "--config", CACHE, *ann, "HSET 'cart:4 2' a 1")
+    assert result.stdout.startswith(
+        "deny: ann may not run this on cache: no policy permits ann to write keys cart:* of cache (HSET). "
+    )
+    assert "4 2" not in result.stdout
+
+
+def test_explain_a_transaction_as_json() -> None:
+    shop = ("--principal", "shop", "--groups", "services", "--datastore", "cache")
+    (line,) = lines(
+        run("explain", "--config", CACHE, *shop, "--json", "PING\nMGET session:1 cart:1\nPSUBSCRIBE mail:*")
+    )
+    assert line["verdict"] == "allow"
+    assert [(s["kind"], s["touches"]) for s in line["statements"]] == [
+        ("PING", []),
+        (
+            "MGET",
+            [
+                {"place": "key", "patterns": ["session:*"], "effects": ["read"]},
+                {"place": "key", "patterns": ["cart:*"], "effects": ["read"]},
+            ],
+        ),
+        ("PSUBSCRIBE", [{"place": "channel", "patterns": ["mail:*"], "effects": ["read"]}]),
+    ]
+
+
+def test_explain_a_script_that_agent_yaml_lists() -> None:
+    shop = ("--principal", "shop", "--groups", "services", "--datastore", "cache")
+    script = "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 lock:stock token"
+    assert run("explain", "--config", CACHE, *shop, script).stdout.startswith("allow: ")
+    assert run("explain", "--config", CACHE, *shop, script.replace("c3f", "c4f")).stdout.startswith("deny: ")

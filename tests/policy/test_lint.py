@@ -121,3 +121,54 @@ def test_names_are_found_in_scope_and_conditions() -> None:
 )
 def test_actions_of_a_scope(scope: str, actions: set[str]) -> None:
     assert lint.actions(parse(scope=f"principal, {scope}, resource")) == actions
+
+
+STORES = {"cache": "redis", "orders": "postgresql"}
+WARNED = "cache has keys: `resource == Datastore::"
+
+
+@pytest.mark.parametrize(
+    ("condition", "scope", "warned"),
+    [
+        ("true", 'principal, action, resource == Datastore::"cache"', True),
+        ("true", 'principal, action == Action::"execute", resource == Datastore::"cache"', True),
+        ('resource == Datastore::"cache"', "principal, action, resource", True),
+        ('context.hour < 6 && resource != Datastore::"cache"', "principal, action, resource", True),
+        ('[Datastore::"orders", Datastore::"cache"].contains(resource)', "principal, action, resource", True),
+        ('resource in [Datastore::"cache"]', "principal, action, resource", False),
+        ("true", 'principal, action, resource in Datastore::"cache"', False),
+        ("true", 'principal, action, resource is Datastore in Datastore::"cache"', False),
+        ('resource is Datastore in Datastore::"cache"', "principal, action, resource", False),
+        ("true", 'principal, action, resource == Datastore::"orders"', False),
+        ("true", 'principal, action == Action::"approve", resource == Datastore::"cache"', False),
+    ],
+)
+def test_a_comparison_with_a_datastore_of_keys_means_less_than_it_seems(
+    condition: str, scope: str, warned: bool
+) -> None:
+    found = lint.check_stores(parse(condition, scope), "p:1", STORES)
+    assert [warning.startswith(f"p:1: {WARNED}") for warning in found] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("resource", "redis"),
+    [
+        ('resource in Datastore::"cache"', True),
+        ('resource is Key in Keys::"cache/a"', True),
+        ('resource == Datastore::"cache"', True),
+        ('resource in Datastore::"orders"', False),
+        ("resource", False),
+        ("resource is Key", False),
+    ],
+)
+def test_what_is_about_redis_only_is_told_nothing_about_sql(resource: str, redis: bool) -> None:
+    template = parse('context.kinds == ["SELECT"]', f"principal, action, {resource}")
+    assert lint.only_redis(template, STORES) is redis
+    assert lint.check_words(template, "p:1", sql=False) == ()
+
+
+@pytest.mark.parametrize("word", ["@dangerous", "Slow", "all keys", ""])
+def test_categories_are_written_as_redis_lists_them(word: str) -> None:
+    with pytest.raises(BundleError, match=rf"^p:1: '{word}' is not a category \(they are written as in `dangerous`"):
+        lint.check_words(parse(f'context.categories.contains("{word}")'), "p:1")
+    assert lint.check_words(parse('["dangerous", "timeseries"].containsAny(context.categories)'), "p:1") == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,9 +89,9 @@ def test(config_file: Path, as_json: bool, shadow: bool) -> None:
 
     engine, settings = _engine(config_file, shadow), load_agent(config_file)
     placed = cases.load(cases.find(settings.shadow if shadow else settings.policies))
-    language = _language()
+    language = _language(settings)
     failed = 0
-    for outcome in (cases.run(engine, language, case) for case in placed):
+    for outcome in (cases.run(engine, language(case.case.datastore), case) for case in placed):
         failed += bool(outcome.wrong)
         if as_json:
             _line(
@@ -125,7 +125,7 @@ def test(config_file: Path, as_json: bool, shadow: bool) -> None:
 @click.option("--person", metavar="NAME", help="The person behind the principal; none for a service.")
 @click.option("--groups", metavar="NAMES", default="", help="Their groups, separated by commas.")
 @click.option("--datastore", metavar="NAME", required=True, help="A datastore of the configuration.")
-@click.option("--database", metavar="NAME", default="postgres", show_default=True, help="The database in it.")
+@click.option("--database", metavar="NAME", help="The database in it; postgres unless given, of Redis 0.")
 @click.option("--user", metavar="NAME", help="The datastore's user; the principal's name unless given.")
 @click.option(
     "--at", "moment", metavar="TIME", help="Judge as of then (2026-01-03T22:30, local time); now unless given."
@@ -142,13 +142,18 @@ def explain(
     person: str | None,
     groups: str,
     datastore: str,
-    database: str,
+    database: str | None,
     user: str | None,
     moment: str | None,
     estimated_rows: int | None,
     statement: str,
 ) -> None:
-    """Say what would happen to STATEMENT, and which policy says so."""
+    """Say what would happen to STATEMENT, and which policy says so.
+
+    Of a Redis datastore STATEMENT is a command as redis-cli takes it ("GET session:42"), and several lines are a
+    transaction.
+    """
+    from lockgate.config import load_agent
     from lockgate.policy import trial
     from lockgate.values.identity import Asker
 
@@ -157,12 +162,15 @@ def explain(
         known = ", ".join(sorted(engine.bundle.datastores))
         raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
     claims = trial.stand_in(principal, person, [g for name in groups.split(",") if (g := name.strip())])
+    if database is None:
+        database = trial.DATABASES[engine.bundle.datastores[datastore]]
     asker = Asker(claims, datastore, database, principal if user is None else user)
     try:
         engine = trial.at(engine, moment)
     except ValueError:
         raise _Unusable(f"--at {moment!r} is not a time, as in 2026-01-03T22:30") from None
-    tried = trial.run(engine, _language(), asker, statement, rows=estimated_rows)
+    language = _language(load_agent(config_file))(datastore)
+    tried = trial.run(engine, language, asker, statement, rows=estimated_rows)
     verdict = tried.verdict
     if not as_json:
         _say(verdict.decision, trial.sentence(engine.bundle, tried))
@@ -182,7 +190,15 @@ def explain(
             "masks": [{"column": m.column, "masker": m.masker, "policy": m.policy} for m in verdict.masks],
             "detects": [{"kind": d.kind, "masker": d.masker, "policy": d.policy} for d in verdict.detects],
             "statements": [
-                {"kind": s.kind, "effects": sorted(s.effects), "objects": s.objects, "functions": s.functions}
+                {
+                    "kind": s.kind,
+                    "effects": sorted(s.effects),
+                    "objects": s.objects,
+                    "functions": s.functions,
+                    "touches": [
+                        {"place": t.place, "patterns": t.patterns, "effects": sorted(t.effects)} for t in s.touches
+                    ],
+                }
                 for s in tried.request.statements
             ],
             "sentence": trial.sentence(engine.bundle, tried),
@@ -213,10 +229,14 @@ def _engine(config_file: Path, shadow: bool) -> Engine:
     return Engine(_bundle(config_file, shadow))
 
 
-def _language() -> Understanding:
-    from lockgate.understand.postgresql import Understanding
+def _language(settings: config.AgentFile) -> Callable[[str], Understanding]:
+    """What reads the statements of a datastore, by its name."""
+    from lockgate.policy.commands import CommandLines
+    from lockgate.understand.postgresql import Understanding as Sql
 
-    return Understanding()
+    sql = Sql()
+    commands = {store.name: CommandLines(store.scripts) for store in settings.datastores if store.protocol == "redis"}
+    return lambda datastore: commands.get(datastore, sql)
 
 
 def _line(record: Mapping[str, object]) -> None:

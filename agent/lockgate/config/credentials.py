@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 ROLE_BYTES: Final = 63
 """The longest name of a role (NAMEDATALEN - 1). PostgreSQL would cut a longer one, and take the role it is cut to."""
+
+USER_BYTES: Final = 1024
+"""The longest name of an ACL user. Redis itself bounds it by nothing but its query buffer."""
+
+Protocol = Literal["postgresql", "redis"]
 
 Problem = tuple[tuple[str | int, ...], str]
 """The way to a key and what is wrong with it."""
@@ -16,26 +21,46 @@ Problem = tuple[tuple[str | int, ...], str]
 class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`user` and at most one source of its password; with none the datastore has to take the agent without one.
 
+    `user` is a role of PostgreSQL's, or an ACL user of Redis'; a Redis server that has one password for everybody
+    (requirepass) has none.
+
     `password_file`: a file that only root can read. `systemd`: the name of a credential of the agent's unit
     (LoadCredential=, SetCredentialEncrypted=). `env`: a variable of the agent's environment. `command`: a program and
     its arguments, whose output is the password; no shell reads it.
     """
 
-    user: Annotated[str, msgspec.Meta(min_length=1, max_length=ROLE_BYTES)]
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=USER_BYTES)] | None = None
     password_file: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)] | None = None
     systemd: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}\Z")] | None = None
     env: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}\Z")] | None = None
     command: Annotated[list[str], msgspec.Meta(min_length=1, max_length=64)] | None = None
 
-    def problem(self) -> Problem | None:
-        """Why it can't stand, or None when it may."""
-        if len(self.user.encode()) > ROLE_BYTES or not self.user.isprintable():
-            return ("user",), f"{self.user!r} is not the name of a role (at most {ROLE_BYTES} bytes, printable)"
+    def problem(self, protocol: Protocol) -> Problem | None:
+        """Why it can't stand for a datastore of this protocol, or None when it may."""
+        if (wrong := self._wrong_user(protocol)) is not None:
+            return wrong
         sources = [key for key in ("password_file", "systemd", "env", "command") if getattr(self, key) is not None]
         if len(sources) > 1:
             return (sources[1],), f"the password comes from {sources[0]} already: name one source"
         if self.command is not None and not self.command[0].startswith("/"):
             return ("command", 0), f"{self.command[0]!r} is not an absolute path"
+        if self.user is None and not sources:
+            return (), "has neither a user nor a password"
+        return None
+
+    def _wrong_user(self, protocol: Protocol) -> Problem | None:
+        user = self.user
+        if protocol == "redis":
+            # ACLStringHasSpaces (acl.c): Redis has no such user, and would tell so only when a client comes
+            if user is not None and (len(user.encode()) > USER_BYTES or not user.isprintable() or " " in user):
+                return (
+                    "user",
+                ), f"{user!r} is not the name of a user (at most {USER_BYTES} bytes, printable, no blanks)"
+            return None
+        if user is None:
+            return (), "`user` is missing"
+        if len(user.encode()) > ROLE_BYTES or not user.isprintable():
+            return ("user",), f"{user!r} is not the name of a role (at most {ROLE_BYTES} bytes, printable)"
         return None
 
 

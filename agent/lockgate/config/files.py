@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -13,6 +13,7 @@ from lockgate.config.addresses import check_endpoint, check_url, split_address
 from lockgate.config.credentials import Credential
 from lockgate.config.document import Document, Where
 from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore, Identity
+from lockgate.values.selector import parse_name
 
 _TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -74,11 +75,13 @@ def load_identities(paths: Iterable[str | Path]) -> list[Identity]:
     return found
 
 
-def load_classification(paths: Iterable[str | Path], datastores: set[str]) -> Classification:
-    """Read classification.yaml files: datastore -> `schema.table.column` -> tags. Raises ConfigError.
+def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, str]) -> Classification:
+    """Read classification.yaml files: datastore -> what is sensitive in it -> tags. Raises ConfigError.
 
-    Both spellings are taken: nested (`orders: {public.customers.email: [pii]}`) and flat
-    (`orders.public.customers.email: [pii]`). What several places say of one column adds up.
+    `datastores` maps a name to its protocol. Of PostgreSQL `schema.table.column` is classified, of Redis what
+    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`. Both spellings are taken:
+    nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`). What several
+    places say of one column adds up.
     """
     result: Classification = {}
     for path in paths:
@@ -102,13 +105,19 @@ def load_classification(paths: Iterable[str | Path], datastores: set[str]) -> Cl
             for store, column, tags, where in entries:
                 columns = result.setdefault(store, {})
                 before = columns.get(column, ())
-                columns[column] = tuple(dict.fromkeys((*before, *_tags(document, where, column, tags))))
+                _check_classified(document, where, column, datastores[store])
+                columns[column] = tuple(dict.fromkeys((*before, *_tags(document, where, tags))))
     return result
 
 
-def _tags(document: Document, where: Where, column: str, tags: object) -> list[str]:
-    if column.count(".") < 2 or not all(column.split(".")):
-        raise document.error(where, f"{column!r} is not schema.table.column")
+def _check_classified(document: Document, where: Where, name: str, protocol: str) -> None:
+    if protocol == "redis":
+        _check(document, where, parse_name, name)
+    elif name.count(".") < 2 or not all(name.split(".")):
+        raise document.error(where, f"{name!r} is not schema.table.column")
+
+
+def _tags(document: Document, where: Where, tags: object) -> list[str]:
     if not isinstance(tags, list) or not tags:
         raise document.error(where, "a list of tags is needed, such as [pii, email]")
     for index, word in enumerate(tags):
@@ -137,7 +146,7 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
                 raise document.error(where, f"{address} is given twice (first for datastore {places[place]!r})")
             places[place] = store.name
         for way, credential in store.credentials():
-            if problem := credential.problem():
+            if problem := credential.problem(store.protocol):
                 raise document.error((*here, *way, *problem[0]), problem[1])
         for number, address in enumerate(store.addresses):
             if (store.credential is not None or store.roles) and _is_wide(address) and not _names_its_servers(store):
@@ -152,10 +161,21 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             raise document.error((*here, "client_tls"), f"pass leaves clients' TLS unread: {why}")
         if wrong := _tls_problem(store):
             raise document.error((*here, wrong[0]), wrong[1])
-        if store.catalog is None and settings.classify:
+        if wrong := _foreign(store):
+            raise document.error((*here, wrong[0]), wrong[1])
+        if store.catalog is None and settings.classify and store.protocol == "postgresql":
             raise document.error(
                 here, "`classify` is set, so this datastore needs `catalog`: else no column is told from another"
             )
+
+
+def _foreign(store: Datastore) -> tuple[str, str] | None:
+    """The key that means nothing in this datastore's protocol, and why: it would be taken for protection."""
+    if store.protocol == "redis" and store.channel_binding != "prefer":
+        return "channel_binding", "redis has no SCRAM to bind: leave it out"
+    if store.protocol != "redis" and store.scripts:
+        return "scripts", f"are of redis: {store.name} speaks {store.protocol}"
+    return None
 
 
 def _is_wide(address: str) -> bool:

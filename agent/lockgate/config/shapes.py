@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from lockgate.config.credentials import Credential, Problem, Role
+from lockgate.config.credentials import Credential, Problem, Protocol, Role
 
 RESERVED: Final = ("host:", "lockgate:")
 """How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
@@ -21,6 +21,8 @@ Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Group = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{40}\Z")]
+"""A SHA-1, as SCRIPT LOAD answers it."""
 
 ABSOLUTE: Final = r"/|(?:/(?!\.{1,2}(?:/|\Z))[^/]+)+/?"
 """A path from the root, as a pattern: no empty component, no `.` and no `..`."""
@@ -75,19 +77,26 @@ class Intercept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class CatalogReader(Credential, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The credential of the agent's own reader of the catalog."""
+    """The credential of the agent's own reader: of PostgreSQL's catalog, of the commands that a Redis server has."""
+
+
+SCRIPTS: Final = 10_000
+"""Reviewed scripts of one datastore: 400 kB of configuration."""
 
 
 class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: Name
-    protocol: Literal["postgresql"]
+    protocol: Protocol
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
     catalog: CatalogReader | None = None
+    """Whom the agent reads the datastore's own description as. Of PostgreSQL: relations, needed to tell columns. Of
+    Redis: what commands it has (COMMAND, COMMAND DOCS), which may be left out: then those of Redis 7.0 are known."""
     mode: Literal["enforce", "observe"] = "enforce"
     client_tls: Literal["offer", "disable", "pass"] | None = None
     """Whether clients that ask for TLS get it. Their hop doesn't leave the host. See `tls_of_clients`."""
     upstream_tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
-    """libpq's words; `require` with `upstream_ca` is its verify-ca."""
+    """libpq's words; `require` with `upstream_ca` is its verify-ca. `prefer` asks a PostgreSQL server. A Redis server
+    can't be asked, so it is spoken to in TLS if and only if the client came in TLS."""
     upstream_ca: Path | None = None
     """Whom certificates of the datastore may be signed by; None: the system's store (`verify-full`), or anybody."""
     upstream_certificate: Path | None = None
@@ -97,7 +106,9 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     roles: list[Role] = []
     """The same by group of the principal: the first that fits, before `credential`."""
     channel_binding: Literal["prefer", "require", "disable"] = "prefer"
-    """libpq's words, for the agent's own authentication with SCRAM inside TLS."""
+    """libpq's words, for the agent's own authentication with SCRAM inside TLS. Of PostgreSQL only."""
+    scripts: Annotated[list[Digest], msgspec.Meta(max_length=SCRIPTS)] = []
+    """Scripts that somebody read: they touch the keys that are declared for them, and no others. Of Redis only."""
 
     @property
     def tls_of_clients(self) -> Literal["offer", "disable", "pass"]:

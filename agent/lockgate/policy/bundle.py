@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import cedarpy
 from cedarpy import pst
 
 from lockgate import config
-from lockgate.policy import lint, source
+from lockgate.policy import lint, patterns, source
 from lockgate.policy.annotations import Policy, describe
+from lockgate.policy.patterns import Named, Whole
 from lockgate.policy.source import BundleError, Piece
+from lockgate.values.statement import Place
 
 __all__ = ["Bundle", "BundleError", "column_id", "configured", "load", "schema"]
 
@@ -22,7 +24,9 @@ UNLESS_FORBIDDEN = frozenset(("infer", "infer_equal", "reveal_detected"))
 """The actions that need no permit: so a set written before they were thought of means what it meant."""
 
 Classification = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""Datastore -> `schema.table.column` -> tags, as `config.load_classification` returns it."""
+"""Datastore -> `schema.table.column`, or what it is called of Redis -> tags: as `config.load_classification` has it."""
+
+_WHOLE = Whole()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Bundle:
     """`rules` are all policies, `permits` the permits alone: what would be said if nothing were forbidden.
 
     `mentioned` are the attributes of `context` that a policy looks at. `datastores` maps a name to its protocol.
-    `warnings` are for `lockgate policy check`: what is probably a mistake.
+    `warnings` are for `lockgate policy check`: what is probably a mistake. `named` has the patterns of a policy, by id.
     """
 
     epoch: int
@@ -49,6 +53,9 @@ class Bundle:
     datastores: Mapping[str, str]
     classification: Classification
     warnings: tuple[str, ...] = ()
+    named: Mapping[str, tuple[Named, ...]] = field(default_factory=dict)
+    _patterns: Mapping[tuple[str, Place], tuple[str, ...]] = field(default_factory=dict)
+    _wholes: Mapping[tuple[str, Place], Whole] = field(default_factory=dict)
 
     @property
     def policies(self) -> tuple[Policy, ...]:
@@ -61,6 +68,14 @@ class Bundle:
     def forbids(self, *actions: str) -> bool:
         """Whether there is a forbid that may answer one of these questions."""
         return any(p.effect == "forbid" and (not p.actions or p.actions & set(actions)) for p in self.policies)
+
+    def patterns(self, datastore: str, place: Place) -> tuple[str, ...]:
+        """The patterns by which policies name keys (or channels) of a datastore, sorted."""
+        return self._patterns.get((datastore, place), ())
+
+    def whole(self, datastore: str, place: Place) -> Whole:
+        """How to ask about what could be any key (or channel) of a datastore."""
+        return self._wholes.get((datastore, place), _WHOLE)
 
     def policy(self, name: str) -> Policy | None:
         """The policy a verdict names, None for the built-in ones (`default-deny`, `lockgate:...`)."""
@@ -101,6 +116,7 @@ def load(
     mentioned: set[str] = set()
     warnings: list[str] = _places(paths, found)
     taken: dict[str, Policy] = {}
+    named: dict[str, tuple[Named, ...]] = {}
     for piece in pieces:
         template = _parse(piece, rules)
         policy = describe(piece, template.effect, lint.actions(template), template.annotations)
@@ -111,10 +127,14 @@ def load(
         taken[policy.id] = policy
         policies.append(policy)
         mentioned |= lint.attributes(template)
-        warnings += lint.check_words(template, policy.where)
+        warnings += lint.check_words(template, policy.where, sql=not lint.only_redis(template, datastores))
+        named[policy.id] = patterns.named(template, policy, datastores)
+        warnings += lint.check_stores(template, policy.where, datastores)
         warnings += _undefined(template, policy, classification, datastores, groups)
     warnings += _whole(policies, pieces[0].path)
     together = list(zip(policies, pieces, strict=True))
+    naming = [(policy, named[policy.id]) for policy in policies]
+    collected = patterns.collected(naming)
     return Bundle(
         epoch,
         _rules(together),
@@ -124,6 +144,9 @@ def load(
         dict(datastores),
         classification,
         tuple(warnings),
+        named,
+        collected,
+        {(store, kind): patterns.whole(naming, store, kind, every) for (store, kind), every in collected.items()},
     )
 
 
@@ -133,7 +156,7 @@ def configured(settings: config.AgentFile, *, epoch: int, shadow: bool = False) 
     Raises BundleError, and ConfigError for classification and identities.
     """
     datastores = {store.name: store.protocol for store in settings.datastores}
-    classification = config.load_classification(settings.classify, set(datastores))
+    classification = config.load_classification(settings.classify, datastores)
     identities = config.load_identities(settings.identities)
     # where nobody is named yet, nor are groups: then those of a policy are no mistake
     groups = {group for identity in identities for group in identity.groups} if identities else None

@@ -39,7 +39,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One case. What is left out is not compared. `user`, the datastore's own, is the principal unless given."""
+    """One case. What is left out is not compared.
+
+    `user`, the datastore's own, is the principal unless given, `database` the one of whoever names none. A `statement`
+    of Redis is a command as redis-cli takes it; several lines are a transaction.
+    """
 
     name: Text
     principal: Text
@@ -48,7 +52,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     expect: Literal["allow", "deny", "hold"]
     person: str | None = None
     groups: tuple[str, ...] = ()
-    database: str = "postgres"
+    database: str | None = None
     user: str | None = None
     policy: str | None = None
     approvers: tuple[str, ...] | None = None
@@ -105,7 +109,10 @@ def run(engine: Engine, language: trial.Understanding, placed: Placed) -> Outcom
     """Judge one case with the real understanding of its language."""
     case = placed.case
     claims = trial.stand_in(case.principal, case.person, case.groups)
-    asker = Asker(claims, case.datastore, case.database, case.principal if case.user is None else case.user)
+    database = case.database
+    if database is None:
+        database = trial.DATABASES[engine.bundle.datastores.get(case.datastore, "postgresql")]
+    asker = Asker(claims, case.datastore, database, case.principal if case.user is None else case.user)
     now = trial.at(engine, case.at)
     verdict = trial.run(now, language, asker, case.statement, rows=case.estimated_rows).verdict
     masks = {mask.column: mask.masker for mask in verdict.masks}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lockgate.policy import inference, questions, wording
 from lockgate.policy.annotations import Policy
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
+from lockgate.policy.parts import Case, parts, unpermitted
 from lockgate.policy.questions import Answer
 from lockgate.policy.second_key import objection
 from lockgate.policy.sight import Sight
+from lockgate.policy.touches import Patterns, resolved, unresolved
+from lockgate.policy.wording import Touched
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
@@ -23,11 +26,18 @@ VERDICTS = 16384
 CACHED_LENGTH = 8192
 """Characters of a client's making that a cached verdict may keep alive: what is longer is judged every time."""
 
+TOUCH_LENGTH = 64
+"""What something that a statement touches counts for among them."""
+
 DISTINCT_STATEMENTS = 256
-"""Statements of one message that differ in what policy can see. Each costs two evaluations on the data path."""
+"""Statements of one message that differ in what policy can see, and what they touch. Each costs two evaluations on the
+data path; what could be any key costs two for each of `Bundle.whole`'s worlds."""
 
 NAMES = 8192
-"""Objects, columns and functions of one message. PostgreSQL bounds a target list to 1664 entries."""
+"""Objects, columns, functions and touches of one message. PostgreSQL bounds a target list to 1664 entries."""
+
+NOTHING = Answer(False, ())
+"""No policy says anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,9 @@ class Engine:
         self.timed = bundle.mentions("now", "hour", "weekday")
         self._clock = clock
         self._sight = Sight(bundle, cache)
+        self._patterns = {
+            name: Patterns.of(bundle, name) for name, protocol in bundle.datastores.items() if protocol == "redis"
+        }
         self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
         self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)
 
@@ -68,6 +81,14 @@ class Engine:
     def minute(self) -> int:
         """Minutes since the epoch, 0 where no policy looks at the time: a part of what a verdict is taken on."""
         return int(self._clock() // 60) if self.timed else 0
+
+    def resolved(self, datastore: str, request: Request) -> Request:
+        """The request as `decide` takes it: with what its commands touch, told by the patterns of this bundle.
+
+        Another engine's may not do: it knows other patterns.
+        """
+        patterns = self._patterns.get(datastore)
+        return request if patterns is None else resolved(request, patterns)
 
     def decide(self, asker: Asker, request: Request, columns: Sequence[str], *, rows: int | None = None) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.
@@ -143,49 +164,17 @@ class Engine:
             return self._deny("lockgate:unknown-datastore", f"no datastore is called {wording.shown(datastore)}")
         if not request.statements:
             return Verdict(Decision.ALLOW, "lockgate:nothing", "there is nothing to judge", self.epoch)
-        # a batch of ten thousand equal INSERTs is one question
-        statements = tuple(dict.fromkeys(request.statements))
-        if len(statements) > DISTINCT_STATEMENTS:
-            return self._deny("lockgate:bound", f"more than {DISTINCT_STATEMENTS} different statements in one message")
-        if sum(len(s.objects) + len(s.columns) + len(s.functions) for s in statements) > NAMES:
+        if unresolved(request):
+            return self._deny("lockgate:unresolved", "what this command touches was not looked up")
+        if sum(len(s.objects) + len(s.columns) + len(s.functions) + len(s.touches) for s in request.statements) > NAMES:
             return self._deny("lockgate:bound", f"more than {NAMES} names in one message")
-
+        # a batch of ten thousand equal INSERTs is one question
+        split = parts(request.statements)
+        if len(split) > DISTINCT_STATEMENTS:
+            return self._deny("lockgate:bound", f"more than {DISTINCT_STATEMENTS} different statements in one message")
+        cases = tuple(case for part in split for case in part.cases(self.bundle, datastore))
         place = questions.place(asker, protocol, minute)
-        resource = questions.store(datastore)
-        known = rows if len(request.statements) == 1 else None
-        asked = [
-            questions.question(claims, action, resource, questions.statement_context(statement, known, place))
-            for action in ("execute", "execute_alone")
-            for statement in statements
-        ]
-        entities = (questions.principal(claims), resource)
-        answers = questions.ask(self.bundle.rules, asked, entities)
-        executed, alone = answers[: len(statements)], answers[len(statements) :]
-        for statement, answer in zip(statements, executed, strict=True):
-            if not answer.permitted:
-                return self._refused(answer, claims, datastore, statement, alone=False)
-        permit = executed[0].policies[0]
-        verdict = Verdict(
-            Decision.ALLOW,
-            permit.id,
-            permit.reason or f"a policy permits {wording.attempt(claims.principal, datastore, statements[0])}",
-            self.epoch,
-        )
-        held: list[tuple[Policy, Statement]] = []
-        waiting: list[questions.Question] = []
-        for n, (statement, answer) in enumerate(zip(statements, alone, strict=True), len(statements)):
-            if answer.permitted:
-                continue
-            if not answer.policies or not all(p.approvers for p in answer.policies):
-                return self._refused(answer, claims, datastore, statement, alone=True)
-            waiting.append(asked[n])
-            held += [(policy, statement) for policy in answer.policies]
-        if held:
-            # a forbid that holds must not let pass what the same policies without it deny
-            for answer in questions.ask(self.bundle.permits, waiting, entities):
-                if not answer.permitted:
-                    return self._refused(answer, claims, datastore, held[0][1], alone=True)
-            verdict = self._hold(held)
+        verdict = self._may_run(claims, datastore, cases, rows if len(request.statements) == 1 else None, place)
         if verdict.decision is Decision.DENY:
             return verdict
         masks = self._sight.masks(asker, place, minute, columns)
@@ -196,29 +185,87 @@ class Engine:
             return self._deny("lockgate:evaluation-error", detects)
         return replace(verdict, masks=masks, detects=detects)
 
+    def _may_run(
+        self, claims: Claims, datastore: str, cases: Sequence[Case], rows: int | None, place: Mapping[str, object]
+    ) -> Verdict:
+        """Whether all of a request may run, and alone. What may be seen of its result is not asked here."""
+        asked = [
+            questions.question(
+                claims, action, case.resource, questions.statement_context(case.part.statement, rows, place)
+            )
+            for action in ("execute", "execute_alone")
+            for case in cases
+        ]
+        resources = {tuple(case.resource["uid"].values()): case.resource for case in cases if case.world is not None}
+        entities = (questions.principal(claims), questions.store(datastore), *resources.values())
+        answers = questions.ask(self.bundle.rules, asked, entities)
+        executed, alone = answers[: len(cases)], list(answers[len(cases) :])
+        for case, answer in zip(cases, executed, strict=True):
+            if not answer.permitted:
+                return self._refused(answer, claims, datastore, case, alone=False)
+        if (without := unpermitted(zip(cases, executed, strict=True), self.bundle, datastore)) is not None:
+            return self._refused(NOTHING, claims, datastore, without, alone=False)
+        permit = executed[0].policies[0]
+        verdict = Verdict(
+            Decision.ALLOW,
+            permit.id,
+            permit.reason or f"a policy permits {wording.attempt(claims.principal, datastore, *_said(cases[0]))}",
+            self.epoch,
+        )
+        held: list[tuple[Policy, Case]] = []
+        waiting: list[int] = []
+        for n, (case, answer) in enumerate(zip(cases, alone, strict=True)):
+            if answer.permitted:
+                continue
+            if not answer.policies or not all(p.approvers for p in answer.policies):
+                return self._refused(answer, claims, datastore, case, alone=True)
+            waiting.append(n)
+            held += [(policy, case) for policy in answer.policies]
+        if held:
+            # a forbid that holds must not let pass what the same policies without it deny
+            again = questions.ask(self.bundle.permits, [asked[len(cases) + n] for n in waiting], entities)
+            for n, answer in zip(waiting, again, strict=True):
+                if not answer.permitted:
+                    return self._refused(answer, claims, datastore, cases[n], alone=True)
+                alone[n] = answer
+            verdict = self._hold(datastore, held)
+        if (without := unpermitted(zip(cases, alone, strict=True), self.bundle, datastore)) is not None:
+            return self._refused(NOTHING, claims, datastore, without, alone=True)
+        return verdict
+
     def _deny(self, policy: str, reason: str) -> Verdict:
         return Verdict(Decision.DENY, policy, reason, self.epoch)
 
-    def _refused(self, answer: Answer, claims: Claims, datastore: str, statement: Statement, *, alone: bool) -> Verdict:
+    def _refused(self, answer: Answer, claims: Claims, datastore: str, case: Case, *, alone: bool) -> Verdict:
         if answer.error is not None:
             return self._deny("lockgate:evaluation-error", f"a policy could not be evaluated: {answer.error}")
         # of several forbids the one that no approval could lift is the one to name
         policy = next((p for p in answer.policies if not p.approvers), None)
         if policy is None:
-            attempt = wording.attempt(claims.principal, datastore, statement)
+            attempt = wording.attempt(claims.principal, datastore, *_said(case))
             return self._deny("default-deny", f"no policy permits {attempt}{' alone' if alone else ''}")
-        return self._deny(policy.id, wording.forbidden(policy, claims.principal, datastore, statement))
+        return self._deny(
+            policy.id, wording.forbidden(policy, claims.principal, datastore, *self._blamed(policy, datastore, case))
+        )
 
-    def _hold(self, held: Sequence[tuple[Policy, Statement]]) -> Verdict:
+    def _blamed(self, policy: Policy, datastore: str, case: Case) -> tuple[Statement, Touched | None]:
+        """A case as a sentence about a policy has it: of the patterns that match, those that the policy names."""
+        statement, touched = _said(case)
+        named = {one.pattern for one in self.bundle.named[policy.id] if one.datastore == datastore}
+        if touched is None or case.world is None or not (shown := tuple(p for p in case.world if p in named)):
+            return statement, touched
+        return statement, replace(touched, patterns=shown)
+
+    def _hold(self, datastore: str, held: Sequence[tuple[Policy, Case]]) -> Verdict:
         """One hold for all of them: a group that every policy names, and the shortest of their times and grants."""
         policies = tuple(dict.fromkeys(policy for policy, _ in held))
-        first, statement = held[0]
+        first, case = held[0]
         common = tuple(g for g in first.approvers if all(g in policy.approvers for policy in policies))
         if not common:
             names = " and ".join(wording.listed((policy.id,)) for policy in policies)
             return self._deny(first.id, f"no group may approve under all of {names}")
         timeout = min(policy.timeout for policy in policies)
-        reason = wording.held(first, common, timeout, statement)
+        reason = wording.held(first, common, timeout, datastore, *self._blamed(first, datastore, case))
         return Verdict(
             Decision.HOLD,
             first.id,
@@ -231,7 +278,13 @@ class Engine:
         )
 
 
+def _said(case: Case) -> tuple[Statement, Touched | None]:
+    part = case.part
+    return part.statement, None if part.place is None else Touched(part.place, part.patterns)
+
+
 def _length(request: Request, asker: Asker) -> int:
     """Characters that caching a verdict on this request keeps alive, all of them chosen by the client."""
     names = (name for s in request.statements for name in (*s.objects, *s.columns, *s.functions, s.refusal or ""))
-    return len(request.shape) + len(asker.database) + len(asker.user) + sum(map(len, names))
+    touched = sum(TOUCH_LENGTH + len(t.patterns or ()) for s in request.statements for t in s.touches)
+    return len(request.shape) + len(asker.database) + len(asker.user) + touched + sum(map(len, names))

@@ -37,8 +37,11 @@ _WORDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """Attribute of `context` -> what its words are called, and all that there are."""
 
 
-def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
-    """Warnings about one policy's words. Raises BundleError for an effect, use, day or detector that does not exist."""
+def check_words(template: pst.Template, where: str, *, sql: bool = True) -> tuple[str, ...]:
+    """Warnings about one policy's words. Raises BundleError for an effect, use, day or detector that does not exist.
+
+    `sql` is False where statements have no relations, nor others inside them.
+    """
     for kind, name in sorted(named(template)):
         if kind == "Detector" and name not in KINDS:
             raise BundleError(f"{where}: nothing detects {name!r} (there are {', '.join(KINDS)})")
@@ -47,14 +50,52 @@ def check_words(template: pst.Template, where: str) -> tuple[str, ...]:
         if attribute in _WORDS and word not in _WORDS[attribute][1]:
             called, there_are = _WORDS[attribute]
             raise BundleError(f"{where}: {word!r} is not {called} (they are {', '.join(there_are)})")
+        if attribute == "categories" and not (word.islower() and word.isalnum()):
+            raise BundleError(f"{where}: {word!r} is not a category (they are written as in `dangerous`, without @)")
         if attribute == "kinds" and word != word.upper():
             warnings.append(f"{where}: {word!r} is no statement's kind: kinds are in capitals")
-        elif attribute == "kinds" and (word == "SELECT" or (word in _NESTING and exact)):
+        elif sql and attribute == "kinds" and (word == "SELECT" or (word in _NESTING and exact)):
             warnings.append(
                 f"{where}: the kind {word!r} can be walked around: inside WITH, EXPLAIN or PREPARE it is not alone "
                 "(contains() finds all kinds but SELECT, context.effects holds whatever it stands in)"
             )
-    return (*warnings, *_spellings(template, where), *_without_estimate(template, where))
+    spellings = _spellings(template, where) if sql else ()
+    return (*warnings, *spellings, *_without_estimate(template, where))
+
+
+def check_stores(template: pst.Template, where: str, datastores: Mapping[str, str]) -> list[str]:
+    """Warnings where a policy on statements means less than all that happens in a datastore that has keys."""
+    meant = actions(template)
+    if meant and meant.isdisjoint(("execute", "execute_alone")):
+        return []
+    return [
+        f'{where}: {name} has keys: `resource == Datastore::"{name}"` is true of commands that touch none of them only '
+        f'(PING). `in` means them too; `resource is Datastore in Datastore::"{name}"` says that they are not meant'
+        for name in sorted(set(_equalled((template.resource, template.clauses))))
+        if datastores.get(name) == "redis"
+    ]
+
+
+def _equalled(node: object) -> Iterator[str]:
+    """The names of the datastores that something is compared with, but for `in`."""
+    if isinstance(node, pst.EntityUid):
+        if str(node.type) == "Datastore":
+            yield node.id
+    elif isinstance(node, pst.ScopeIn | pst.ScopeIsIn | pst.Is) or (isinstance(node, pst.BinaryOp) and node.op == "in"):
+        return
+    else:
+        for part in parts(node):
+            yield from _equalled(part)
+
+
+def only_redis(template: pst.Template, datastores: Mapping[str, str]) -> bool:
+    """Whether the policy's scope is within a datastore of Redis."""
+    if not isinstance(template.resource, pst.ScopeIn | pst.ScopeIsIn | pst.ScopeEq):
+        return False
+    return any(
+        str(uid.type) in ("Keys", "Channels") or (str(uid.type) == "Datastore" and datastores.get(uid.id) == "redis")
+        for uid in pst.entity_uids(template.resource)
+    )
 
 
 def _spellings(template: pst.Template, where: str) -> list[str]:
@@ -95,7 +136,7 @@ def _asks_for_none(node: object) -> bool:
         return True
     if isinstance(node, pst.UnaryOp) and node.op == "not":
         return ESTIMATE in _attributes(node)
-    return any(map(_asks_for_none, _parts(node)))
+    return any(map(_asks_for_none, parts(node)))
 
 
 def named(template: pst.Template) -> frozenset[tuple[str, str]]:
@@ -127,11 +168,11 @@ def _attributes(node: object) -> Iterator[str]:
     elif isinstance(node, pst.HasAttr) and node.base == pst.Var("context"):
         yield node.attrs[0]
     else:
-        for part in _parts(node):
+        for part in parts(node):
             yield from _attributes(part)
 
 
-def _parts(node: object) -> Iterator[object]:
+def parts(node: object) -> Iterator[object]:
     """What stands directly inside a node of a policy's tree."""
     if isinstance(node, tuple):
         yield from node
@@ -152,5 +193,5 @@ def _words(node: object) -> Iterator[tuple[str, str, bool]]:
                 literals = other.elements if isinstance(other, pst.Set) else (other,)
                 exact = node.op in ("eq", "not_eq")
                 yield from ((side.attr, word.value, exact) for word in literals if isinstance(word, pst.StringLit))
-    for part in _parts(node):
+    for part in parts(node):
         yield from _words(part)

@@ -19,7 +19,7 @@ from lockgate.policy.annotations import Policy
 from lockgate.policy.bundle import Rules, column_id
 from lockgate.policy.lint import WEEKDAYS
 from lockgate.values.identity import Asker, Claims
-from lockgate.values.statement import Effect, Statement
+from lockgate.values.statement import Effect, Place, Statement
 
 Question = dict[str, Any]
 Entity = dict[str, Any]
@@ -72,6 +72,13 @@ def store(name: str) -> Entity:
     return {"uid": _uid("Datastore", name), "attrs": {}, "parents": []}
 
 
+def touched(datastore: str, place: Place, patterns: Sequence[str]) -> Entity:
+    """Whichever key (or channel) these patterns match. Policies can't name it, so what it is called is ours."""
+    kind = place.capitalize()
+    parents = [_uid("Datastore", datastore), *(_uid(f"{kind}s", f"{datastore}/{pattern}") for pattern in patterns)]
+    return {"uid": _uid(kind, json.dumps((datastore, *patterns))), "attrs": {}, "parents": parents}
+
+
 def column(datastore: str, name: str, tags: Iterable[str]) -> Entity:
     parents = [_uid("Datastore", datastore), *(_uid("Tag", tag) for tag in tags)]
     return {"uid": _uid("Column", column_id(datastore, name)), "attrs": {}, "parents": parents}
@@ -119,6 +126,7 @@ def statement_context(statement: Statement, rows: int | None, place: Mapping[str
         "definer_functions": list(statement.definer_functions),
         "settings": list(statement.settings),
         "kinds": list(statement.kinds),
+        "categories": list(statement.categories),
         "has_where": statement.has_where,
         **place,
     }

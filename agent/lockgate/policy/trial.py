@@ -10,6 +10,7 @@ from typing import Protocol
 from lockgate.policy import wording
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.decide import Engine
+from lockgate.policy.touches import Names, calls_of, classified
 from lockgate.understand.postgresql import ANYTHING, uses
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Asker, Claims
@@ -19,9 +20,13 @@ from lockgate.values.verdict import Decision, Verdict
 
 
 class Understanding(Protocol):
-    """What reads a language, as `lockgate.understand` has it."""
+    """What reads a language, as `lockgate.understand` and `lockgate.policy.commands` have it."""
 
     def request(self, text: str) -> Request: ...
+
+
+DATABASES: Mapping[str, str] = {"postgresql": "postgres", "redis": "0"}
+"""Protocol -> the database that a client is in who names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,14 @@ def run(engine: Engine, language: Understanding, asker: Asker, text: str, *, row
 
     Without a catalogue, the classified columns of every relation it names count.
     """
-    request = language.request(text)
-    classified = engine.bundle.classification.get(asker.datastore, {})
-    columns = named_columns(request, classified)
+    request = engine.resolved(asker.datastore, language.request(text))
+    known = engine.bundle.classification.get(asker.datastore, {})
+    if engine.bundle.datastores.get(asker.datastore) == "redis":
+        return Trial(asker, request, engine.decide(asker, request, shown_names(request, known), rows=rows))
+    columns = named_columns(request, known)
     verdict = engine.decide(asker, request, columns, rows=rows)
     if engine.infers and verdict.masks:
-        verdict = engine.inferred(asker, verdict.masks, _used(request, classified)) or verdict
+        verdict = engine.inferred(asker, verdict.masks, _used(request, known)) or verdict
     return Trial(asker, request, verdict)
 
 
@@ -123,6 +130,13 @@ def named_columns(request: Request, classified: Iterable[str]) -> tuple[str, ...
     return tuple(column for column in classified if touched(column))
 
 
+def shown_names(request: Request, known: Iterable[str]) -> tuple[str, ...]:
+    """Those of `known` (`secret:*`, `profile:*#email`) of which the commands of a request may show values."""
+    names = Names(tuple(known))
+    found = (name for call in calls_of(request) for name in classified(call, names).shown)
+    return tuple(dict.fromkeys(found))
+
+
 def sentence(bundle: Bundle, trial: Trial) -> str:
     """What would happen and which policy says so, as a person would put it."""
     verdict, who = trial.verdict, wording.shown(trial.asker.claims.principal)
@@ -142,12 +156,13 @@ def sentence(bundle: Bundle, trial: Trial) -> str:
                 said += f" They may let the like of it pass for up to {wording.duration(verdict.grant)}."
         case Decision.ALLOW:
             said = f"{who} may run this on {datastore}. Permitted by {by}."
+    things = "values" if bundle.datastores.get(datastore) == "redis" else "columns"
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
     for policy in dict.fromkeys(detect.policy for detect in verdict.detects):
         kinds = [detect.kind for detect in verdict.detects if detect.policy == policy]
         masker = next(detect.masker for detect in verdict.detects if detect.policy == policy)
-        said += f" {', '.join(kinds)} in other columns: masked ({masker}) by {place(bundle, policy)}."
+        said += f" {', '.join(kinds)} in other {things}: masked ({masker}) by {place(bundle, policy)}."
     return said
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from lockgate.policy.annotations import Policy
-from lockgate.values.statement import Effect, Statement
+from lockgate.values.statement import Effect, Place, Statement
 from lockgate.values.use import Use
 
 NAMES_SHOWN = 5
@@ -22,6 +23,7 @@ _VERBS = {
     Effect.UNKNOWN: "do what can't be told",
 }
 
+_ON_CHANNELS = {Effect.READ: "listen to", Effect.WRITE: "publish to"}
 
 _USES = {
     Use.EQUAL: "look it up",
@@ -32,6 +34,14 @@ _USES = {
     Use.JOIN: "join by it",
     Use.PREDICATE: "choose rows by it, or compute of it what may fail",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Keys or channels in a sentence: those of `patterns`, () for such that no policy names, None for any."""
+
+    place: Place
+    patterns: tuple[str, ...] | None
 
 
 def shown(text: str, length: int = NAME_LENGTH) -> str:
@@ -50,11 +60,26 @@ def verbs(effects: Iterable[Effect]) -> str:
     return " and ".join(phrase for effect, phrase in _VERBS.items() if effect in wanted)
 
 
-def attempt(who: str, datastore: str, statement: Statement) -> str:
-    """`ann to write in orders (DELETE customers)`."""
+def attempt(who: str, datastore: str, statement: Statement, touched: Touched | None = None) -> str:
+    """`ann to write in orders (DELETE customers)`, `ann to write keys session:* of cache (SET)`."""
     names = f" {listed(statement.objects)}" if statement.objects else ""
     calls = f", calling {listed(statement.functions)}" if statement.functions else ""
-    return f"{shown(who)} to {verbs(statement.effects)} in {datastore} ({shown(statement.kind)}{names}{calls})"
+    return f"{shown(who)} to {doing(statement, touched, datastore)} ({shown(statement.kind)}{names}{calls})"
+
+
+def doing(statement: Statement, touched: Touched | None, datastore: str) -> str:
+    """`read in orders`, `read and write keys session:* of cache`, `publish to any channels of cache`."""
+    if touched is None:
+        return f"{verbs(statement.effects)} in {datastore}"
+    done = [effect for effect in _ON_CHANNELS if effect in statement.effects]
+    words = " and ".join((_VERBS if touched.place is Place.KEY else _ON_CHANNELS)[effect] for effect in done) or "touch"
+    things = f"{touched.place}s"
+    if touched.patterns is None:
+        things = f"any {things}"
+    elif touched.patterns:
+        things += f" {listed(touched.patterns)}"
+    beside = statement.effects.difference(done)
+    return f"{words} {things} of {datastore}" + (f" and {verbs(beside)}" if beside else "")
 
 
 def duration(seconds: float) -> str:
@@ -65,12 +90,20 @@ def duration(seconds: float) -> str:
     return f"{whole} second{'s' if whole != 1 else ''}"
 
 
-def forbidden(policy: Policy, who: str, datastore: str, statement: Statement) -> str:
-    return policy.reason or f"a policy forbids {attempt(who, datastore, statement)}"
+def forbidden(policy: Policy, who: str, datastore: str, statement: Statement, touched: Touched | None = None) -> str:
+    return policy.reason or f"a policy forbids {attempt(who, datastore, statement, touched)}"
 
 
-def held(policy: Policy, approvers: Sequence[str], timeout: float, statement: Statement) -> str:
-    why = policy.reason or f"to {verbs(statement.effects)} takes a second person"
+def held(
+    policy: Policy,
+    approvers: Sequence[str],
+    timeout: float,
+    datastore: str,
+    statement: Statement,
+    touched: Touched | None = None,
+) -> str:
+    what = verbs(statement.effects) if touched is None else doing(statement, touched, datastore)
+    why = policy.reason or f"to {what} takes a second person"
     return f"{why}: waiting up to {duration(timeout)} for someone in {' or '.join(approvers)}"
 
 

@@ -1,0 +1,49 @@
+"""What can be told of two globs without trying keys: that everything one matches the other does too, or nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lockgate.values.glob import PATTERN_BYTES, compile_glob
+
+_SPECIAL: Final = b"*?["
+
+
+def covers(outer: bytes, inner: bytes) -> bool:
+    """Whether all that `inner` matches is matched by `outer`, as far as it can be told: False is "perhaps not".
+
+    `outer` is a pattern that `compile_glob` takes, `inner` may be any.
+    """
+    if outer == inner:
+        return True
+    start, rest = beginning(outer)
+    begin, more = beginning(inner)
+    if not more:
+        return compile_glob(outer).fullmatch(begin) is not None
+    return rest != b"" and not rest.strip(b"*") and begin.startswith(start)
+
+
+def disjoint(one: bytes, other: bytes) -> bool:
+    """Whether nothing is matched by both, as far as it can be told: False is "perhaps something is"."""
+    (start, rest), (begin, more) = beginning(one), beginning(other)
+    shared = min(len(start), len(begin))
+    if start[:shared] != begin[:shared]:
+        return True
+    # a name that isn't a pattern is simply tried
+    if not rest and len(other) <= PATTERN_BYTES:
+        return compile_glob(other).fullmatch(start) is None
+    if not more and len(one) <= PATTERN_BYTES:
+        return compile_glob(one).fullmatch(begin) is None
+    return False
+
+
+def beginning(pattern: bytes) -> tuple[bytes, bytes]:
+    """What everything that a pattern matches begins with, and the pattern from its first `*`, `?` or `[` on."""
+    found = bytearray()
+    at = 0
+    while at < len(pattern) and pattern[at] not in _SPECIAL:
+        if pattern[at] == ord("\\") and at + 1 < len(pattern):
+            at += 1
+        found.append(pattern[at])
+        at += 1
+    return bytes(found), pattern[at:]
