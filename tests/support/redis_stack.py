@@ -18,16 +18,16 @@ from tests.support.stack import SCHEMA, Stack, environment
 
 SECONDS: Final = 60.0
 
-POLICIES: Final = (
-    POSTGRESQL
-    + """
+CACHE: Final = """
 @id("cache-work")
 permit (principal in Group::"engineers", action == Action::"execute", resource in Datastore::"cache")
 unless { context.effects.containsAny(["ddl", "admin", "unknown"]) };
 
 @id("no-flush")
 @reason("nobody empties the cache")
-forbid (principal, action == Action::"execute", resource) when { context.kinds.containsAny(["FLUSHALL", "FLUSHDB"]) };
+forbid (principal, action == Action::"execute", resource)
+when { context.kinds.containsAny(["FLUSHALL", "FLUSHDB"]) }
+unless { principal in Group::"dba" };
 
 @id("vault-is-closed")
 @reason("the vault is for its owners")
@@ -47,12 +47,13 @@ when { context.effects.contains("write") };
 @id("dbas-approve-cache")
 permit (principal in Group::"dba", action == Action::"approve", resource in Datastore::"cache");
 """
-)
-"""Those of every stack (they name orders, or no datastore at all), and those of the cache.
+"""What is asked of a datastore `cache`, beside the policies of every stack, which name `orders` or no datastore at all.
 
 An engineer reads and writes every key but `vault:*`, listens to every channel but `backstage:*`, and needs a second
 person to write `ledger:*`. Deletions of any kind are not held here: `DEL` is Redis's word, `DELETE` PostgreSQL's.
 """
+
+POLICIES: Final = POSTGRESQL + CACHE
 
 EVERYTHING: Final = """
 @id("everything")
