@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from tests.support.postgres import Postgres
-from tests.support.redis import Redis, binary
+from tests.support.redis import Cluster, Redis, binary
 from tests.support.stack import POLICIES as POSTGRESQL
 from tests.support.stack import SCHEMA, Stack, environment
 
@@ -101,17 +102,23 @@ def fill(server: Redis) -> None:
         pipe.execute()
 
 
+def _addresses(server: Redis | Cluster) -> list[str]:
+    nodes = server.nodes if isinstance(server, Cluster) else [server]
+    return [f"{host}:{node.port}" for node in nodes for host in ("127.0.0.1", "[::1]")]
+
+
 class RedisStack(Stack):
     """`with RedisStack() as stack:` as Stack, with the datastore `cache`; `stack.redis` is its server.
 
     `cache` is merged into that datastore's part of agent.yaml; `agent` into the whole of it. The server is filled
-    unless `filled` is False. `addresses` are those of the cache, as clients dial them.
+    unless `filled` is False. `addresses` are those of the cache, as clients dial them. `stack.redis` of a cluster is
+    its first node.
     """
 
     def __init__(
         self,
         *,
-        redis: Redis | None = None,
+        redis: Redis | Cluster | None = None,
         policies: str = POLICIES,
         classification: dict[str, Any] | None = None,
         cache: dict[str, Any] | None = None,
@@ -119,7 +126,8 @@ class RedisStack(Stack):
         addresses: Iterable[str] | None = None,
         filled: bool = True,
     ) -> None:
-        self.redis = redis or Redis()
+        self._started = redis or Redis()
+        self.redis = self._started.nodes[0] if isinstance(self._started, Cluster) else self._started
         server = Postgres()
         orders = {
             "name": "orders",
@@ -130,7 +138,7 @@ class RedisStack(Stack):
         store = {
             "name": "cache",
             "protocol": "redis",
-            "addresses": list(addresses or (f"127.0.0.1:{self.redis.port}", f"[::1]:{self.redis.port}")),
+            "addresses": list(addresses or _addresses(self._started)),
             **(cache or {}),
         }
         super().__init__(
@@ -145,7 +153,7 @@ class RedisStack(Stack):
 
     def __enter__(self) -> RedisStack:
         with ExitStack() as stack:
-            stack.enter_context(self.redis)
+            stack.enter_context(self._started)
             if self._filled:
                 fill(self.redis)
             super().__enter__()
@@ -211,3 +219,27 @@ class RedisStack(Stack):
             self.command(person, argv), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             timeout=timeout, env={**environment(), **(environ or {})}, cwd=cwd,
         )  # fmt: skip
+
+    def ca(self) -> Path:
+        """The certificate of the host's authority, in a file that everybody can read."""
+        path = self.folder / "host-ca.crt"
+        path.write_text(self.lockgate("ca", "show", "--config", str(self.agent_yaml)).stdout)
+        path.chmod(0o644)
+        return path
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """The holds, as an approver sees them."""
+        return [s["hold"] for s in self.json("approvals", "list", "--config", str(self.agent_yaml), person="bob")]
+
+    def held(self, text: str, seconds: float = 15.0) -> dict[str, Any]:
+        """The hold whose statement has `text` in it, once there is one."""
+        deadline = time.monotonic() + seconds
+        while not (found := [hold for hold in self.waiting() if text in hold["statement"]]):
+            assert time.monotonic() < deadline, self.log("agent")[-2000:]
+            time.sleep(0.05)
+        return found[0]
+
+    def decide(self, word: str, hold: dict[str, Any], *more: str, person: str = "bob") -> None:
+        """`approve` or `deny` it."""
+        done = self.lockgate("approvals", word, hold["id"], "--config", str(self.agent_yaml), *more, person=person)
+        assert done.returncode == 0, done.stderr
