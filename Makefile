@@ -28,7 +28,8 @@ BPF_HEADERS := $(wildcard bpf/*.h)
 BPF_OBJECTS := $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(BPF_SOURCES))
 PYX := $(shell find agent -name '*.pyx' -o -name '*.pxd') $(wildcard agent/lockgate/masking/*.h)
 
-# What the tests of ordinary clients take from elsewhere: node-postgres, and asyncpg's own tests.
+# What the tests of ordinary clients take from elsewhere: node-postgres and node-redis, and the own tests of asyncpg
+# and of redis-py, the latter with a Python environment for what else they want.
 CLIENTS := build/clients
 CLIENTS_INSTALLED := $(CLIENTS)/.installed
 
@@ -59,15 +60,22 @@ $(OBJECTS)/%.o: bpf/%.bpf.c $(BPF_HEADERS) | packages
 	@mkdir -p $(OBJECTS)
 	clang -O2 -g -Wall -Werror -ffile-prefix-map=$(CURDIR)=. -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -I/usr/include/$(shell gcc -dumpmachine) -c $< -o $@
 
-$(CLIENTS_INSTALLED): tests/clients/package.json tests/clients/package-lock.json requirements.lock | packages $(DEPS)
+$(CLIENTS_INSTALLED): tests/clients/package.json tests/clients/package-lock.json tests/clients/requirements.lock \
+		requirements.lock | packages $(DEPS)
 	@command -v npm >/dev/null || packaging/install-debian-packages nodejs npm
-	rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/asyncpg
+	rm -rf $(CLIENTS) && mkdir -p $(CLIENTS)/asyncpg $(CLIENTS)/redis
 	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
 	cd $(CLIENTS) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	sed -n '/^asyncpg==/,/[^\\]$$/p' requirements.lock > $(CLIENTS)/asyncpg.lock
 	$(BIN)/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: --require-hashes \
 		-r $(CLIENTS)/asyncpg.lock -d $(CLIENTS)
 	tar xzf $(CLIENTS)/asyncpg-*.tar.gz -C $(CLIENTS)/asyncpg --strip-components=1 --wildcards '*/tests'
+	$(PYTHON) -m venv $(CLIENTS)/redis/venv
+	$(CLIENTS)/redis/venv/bin/python -m pip install -q --require-hashes -r tests/clients/requirements.lock
+	sed -n '/^redis==/,/[^\\]$$/p' tests/clients/requirements.lock > $(CLIENTS)/redis.lock
+	$(CLIENTS)/redis/venv/bin/python -m pip download -q --no-deps --no-build-isolation --no-binary :all: \
+		--require-hashes -r $(CLIENTS)/redis.lock -d $(CLIENTS)
+	tar xzf $(CLIENTS)/redis-*.tar.gz -C $(CLIENTS)/redis --strip-components=1 --wildcards '*/tests'
 	@touch $@
 
 clients: $(CLIENTS_INSTALLED)
@@ -145,6 +153,9 @@ lock: $(DEPS) ## pin the dependencies again, with hashes
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
 	$(BIN)/uv pip compile packaging/requirements.in --generate-hashes --no-emit-index-url --no-header --no-annotate \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 -o packaging/requirements.lock
+	$(BIN)/uv pip compile tests/clients/requirements.in -c requirements.lock --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		-o tests/clients/requirements.lock
 
 clean: ## remove what was built
 	rm -rf $(VENV) build $(OBJECTS) agent/*.egg-info

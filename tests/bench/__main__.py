@@ -1,6 +1,6 @@
 """`python -m tests.bench [--quick] [--json FILE]`: every workload against every peer, alternating, in one run.
 
-BENCH_ONLY=tls,maskers in the environment chooses by groups (`workloads.GROUPS`); without it all are run.
+BENCH_ONLY=tls,maskers in the environment chooses by groups (`GROUPS`); without it all are run.
 
 A round runs each workload against each peer in turn, in an order that moves on by one from round to round. Needs
 root (the agent does). Exit status: 0 everything was measured (whether or not an aim was reached), 1 something wasn't.
@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -22,9 +23,10 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from tests.bench import database, features, peers, report, workloads
+from tests.bench import database, features, peers, redis_workloads, report, workloads
 
 SUBJECT = "lockgate"
+GROUPS = features.GROUPS | {redis_workloads.GROUP}
 OPEN_FILES = 8192
 """Two sockets a connection in every proxy, for the idle ones."""
 
@@ -33,7 +35,7 @@ OPEN_FILES = 8192
 @click.option("--quick", is_flag=True, help="2 rounds of 1 s instead of 5 of 2 s")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="also write every value to this file")
 def main(quick: bool, path: Path | None) -> None:
-    """Measure the agent against its peers in front of one scratch PostgreSQL."""
+    """Measure the agent against its peers in front of one scratch PostgreSQL, and of one scratch Redis."""
     if os.geteuid() != 0:
         raise click.UsageError("the agent and the servers are started as root")
     groups = selected(os.environ.get("BENCH_ONLY", ""))
@@ -56,44 +58,80 @@ def main(quick: bool, path: Path | None) -> None:
 
 
 def measure(*, groups: frozenset[str], rounds: int, seconds: int, progress: Console) -> report.Results:
-    """Start everything, run every round, stop everything."""
+    """Start everything, run every round, stop everything; one kind of datastore after the other."""
     results = report.Results()
-    with ExitStack() as cleanup:
-        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lockgate-bench-")))
-        folder.chmod(0o755)
-        progress.print("starting the database, the agent and its peers")
-        server, stack, why = database.start(cleanup, folder)
-        if stack is None:
-            results.missing[SUBJECT] = why
-        measured, missing = peers.start(cleanup, server.port, folder, stack)
-        results.missing |= missing
-        server.psql("SELECT count(*) FROM people; SELECT count(*) FROM pgbench_accounts")
-        if "relay" in groups:
-            progress.print("memory")
-            everybody(results, 0, measured, workloads.Workload("memory", lambda peer, _: workloads.idle(peer)), seconds)
-        if "grants" in groups and stack is not None:
-            features.grant(stack)
-        chosen = [workload for workload in (*workloads.WORKLOADS, *features.WORKLOADS) if workload.group in groups]
-        for number in range(rounds):
-            progress.print(f"round {number + 1} of {rounds}")
-            turn = number % len(measured)
-            for workload in chosen:
-                if number < workload.rounds:
-                    everybody(results, number, [*measured[turn:], *measured[:turn]], workload, seconds)
-        if "relay" in groups:
-            later = workloads.Workload("memory after the load", lambda peer, _: workloads.loaded(peer))
-            everybody(results, 0, measured, later, seconds)
+    if groups - {redis_workloads.GROUP}:
+        with ExitStack() as cleanup:
+            _postgresql(results, cleanup, groups, rounds, seconds, progress)
+    if redis_workloads.GROUP in groups:
+        with ExitStack() as cleanup:
+            _redis(results, cleanup, rounds, seconds, progress)
     return results
+
+
+def _postgresql(
+    results: report.Results, cleanup: ExitStack, groups: frozenset[str], rounds: int, seconds: int, progress: Console
+) -> None:
+    folder = _folder(cleanup)
+    progress.print("starting the database, the agent and its peers")
+    server, stack, why = database.start(cleanup, folder)
+    if stack is None:
+        results.missing[SUBJECT] = why
+    measured, missing = peers.start(cleanup, server.port, folder, stack)
+    results.missing |= missing
+    server.psql("SELECT count(*) FROM people; SELECT count(*) FROM pgbench_accounts")
+    if "relay" in groups:
+        progress.print("memory")
+        everybody(results, 0, measured, workloads.Workload("memory", lambda peer, _: workloads.idle(peer)), seconds)
+    if "grants" in groups and stack is not None:
+        features.grant(stack)
+    chosen = [workload for workload in (*workloads.WORKLOADS, *features.WORKLOADS) if workload.group in groups]
+    in_turn(results, measured, chosen, rounds, seconds, progress)
+    if "relay" in groups:
+        later = workloads.Workload("memory after the load", lambda peer, _: workloads.loaded(peer))
+        everybody(results, 0, measured, later, seconds)
+
+
+def _redis(results: report.Results, cleanup: ExitStack, rounds: int, seconds: int, progress: Console) -> None:
+    folder = _folder(cleanup)
+    progress.print("starting Redis, the agent and its peers")
+    server, stack, why = redis_workloads.start(cleanup)
+    measured, missing = peers.start(cleanup, server.port, folder, stack, peers.REDIS_PROXIES)
+    if stack is None:
+        missing[SUBJECT] = why
+    results.missing |= {f"{name} before Redis": why for name, why in missing.items()}
+    in_turn(results, measured, redis_workloads.workloads(server), rounds, seconds, progress)
+
+
+def _folder(cleanup: ExitStack) -> Path:
+    folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="lockgate-bench-")))
+    folder.chmod(0o755)
+    return folder
 
 
 def selected(text: str) -> frozenset[str]:
     """The groups that BENCH_ONLY names; all of them where it is empty."""
     found = frozenset(name for name in text.replace(",", " ").split())
-    if unknown := found - features.GROUPS:
-        raise click.UsageError(
-            f"BENCH_ONLY: {', '.join(sorted(unknown))}: none of {', '.join(sorted(features.GROUPS))}"
-        )
-    return found or features.GROUPS
+    if unknown := found - GROUPS:
+        raise click.UsageError(f"BENCH_ONLY: {', '.join(sorted(unknown))}: none of {', '.join(sorted(GROUPS))}")
+    return found or GROUPS
+
+
+def in_turn(
+    results: report.Results,
+    measured: list[peers.Peer],
+    chosen: Iterable[workloads.Workload],
+    rounds: int,
+    seconds: int,
+    progress: Console,
+) -> None:
+    """Every workload against every peer in each round; another peer comes first in the next."""
+    for number in range(rounds):
+        progress.print(f"round {number + 1} of {rounds}")
+        turn = number % len(measured)
+        for workload in chosen:
+            if number < workload.rounds:
+                everybody(results, number, [*measured[turn:], *measured[:turn]], workload, seconds)
 
 
 def everybody(

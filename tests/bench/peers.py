@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +32,10 @@ CONNECTIONS = 2000
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 INSTALL_SECONDS = 300.0
+
+
+Proxy = Callable[[int, Path], AbstractContextManager["Peer"]]
+"""Runs in front of the server on this port, with this folder for its files. Raises Unavailable."""
 
 
 class Unavailable(Exception):
@@ -63,20 +67,30 @@ class Peer:
         return self.placed(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *argv])
 
 
-def start(cleanup: ExitStack, server_port: int, folder: Path, stack: Stack | None) -> tuple[list[Peer], dict[str, str]]:
-    """Start every peer that can be: (the peers, name -> why it is missing). `cleanup` ends them."""
+def start(
+    cleanup: ExitStack, server_port: int, folder: Path, stack: Stack | None, proxies: Mapping[str, Proxy] | None = None
+) -> tuple[list[Peer], dict[str, str]]:
+    """Start every peer that can be: (the peers, name -> why it is missing). `cleanup` ends them.
+
+    `proxies` are PROXIES unless given: those before PostgreSQL.
+    """
     peers, missing = [Peer("direct", server_port)], {}
-    for name, proxy in PROXIES.items():
+    for name, proxy in (PROXIES if proxies is None else proxies).items():
         try:
             peers.append(cleanup.enter_context(proxy(server_port, folder)))
         except Unavailable as error:
             missing[name] = str(error)
     if stack is not None:
-        agent, collector = stack.processes["agent"].pid, stack.processes["collector"].pid
-        # it belongs on another machine: here it takes only what the others leave
-        yield_to_others(collector)
-        peers.append(Peer("lockgate", server_port, agent, stack.tree.apps, (agent, collector)))
+        peers.append(subject(server_port, stack))
     return peers, missing
+
+
+def subject(server_port: int, stack: Stack) -> Peer:
+    """The agent of `stack`, in front of what listens on this port."""
+    agent, collector = stack.processes["agent"].pid, stack.processes["collector"].pid
+    # it belongs on another machine: here it takes only what the others leave
+    yield_to_others(collector)
+    return Peer("lockgate", server_port, agent, stack.tree.apps, (agent, collector))
 
 
 @contextmanager
@@ -96,7 +110,7 @@ defaults
     timeout connect 10s
     timeout client 10m
     timeout server 10m
-listen postgresql
+listen server
     bind 127.0.0.1:{port}
     bind 127.0.0.1:{tls_port} ssl crt {pem} alpn postgresql
     server scratch 127.0.0.1:{server_port}
@@ -134,31 +148,38 @@ log_disconnections = 0
         yield peer
 
 
+TCP_PROXY = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    "stat_prefix": "server",
+    "cluster": "server",
+}
+REDIS_PROXY = {
+    "@type": "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
+    "stat_prefix": "server",
+    "settings": {"op_timeout": "10s"},
+    "prefix_routes": {"catch_all_route": {"cluster": "server"}},
+}
+
+
 @contextmanager
-def envoy(server_port: int, folder: Path) -> Iterator[Peer]:
+def envoy(server_port: int, folder: Path, proxy: Mapping[str, object] = TCP_PROXY) -> Iterator[Peer]:
+    """`proxy` is the network filter that stands between."""
     port = free_port()
-    proxy = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-        "stat_prefix": "postgresql",
-        "cluster": "postgresql",
-    }
     config = {
         "static_resources": {
             "listeners": [
                 {
                     "address": _envoy_address(port),
-                    "filter_chains": [
-                        {"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
-                    ],
+                    "filter_chains": [{"filters": [{"name": "proxy", "typed_config": proxy}]}],
                 }
             ],
             "clusters": [
                 {
-                    "name": "postgresql",
+                    "name": "server",
                     "type": "STATIC",
                     "circuit_breakers": {"thresholds": [{"max_connections": CONNECTIONS}]},
                     "load_assignment": {
-                        "cluster_name": "postgresql",
+                        "cluster_name": "server",
                         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _envoy_address(server_port)}}]}],
                     },
                 }
@@ -181,6 +202,38 @@ def _envoy_address(port: int) -> dict[str, object]:
 
 
 @contextmanager
+def nutcracker(server_port: int, folder: Path) -> Iterator[Peer]:
+    """Twemproxy, which shares one connection to the server among its clients, as Envoy's Redis proxy does."""
+    port = free_port()
+    config = folder / "nutcracker.yml"
+    config.write_text(f"""
+pool:
+  listen: 127.0.0.1:{port}
+  redis: true
+  hash: fnv1a_64
+  distribution: ketama
+  preconnect: true
+  timeout: 10000
+  servers:
+   - 127.0.0.1:{server_port}:1
+""")
+    log = folder / "nutcracker.log"
+    log.touch()
+    shutil.chown(log, "nobody", "nogroup")
+    # its own figures are on a fixed port unless told: another one may run on the machine
+    argv = [*_nobody(), _binary("nutcracker"), "-c", str(config), "-o", str(log), "-a", "127.0.0.1",
+            "-s", str(free_port())]  # fmt: skip
+    with _running("nutcracker", argv, port, folder) as peer:
+        yield peer
+
+
+@contextmanager
+def envoy_redis(server_port: int, folder: Path) -> Iterator[Peer]:
+    with envoy(server_port, folder, REDIS_PROXY) as peer:
+        yield peer
+
+
+@contextmanager
 def mitmproxy(server_port: int, folder: Path) -> Iterator[Peer]:
     port = free_port()
     argv = [str(_installed("mitmdump")), "--quiet", "--set", f"confdir={folder / 'mitmproxy'}", "--listen-host",
@@ -189,7 +242,8 @@ def mitmproxy(server_port: int, folder: Path) -> Iterator[Peer]:
         yield peer
 
 
-PROXIES = {"haproxy": haproxy, "pgbouncer": pgbouncer, "envoy": envoy, "mitmproxy": mitmproxy}
+PROXIES: dict[str, Proxy] = {"haproxy": haproxy, "pgbouncer": pgbouncer, "envoy": envoy, "mitmproxy": mitmproxy}
+REDIS_PROXIES: dict[str, Proxy] = {"haproxy": haproxy, "nutcracker": nutcracker, "envoy": envoy_redis}
 
 
 @contextmanager

@@ -18,6 +18,15 @@ MISSES = ("one table", "a join", "nested", "an update")
 BESIDE = ("hit plain", "hit masked", "hit prepared", "miss one table")
 """What is measured again where it is only observed, and with policies beside that are only tried."""
 
+REDIS = tuple(
+    (command, depth, clients) for command in ("GET", "SET", "MGET") for depth in (1, 16) for clients in (1, 50)
+)
+"""The command, how many of them a client sends before it waits for an answer, and how many clients there are."""
+
+
+def redis_name(command: str, depth: int, clients: int) -> str:
+    return f"redis {command} P{depth} x{clients}"
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -26,6 +35,10 @@ class Measure:
     name: str
     title: str
     unit: str
+
+
+def _clients(number: int) -> str:
+    return "1 client" if number == 1 else f"{number} clients"
 
 
 MEASURES = (
@@ -67,6 +80,9 @@ MEASURES = (
     Measure("scram connections", "a connection and a SELECT, SCRAM", "tps"),
     Measure("migration in one transaction", "200 changes of the schema, one transaction", "a second"),
     Measure("migration, each by itself", "20 changes of the schema, each by itself", "a second"),
+    *(Measure(redis_name(*one), f"Redis {one[0]}, pipeline {one[1]}, {_clients(one[2])}", "a second") for one in REDIS),
+    Measure("redis latency p50", "Redis GET, median", "us"),
+    Measure("redis latency p99", "Redis GET, 99th percentile", "us"),
 )
 
 COSTS = (
@@ -84,6 +100,7 @@ COSTS = (
         for mode in ("simple", "prepared")
         for clients in (1, 8)
     ),
+    *(Measure(f"cpu {redis_name(*one)}", f"CPU a command, Redis {one[0]} P{one[1]} x{one[2]}", "us") for one in REDIS),
     *(Measure(f"hit {name}", f"judged before: {name}", "us") for name in HITS),
     *(Measure(f"miss {name}", f"a new shape: {name}", "us") for name in MISSES),
     *(Measure(f"observed {what}", f"observed, {what}", "us") for what in BESIDE),
@@ -117,6 +134,7 @@ AIMS = (
     Aim("idle rss", None, 60.0),
     Aim("masked adds", None, 15.0),
     Aim("detectors ns", None, 5.0),
+    *(Aim(redis_name(*one), "haproxy", 0.6) if one[1] == 1 else Aim(redis_name(*one), "direct", 0.35) for one in REDIS),
 )
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from tests.bench.report import AIMS, COSTS, MEASURES, Aim, Ratio, Results, show
+from tests.bench.report import AIMS, COSTS, MEASURES, REDIS, Aim, Ratio, Results, redis_name, show
 from tests.bench.workloads import WORKLOADS
 
 
@@ -81,6 +81,7 @@ def test_every_aim_is_about_something_that_is_measured() -> None:
     names = {measure.name for measure in (*MEASURES, *COSTS)}
     assert {aim.measure for aim in AIMS} <= names
     assert {workload.name for workload in WORKLOADS} - {"latency"} <= names
+    assert {redis_name(*one) for one in REDIS} <= names
 
 
 def test_the_tables_say_who_did_what() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clients.side_by_side import POLICIES
+from tests.support.redis_stack import CACHE, RedisStack
 from tests.support.stack import SCHEMA, Stack
 
 OWNED = "GRANT ALL ON DATABASE postgres TO app; ALTER ROLE app CREATEDB;"
@@ -15,4 +16,11 @@ OWNED = "GRANT ALL ON DATABASE postgres TO app; ALTER ROLE app CREATEDB;"
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     with Stack(policies=POLICIES, schema=SCHEMA + OWNED) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[RedisStack]:
+    """The same before Redis."""
+    with RedisStack(policies=POLICIES + CACHE) as running:
         yield running

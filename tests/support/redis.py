@@ -206,17 +206,18 @@ class Redis:
             client.response_callbacks.clear()
             return client.execute_command(*command)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self, *, refused: bool = False) -> dict[str, int]:
         """How often each command ran since the last `CONFIG RESETSTAT`: capitals, `CONFIG SET` with its sub-command.
 
-        Those count that a script runs, not those that were refused before they ran.
+        Those count that a script runs; those that the server refused before they ran only if `refused` is asked for.
         """
         found = {}
         for line in self.ask("INFO", "commandstats").decode().splitlines():
             name, _, rest = line.partition(":")
             if name.startswith("cmdstat_"):
                 fields = dict(part.split("=", 1) for part in rest.split(","))
-                found[name.removeprefix("cmdstat_").replace("|", " ").upper()] = int(fields["calls"])
+                count = int(fields["calls"]) + (int(fields["rejected_calls"]) if refused else 0)
+                found[name.removeprefix("cmdstat_").replace("|", " ").upper()] = count
         return found
 
     def calls(self, name: str) -> int:

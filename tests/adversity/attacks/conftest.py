@@ -7,6 +7,9 @@ import pytest
 from tests.adversity.attacks.world import OLDER, attacked
 from tests.support.attacks import Attacker
 from tests.support.postgres import Postgres
+from tests.support.redis import Redis
+from tests.support.redis_attacks import RedisAttacker
+from tests.support.redis_stack import POLICIES, RedisStack
 from tests.support.stack import Stack
 
 
@@ -28,3 +31,21 @@ def bob(ann: Attacker) -> Iterator[Attacker]:
     attacker = Attacker(ann.stack, ann.upstream, "bob")
     yield attacker
     attacker.close()
+
+
+SERVER = {"enable-debug-command": "yes", "enable-module-command": "yes", "notify-keyspace-events": "KEA"}
+"""As open as a server can be: what is refused is refused by the agent."""
+
+
+@pytest.fixture(scope="package")
+def redis() -> Iterator[RedisAttacker]:
+    """Who attacks a cache; nobody waits for long."""
+    with RedisStack(redis=Redis(SERVER), policies=POLICIES.replace('"30s"', '"1s"')) as stack:
+        yield RedisAttacker(stack)
+
+
+@pytest.fixture(scope="package")
+def slow() -> Iterator[RedisAttacker]:
+    """The same where what is held waits until somebody decides."""
+    with RedisStack(redis=Redis(SERVER)) as stack:
+        yield RedisAttacker(stack)
