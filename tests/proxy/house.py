@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -209,7 +209,7 @@ class House:
         return Origin(o.pid, o.start_ns, o.exec_id, o.uid, o.gid, o.cgroup_id, o.socket_cgroup_id, o.netns_cookie,
                       o.comm, self.endpoint or Endpoint("127.0.0.1", 1))  # fmt: skip
 
-    async def __aenter__(self) -> House:
+    async def __aenter__(self) -> Self:
         self.stack.callback(self.spool.close)
         self.stack.callback(self.identities.close)
         self.stack.push_async_callback(self.approvals.close)

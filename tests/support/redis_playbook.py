@@ -86,13 +86,13 @@ class Masked(ReplyMask):
         self.fails = fails
         self.seen: list[bytes] = []
 
-    def mask(self, reply: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         self.seen.append(reply)
         if self.fails:
             raise MaskingError("what it holds can't be told")
         return MASK, 1, {"email": 1}
 
-    def message(self, push: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         self.seen.append(push)
         if self.fails:
             raise MaskingError("what it holds can't be told")

@@ -19,8 +19,8 @@ class Ledger:
     """The spool, as connections write to it. One for an agent, on its event loop.
 
     The end of a statement is written with the next beginning, or when this turn of the loop is over: one write less
-    for a statement, and none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a write
-    too: `written` comes before any byte of theirs leaves.
+    for a statement, and none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a
+    write too: `written` comes before any byte of theirs leaves.
 
     What is not recorded is counted, and told once until the spool takes records again; one record then says how many
     statements went on without theirs, which only what is observed may.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from lockgate.proxy.postgresql.store import PostgresStore
+from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.store import Store
 
-PROTOCOLS: Final[Mapping[str, type[Store]]] = {"postgresql": PostgresStore}
+PROTOCOLS: Final[Mapping[str, type[Store]]] = {"postgresql": PostgresStore, "redis": RedisStore}
 """`protocol` of a datastore in agent.yaml -> what it is to the agent."""

@@ -119,7 +119,7 @@ class Recorder:
         return None
 
     def stage(self, begun: Begun, text: str, fields: Mapping[str, Any]) -> Refusal | None:
-        """As `begin` of a statement that must be recorded, together with others: `written` comes before they are sent."""
+        """As `begin` of what must be recorded, together with others: `written` comes before they are sent."""
         begins = {"type": "statement", "phase": "begin", "id": begun.id, "connection": self._facts, "statement": text,
                   **fields}  # fmt: skip
         refusal, since = self._ledger.stage(begins)

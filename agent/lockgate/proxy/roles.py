@@ -45,7 +45,6 @@ class Roles:
     async def password(self, credential: config.Credential) -> Secret | None:
         """Its password; None where it has none. Raises RoleError."""
         name = self._settings.name
-        assert credential.user is not None, "a credential of PostgreSQL's has a role (lockgate.config)"
         try:
             return await self._passwords.of(credential)
         except SecretError as error:

@@ -70,7 +70,7 @@ class RedisHouse(House):
         """The texts of all that was let pass or refused, in order."""
         return [r["statement"] for r in self.records(type="statement", phase="begin")]
 
-    def connect(self, listener: Listener | None = None, **options: Any) -> redis.asyncio.Redis:
+    def connect(self, listener: Listener | None = None, **options: Any) -> Any:
         """An ordinary client."""
         client = redis.asyncio.Redis(
             host="127.0.0.1", port=(listener or self.listener).port, single_connection_client=True,

@@ -118,8 +118,8 @@ class PostgresStore(Store):
     def answering(self, credential: config.Credential, password: Secret | None) -> UpstreamLogin:
         """See `Store`."""
         return UpstreamLogin(
-            self.name, credential.user, password, self.settings.channel_binding, self.settings.verified, self.salted,
-            on_refused=lambda: self.roles.refused(credential),
+            self.name, credential.user or "", password, self.settings.channel_binding, self.settings.verified,
+            self.salted, on_refused=lambda: self.roles.refused(credential),
         )  # fmt: skip
 
     def wired(self, listener: Listener, connection: Connection, gate: Any) -> None:

@@ -126,6 +126,7 @@ class Commands:
 
     async def _read(self, endpoint: Endpoint) -> None:
         before = self._known.pop(endpoint, (None, 0.0))[0]
+        found: CommandTable | None
         try:
             async with asyncio.timeout(self._seconds):
                 found, wait = CommandTable.from_server(await self._ask(endpoint)), FRESH_SECONDS

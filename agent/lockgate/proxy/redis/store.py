@@ -96,8 +96,8 @@ class RedisStore(Store):
         tls = self.settings.tls_of_clients
         message, reply, offered = self.limits.message_bytes, self.limits.row_bytes, tls == "offer"
         if self.enforced:
-            return Session(gate, message_bytes=message, reply_bytes=reply, tls=offered)
-        return ObservedSession(gate, message_bytes=message, reply_bytes=reply, tls=offered, passing=tls == "pass")
+            return Session(gate, message_bytes=message, row_bytes=reply, tls=offered)
+        return ObservedSession(gate, message_bytes=message, row_bytes=reply, tls=offered, passing=tls == "pass")
 
     async def reach(
         self, endpoint: Endpoint, tls: UpstreamTls, protocol: Callable[[], UpstreamSide], *, client_tls: bool

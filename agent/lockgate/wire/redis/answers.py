@@ -206,7 +206,7 @@ class Answers:
         try:
             if len(reply) > self._row_bytes:
                 raise MaskingError(self._longer)
-            shown, cells, found = masking.mask(reply)
+            shown, cells, found = masking.mask(reply, resp3=self._conversation.resp == 3)
         except MaskingError as error:
             run.error = errors.DENIED
             return withheld(str(error))
@@ -219,7 +219,7 @@ class Answers:
         try:
             if len(reply) > self._row_bytes:
                 raise MaskingError(self._longer)
-            masking.mask(reply)
+            masking.mask(reply, resp3=self._conversation.resp == 3)
         except MaskingError as error:
             run.withheld = str(error)
 
@@ -228,7 +228,7 @@ class Answers:
         if masking is None:
             return push
         try:
-            return masking.message(push)[0]
+            return masking.message(push, resp3=self._conversation.resp == 3)[0]
         except MaskingError:
             return b""
 

@@ -34,20 +34,21 @@ class AuthenticationError(Exception):
 class LoggingIn(Awaited):
     """The agent's own AUTH: the client hears nothing of it."""
 
-    __slots__ = ("_user",)
+    __slots__ = ("_login",)
 
     def __init__(self, login: Login) -> None:
         super().__init__()
-        self._user = login.user or DEFAULT
+        self._login = login
 
     def take(self, conversation: Conversation, reply: bytes) -> bytes:
         if reply == frames.OK:
             conversation.ready = True
-            conversation.gate.became(user=self._user)
+            conversation.gate.became(user=self._login.user or DEFAULT)
             return b""
         text = errors.text_of(reply)
         if text is None:
             raise ProtocolError("the server answered AUTH with something else")
+        self._login.refused()
         # the first word only: what else it says could quote anything
         why = f"lockgate: the datastore did not take the agent's credential ({errors.code_of(text)})"
         raise AuthenticationError(Refusal(Why.NO_ROLE, why))

@@ -19,11 +19,16 @@ _PREFIXES: Final[Mapping[str, str]] = {Why.DENIED: DENIED, Why.NO_ROLE: DENIED, 
 _CODE: Final = re.compile(rb"[A-Z][A-Z0-9_]{0,31}(?= |\Z)")
 
 
+def native(code: str) -> str:
+    """The word that an error with a refusal's `code` begins with."""
+    return _PREFIXES.get(code, "ERR")
+
+
 def error_reply(refusal: Refusal) -> bytes:
     """A refusal as a reply: nothing in it can end the line or begin another."""
     more = " ".join(part for part in (refusal.detail and f"({refusal.detail})", refusal.hint) if part)
     text = f"{refusal.message} {more}" if more else refusal.message
-    return error(f"{_PREFIXES.get(refusal.code, 'ERR')} {text[:MESSAGE]}")
+    return error(f"{native(refusal.code)} {text[:MESSAGE]}")
 
 
 def protocol_error(why: str) -> bytes:

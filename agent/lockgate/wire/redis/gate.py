@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,23 +14,27 @@ from lockgate.wire.gate import Refusal, Ruling, Run
 class ReplyMask(Protocol):
     """`Ruling.masking` of a command: masks its reply."""
 
-    def mask(self, reply: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         """A whole reply as RESP has it (an error too), as it may be shown.
 
         Returns it, how many values are masked in it, and how much of each kind was found in values that nobody
         classified. Raises MaskingError when what it holds can't be told: it is then withheld.
         """
 
-    def message(self, push: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         """The same of what comes later without being asked for: a message of a channel that was subscribed to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Whom the agent is upstream. `user` is an ACL user; None where the server has one password for everybody."""
+    """Whom the agent is upstream. `user` is an ACL user; None where the server has one password for everybody.
+
+    `refused` is called when the server does not take it.
+    """
 
     user: str | None
     password: Secret
+    refused: Callable[[], object] = lambda: None
 
 
 @dataclass(slots=True)
