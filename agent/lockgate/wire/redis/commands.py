@@ -25,6 +25,9 @@ SHOWN: Final = 128
 """Characters of a name that a refusal repeats: Redis's own bound (server.c, `commandCheckExistence`)."""
 
 
+_CONFINED: Final = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+
+
 @dataclass(slots=True)
 class _Question:
     """A command that waits for its ruling."""
@@ -165,11 +168,10 @@ class Commands:
         elif conversation.monitoring and name not in (b"QUIT", b"RESET"):
             self.refuse("lockgate: only QUIT and RESET are allowed while MONITOR tells of every command")
         elif conversation.confined and name not in pubsub.CONFINED:
+            # EXEC fails in the words that it has where nothing can be executed (server.c, `rejectCommand`)
+            opening = "EXECABORT Transaction discarded because of: " if name == b"EXEC" else "ERR "
             shown = args[0].decode("ascii", "replace").lower()[:SHOWN]
-            self.refuse(
-                f"Can't execute '{shown}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
-                "this context"
-            )
+            self.refuse(f"Can't execute '{shown}': {_CONFINED}", opening=opening)
         elif special is not None:
             special(self, args)
         elif conversation.queue is not None:
@@ -179,7 +181,7 @@ class Commands:
 
     # what special commands are made of
 
-    def refuse(self, why: str, *, aborts: bool = True) -> None:
+    def refuse(self, why: str, *, aborts: bool = True, opening: str = "ERR ") -> None:
         """A refusal that policy has no part in. Inside MULTI, EXEC is refused with it, as in Redis.
 
         Raises ProtocolError where nothing may be refused.
@@ -189,7 +191,7 @@ class Commands:
             raise ProtocolError(why.removeprefix("lockgate: "))
         if conversation.queue is not None and aborts:
             conversation.aborted = True
-        conversation.say(frames.error(f"ERR {why}"))
+        conversation.say(frames.error(opening + why))
 
     def ask(
         self,
@@ -325,6 +327,8 @@ class _Monitoring(Awaited):
             conversation.monitoring = True
             conversation.monitor = self.run.ruling.masking
             conversation.weigh()
+        elif errors.text_of(reply) is None:
+            raise ProtocolError("the server answered MONITOR with something else")
         return reply
 
 
