@@ -191,7 +191,8 @@ def test_it_is_refused_in_the_servers_words(server: Redis, data: bytes) -> None:
 _WORDS = st.sampled_from([
     "GET a", "SET a 1", "INCR a", "LPUSH l x", "LRANGE l 0 -1", "MULTI", "EXEC", "DISCARD", "WATCH a", "UNWATCH",
     "NOSUCH", "PING", "HELLO 3", "HELLO 2", "SUBSCRIBE c", "UNSUBSCRIBE", "PSUBSCRIBE p* q", "PUNSUBSCRIBE",
-    "SSUBSCRIBE s", "SUNSUBSCRIBE", "RESET", "SELECT 1", "SELECT 0", "MULTI x", "EXEC x", "GET", "ECHO hello", "DEBUG PROTOCOL attrib",
+    "SSUBSCRIBE s", "SUNSUBSCRIBE", "RESET", "SELECT 1", "SELECT 0", "MULTI x", "EXEC x", "GET", "ECHO hello",
+    "DEBUG PROTOCOL attrib",
 ])  # fmt: skip
 _WRONG = re.compile(rb"-(ERR|EXECABORT [^:\r]*:) (Can't execute|wrong number of|unknown command) [^\r]*")
 _INSIDE = frozenset(("HELLO", "SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE",
