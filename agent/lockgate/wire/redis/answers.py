@@ -20,6 +20,8 @@ from lockgate.wire.session import Bytes
 _ERRORS: Final = (ord("-"), ord("!"))
 _COMMON: Final = frozenset(b"+:$*_#,(=~%")
 """Types of replies that are what was asked for, and no errors. Without attributes: those come with another number."""
+_HEAD_BYTES: Final = 65_536
+"""How much of a message is looked at before it is held whole: channels that have longer names are none to stream."""
 _PUSH: Final = ord(">")
 _STATUS: Final = ord("+")
 _ARRAY: Final = ord("*")
@@ -388,7 +390,7 @@ class Answers:
         if not ((first == _PUSH and conversation.resp == 3) or (first == _ARRAY and conversation.confined)):
             return False
         try:
-            found = frames.head(bytes(self._held), self._row_bytes)
+            found = frames.head(bytes(self._held[:_HEAD_BYTES]), self._row_bytes)
         except ValueError:
             return False  # it may be one of another kind: `_push` looks at it once it is whole
         if found is None or found[0] not in pubsub.MESSAGES:

@@ -96,10 +96,10 @@ class Commands:
         """Bytes from the client."""
         if self.closed:
             return
-        if self.waits or self.blocked:
+        if self._unread or self._at < len(self._batch) or self.blocked:
             self._unread += data
-        else:
-            self._read(data)
+            return
+        self._read(data)
         self.pump()
 
     def _read(self, data: Bytes) -> None:
@@ -112,7 +112,7 @@ class Commands:
         understand, run, special_of = gate.understand, gate.run, SPECIAL.get
         while not (self.closed or self.blocked):
             batch, at = self._batch, self._at
-            count, room, watching = len(batch), PIPELINE - len(pending), conversation.watching
+            count, room, watching, stopped = len(batch), PIPELINE - len(pending), conversation.watching, True
             try:
                 while at < count:
                     args = batch[at]
@@ -140,10 +140,12 @@ class Commands:
                     room -= 1
                     if room <= 0:
                         break
+                else:
+                    stopped = False
             finally:
                 if batch is self._batch:
                     self._at = at
-            if at < count or self.closed or self.blocked:
+            if stopped and (at < count or self.closed or self.blocked):
                 continue
             if self._reader.error is not None:
                 self.refused(self._reader.error)
@@ -306,10 +308,13 @@ def _client(commands: Commands, args: Args) -> None:
         commands.refuse("unknown subcommand: there is a NUL in its name")
     elif part == b"REPLY" and [arg.upper() for arg in args[2:]] != [b"ON"]:
         commands.refuse("lockgate: CLIENT REPLY OFF and SKIP are refused: every command has to be answered")
+    elif part == b"TRACKING":
+        if conversation.queue is not None:
+            commands.refuse("lockgate: CLIENT TRACKING is refused inside MULTI")
+        else:
+            commands.ask(args, lambda run: _tracking(conversation, run))
     elif conversation.queue is not None:
         commands.enqueue(args)
-    elif part == b"TRACKING":
-        commands.ask(args, lambda run: _tracking(conversation, run))
     else:
         commands.ask(args)
 
