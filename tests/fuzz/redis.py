@@ -52,10 +52,10 @@ _NAMED: Final = (b">2\r\n$10\r\ninvalidate", b">1\r\n")
 class Everything(ReplyMask):
     """Masks whatever there is."""
 
-    def mask(self, reply: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         return bulk("***"), 1, {}
 
-    def message(self, push: bytes) -> tuple[bytes, int, dict[str, int]]:
+    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         return (status("***") if push[:1] == b"+" else push[:1] + b"1\r\n" + bulk("***")), 1, {}
 
 
