@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 import hiredis
@@ -73,6 +75,14 @@ class _Asking(asyncio.Protocol):
             self.answers.set_exception(exc or ConnectionResetError("it closed the connection"))
 
 
+@dataclass(slots=True)
+class Server:
+    """One server: `table` is what is known of its commands now, and `until` when it is worth asking again."""
+
+    table: CommandTable
+    until: float = 0.0
+
+
 class Commands:
     """The command tables of one datastore's servers. `clock` is in seconds.
 
@@ -94,21 +104,21 @@ class Commands:
         self._tls = tls
         self._seconds = seconds
         self._clock = clock
-        self._known: dict[Endpoint, tuple[CommandTable | None, float]] = {}
-        """A server's table, None where it could not be had, and when it is to be asked again."""
+        self._servers: OrderedDict[Endpoint, Server] = OrderedDict()
         self._reading: dict[Endpoint, asyncio.Task[None]] = {}
 
-    def of(self, endpoint: Endpoint) -> CommandTable:
-        """What is known of a server's commands now."""
-        known = self._known.get(endpoint)
-        return CommandTable.builtin() if known is None or known[0] is None else known[0]
+    def server(self, endpoint: Endpoint) -> Server:
+        """What is known of a server, now and as long as a connection to it lasts."""
+        found = self._servers.get(endpoint)
+        if found is None:
+            found = self._servers[endpoint] = Server(CommandTable.builtin())
+            if len(self._servers) > SERVERS:
+                self._servers.popitem(last=False)
+        return found
 
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether the server could be asked, and would be."""
-        if self._reader is None:
-            return False
-        known = self._known.get(endpoint)
-        return known is None or self._clock() >= known[1]
+        return self._reader is not None and self._clock() >= self.server(endpoint).until
 
     async def read(self, endpoint: Endpoint) -> None:
         """Ask it, once for all that wait. What is known stays when it doesn't answer."""
@@ -125,17 +135,14 @@ class Commands:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _read(self, endpoint: Endpoint) -> None:
-        before = self._known.pop(endpoint, (None, 0.0))[0]
-        found: CommandTable | None
+        server, wait = self.server(endpoint), FRESH_SECONDS
         try:
             async with asyncio.timeout(self._seconds):
-                found, wait = CommandTable.from_server(await self._ask(endpoint)), FRESH_SECONDS
+                server.table = CommandTable.from_server(await self._ask(endpoint))
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
             log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, error or "it took too long")
-            found, wait = before, RETRY_SECONDS
-        self._known[endpoint] = found, self._clock() + wait
-        if len(self._known) > SERVERS:
-            del self._known[next(iter(self._known))]
+            wait = RETRY_SECONDS
+        server.until = self._clock() + wait
 
     async def _ask(self, endpoint: Endpoint) -> object:
         if self._reader is None:
