@@ -41,11 +41,15 @@ SERVER = {"enable-debug-command": "yes", "enable-module-command": "yes", "notify
 def redis() -> Iterator[RedisAttacker]:
     """Who attacks a cache; nobody waits for long."""
     with RedisStack(redis=Redis(SERVER), policies=POLICIES.replace('"30s"', '"1s"')) as stack:
-        yield RedisAttacker(stack)
+        attacker = RedisAttacker(stack)
+        yield attacker
+        attacker.close()
 
 
 @pytest.fixture(scope="package")
 def slow() -> Iterator[RedisAttacker]:
     """The same where what is held waits until somebody decides."""
     with RedisStack(redis=Redis(SERVER)) as stack:
-        yield RedisAttacker(stack)
+        attacker = RedisAttacker(stack)
+        yield attacker
+        attacker.close()

@@ -39,7 +39,7 @@ ADMINISTERING = [
     refused("CLIENT NO-EVICT", "CLIENT NO-EVICT ON", never=("CLIENT NO-EVICT",)),
     refused("CLIENT REPLY OFF, which puts answers out of step", "CLIENT REPLY OFF", never=("CLIENT REPLY",)),
     refused("CLIENT REPLY SKIP", "CLIENT REPLY SKIP", never=("CLIENT REPLY",)),
-    refused("a command of a module", "JSON.GET doc:1"),
+    RedisAttack("a command of a module", ["JSON.GET doc:1"], "lockgate: "),
     refused("an unknown command", "NOSUCH secret:1"),
     refused("a sub-command that nobody knows", "CONFIG NOSUCH", never=("CONFIG",)),
     refused("a command without its sub-command", "CONFIG", never=("CONFIG",)),
