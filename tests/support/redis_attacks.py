@@ -7,15 +7,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import hiredis
+import redis
 
 from tests.support.attacks import Spool
 from tests.support.markers import marker
 from tests.support.redis import Redis, counted
-from tests.support.redis_raw import RedisRaw, Talk, Word, encoded
+from tests.support.redis_raw import RedisRaw, Straight, Talk, Word, encoded
 from tests.support.redis_stack import RedisStack, fill
 
 ONE_LINE: Final = re.compile(r"[A-Z]+ [^\x00-\x1f\x7f]*")
@@ -24,6 +26,9 @@ OURS: Final = re.compile(
     "|ERR (unknown (sub)?command|wrong number of arguments|value is not an integer|Number of keys)"
 )
 """How a refusal of the agent's begins: where the server would refuse it too, in the server's words."""
+
+SECONDS_ALONE: Final = 0.5
+"""How long an answer may take that comes from the server itself."""
 
 Said = Sequence[str | Sequence[Word] | bytes]
 
@@ -47,19 +52,22 @@ class RedisAttack:
     answers: int = 1
     ends: bool = False
     person: str = "ann"
-    given: Sequence[str] = ()
+    given: Sequence[str | Sequence[str]] = ()
 
     def __str__(self) -> str:
         return self.name
 
 
 def refused(
-    name: str, *said: str | Sequence[Word] | bytes, never: Sequence[str] = (), person: str = "ann"
+    name: str,
+    *said: str | Sequence[Word] | bytes,
+    never: Sequence[str] = (),
+    given: Sequence[str | Sequence[str]] = (),
 ) -> RedisAttack:
     """A row whose last command is refused by the agent, and (unless `never` says what) not sent."""
     last = said[-1]
     word = last.split()[0] if isinstance(last, str) else last[0] if not isinstance(last, bytes) else ""
-    return RedisAttack(name, said, never=never or (str(word).upper(),), refused=True, person=person)
+    return RedisAttack(name, said, never=never or (str(word).upper(),), refused=True, given=given)
 
 
 class Attacked:
@@ -80,7 +88,7 @@ class Attacked:
         self._client.flushall()
         fill(self._client)
         for command in attack.given:
-            self.ask(*command.split())
+            self.ask(*(command.split() if isinstance(command, str) else command))
 
     def close(self) -> None:
         self._client.close()
@@ -88,9 +96,9 @@ class Attacked:
     def ask(self, *words: str) -> Any:
         return self._client.execute_command(*words)  # type: ignore[no-untyped-call]
 
-    def stats(self, *, refused: bool) -> dict[str, int]:
-        """How often each command ran, or came."""
-        return counted(self.ask("INFO", "commandstats"), refused=refused)
+    def stats(self) -> dict[str, int]:
+        """How often each command came."""
+        return counted(self.ask("INFO", "commandstats"), refused=True)
 
     def errors(self) -> int:
         """How many errors it has said."""
@@ -105,8 +113,12 @@ class Attacked:
             for key in keys:
                 pipe.dump(key)
             found = pipe.execute()
-        settings = [self.ask(*words.split()) for words in ("CONFIG GET *", "ACL LIST", "FUNCTION LIST")]
-        return [keys, found, settings, self.ask("ROLE")[0]]
+        return [keys, found, self.settings()]
+
+    def settings(self) -> list[object]:
+        """What it is beside its keys."""
+        told = [self.ask(*words.split()) for words in ("CONFIG GET *", "ACL LIST", "FUNCTION LIST")]
+        return [*told, self.ask("ROLE")[0]]
 
 
 def say(raw: Talk, said: Said, answers: int) -> list[object]:
@@ -123,7 +135,7 @@ def say(raw: Talk, said: Said, answers: int) -> list[object]:
 
 
 class RedisAttacker:
-    """Who attacks: a connection of its own for each row, so that none helps the next."""
+    """Who attacks through the agent: a connection of its own for each row, so that none helps the next."""
 
     def __init__(self, stack: RedisStack) -> None:
         self.stack = stack
@@ -135,48 +147,65 @@ class RedisAttacker:
 
     def run(self, attack: RedisAttack) -> None:
         """Do it, and hold what comes of it against its row."""
-        attacked = self.attacked
-        attacked.ready(attack)
+        self.attacked.ready(attack)
         for _ in self.spool.new():
             pass  # what others left
-        kept, before = attacked.state() if attack.refused else [], attacked.stats(refused=True)
         with RedisRaw(self.stack, attack.person) as raw:
-            answers = say(raw, attack.said[:-1], attack.answers) if attack.refused else []
-            failed = attacked.errors()
-            answers += say(raw, attack.said[-1:] if attack.refused else attack.said, attack.answers)
-            text = shown(answers)
-            assert re.search(attack.sees, text, re.DOTALL), text
-            self._harmless(attack, raw, answers, text)
-            if attack.ends:
-                assert raw.ended()
-            else:
-                self._usable(raw)
-        reached = attacked.stats(refused=True)
-        for name in attack.never:
-            assert reached_by(reached, name) == reached_by(before, name), (name, text)
-        if attack.refused:
-            assert attacked.errors() == failed, text
-            assert attacked.state() == kept, text
-        attacked.spoilt = False
-
-    def _harmless(self, attack: RedisAttack, raw: RedisRaw, answers: list[object], text: str) -> None:
-        assert marker(raw.heard) is None, text
-        for error in errors(answers):
-            assert ONE_LINE.fullmatch(str(error)), error
-        if attack.refused:
-            assert isinstance(answers[-1], hiredis.ReplyError), text
-            assert OURS.match(str(answers[-1])), text
+            hold_against(attack, self.attacked, raw)
         for one in self.spool.new():
             assert marker(json.dumps(one, default=repr).encode()) is None, one
+        self.attacked.spoilt = bool(attack.given)
 
-    def _usable(self, raw: RedisRaw) -> None:
-        for words in (("DISCARD",), ("UNSUBSCRIBE",), ("PUNSUBSCRIBE",), ("SUNSUBSCRIBE",), ("SELECT", "0")):
-            raw.ask(*words)
-        raw.heard = b""
-        for _ in range(50):  # pushes may still come first
-            if raw.ask("STRLEN", "session:1") == len("session 1"):
-                return
-        raise AssertionError(raw.heard)
+
+def works(attack: RedisAttack, attacked: Attacked) -> bool:
+    """Whether what its row forbids comes of it where nobody stands before the server."""
+    attacked.ready(attack)
+    fresh = attacked.settings()
+    try:
+        with Straight(attacked.server, SECONDS_ALONE) as raw:
+            hold_against(attack, attacked, raw)
+    except (AssertionError, OSError, redis.RedisError):
+        with suppress(redis.RedisError):
+            attacked.spoilt = bool(attack.given) or attacked.settings() != fresh
+        return True
+    return False
+
+
+def hold_against(attack: RedisAttack, attacked: Attacked, raw: Talk) -> None:
+    """Do it on a connection. Raises AssertionError, or what a server that is gone makes of it."""
+    kept, before = attacked.state() if attack.refused else [], attacked.stats()
+    answers = say(raw, attack.said[:-1], attack.answers) if attack.refused else []
+    failed = attacked.errors()
+    answers += say(raw, attack.said[-1:] if attack.refused else attack.said, attack.answers)
+    text = shown(answers)
+    assert re.search(attack.sees, text, re.DOTALL), text
+    assert marker(raw.heard) is None, text
+    for error in errors(answers):
+        assert ONE_LINE.fullmatch(str(error)), error
+    if attack.refused:
+        assert answers, "it said nothing"
+        assert isinstance(answers[-1], hiredis.ReplyError), text
+        assert OURS.match(str(answers[-1])), text
+    if attack.ends:
+        assert raw.ended()
+    else:
+        _is_usable(raw)
+    reached = attacked.stats()
+    for name in attack.never:
+        assert reached_by(reached, name) == reached_by(before, name), (name, text)
+    if attack.refused:
+        assert attacked.errors() == failed, text
+        assert attacked.state() == kept, text
+
+
+def _is_usable(raw: Talk) -> None:
+    for words in (("DISCARD",), ("UNSUBSCRIBE",), ("PUNSUBSCRIBE",), ("SUNSUBSCRIBE",), ("SELECT", "0")):
+        raw.ask(*words)
+    raw.heard = b""
+    for _ in range(50):  # pushes may still come first
+        if raw.ask("ECHO", "usable") == b"usable":
+            return
+    raise AssertionError(raw.heard)
 
 
 def errors(answers: Iterable[object]) -> list[Exception]:
