@@ -114,7 +114,7 @@ class RedisStack(Stack):
 
     `cache` is merged into that datastore's part of agent.yaml; `agent` into the whole of it. The server is filled
     unless `filled` is False. `addresses` are those of the cache, as clients dial them. `stack.redis` of a cluster is
-    its first node.
+    its first node. `others` are servers with nothing in them, each a datastore too: `other-0` and so on.
     """
 
     def __init__(
@@ -127,7 +127,9 @@ class RedisStack(Stack):
         agent: dict[str, Any] | None = None,
         addresses: Iterable[str] | None = None,
         filled: bool = True,
+        others: Sequence[Redis] = (),
     ) -> None:
+        self.others = others
         self._started = redis or Redis()
         self.redis = self._started.nodes[0] if isinstance(self._started, Cluster) else self._started
         server = Postgres()
@@ -143,19 +145,24 @@ class RedisStack(Stack):
             "addresses": list(addresses or _addresses(self._started)),
             **(cache or {}),
         }
+        more = [
+            {"name": f"other-{number}", "protocol": "redis", "addresses": _addresses(other)}
+            for number, other in enumerate(others)
+        ]
         super().__init__(
             server=server,
             schema=SCHEMA,
             policies=policies,
             classification=CLASSIFICATION if classification is None else classification,
-            agent={"datastores": [orders, store], **(agent or {})},
+            agent={"datastores": [orders, store, *more], **(agent or {})},
         )
         self._filled = filled
         self._redis = ExitStack()
 
     def __enter__(self) -> RedisStack:
         with ExitStack() as stack:
-            stack.enter_context(self._started)
+            for started in (self._started, *self.others):
+                stack.enter_context(started)
             if self._filled:
                 with self.redis.client() as client:
                     fill(client)
