@@ -51,14 +51,18 @@ class CommandJudgement(Judgement):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A judgement, and what it was taken on beside what its key says."""
+    """Judgements but for what hangs on the keys, and what they were taken on beside what their key says.
+
+    `other` is by what is tried, None where nothing is.
+    """
 
     asker: Asker
     engine: Engine
     tried: Engine | None
     minute: int
     statements: tuple[Statement, ...]
-    judgement: CommandJudgement
+    inforce: CommandJudgement
+    other: CommandJudgement | None
 
     def holds(
         self, asker: Asker, engine: Engine, tried: Engine | None, minute: int, statements: tuple[Statement, ...]
@@ -110,16 +114,14 @@ class CommandJudge:
         key = (id(asker), request.shape, touched, None if tried is None else tried.touched(name, detail), columns)
         kept = self._kept.get(key)
         if kept is None or not kept.holds(asker, engine, tried, minute, request.statements):
-            judgement = self._whole(engine, tried, asker, request, (detail,), columns)
-            kept = _Kept(asker, engine, tried, minute, request.statements, judgement)
+            inforce, other = self._both(engine, tried, asker, request, columns)
+            kept = _Kept(asker, engine, tried, minute, request.statements, inforce, other)
             if len(request.shape) + sum(map(len, columns)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
-            return judgement
-        judgement = kept.judgement
-        if judgement.masks or judgement.verdict.detects or tried is not None:
-            # what is masked of a reply hangs on the keys
-            return self._whole(engine, tried, asker, request, (detail,), columns)
-        return judgement
+        if kept.tried is None and not (kept.inforce.masks or kept.inforce.verdict.detects):
+            return kept.inforce
+        # what is masked of a reply hangs on the keys
+        return self._carried_out(kept.inforce, kept.other, (detail,))
 
     def _whole(
         self,
@@ -130,13 +132,23 @@ class CommandJudge:
         calls: tuple[Call, ...],
         columns: tuple[str, ...],
     ) -> CommandJudgement:
-        whole = engine.resolved(self._datastore.name, request)
-        found = self._carried_out(self._judge(engine, asker, whole, columns), calls)
-        if tried is None:
+        return self._carried_out(*self._both(engine, tried, asker, request, columns), calls)
+
+    def _both(
+        self, engine: Engine, tried: Engine | None, asker: Asker, request: Request, columns: tuple[str, ...]
+    ) -> tuple[CommandJudgement, CommandJudgement | None]:
+        """By what is in force, and by what is tried: that may name other patterns."""
+        name = self._datastore.name
+        inforce = self._judge(engine, asker, engine.resolved(name, request), columns)
+        return inforce, None if tried is None else self._judge(tried, asker, tried.resolved(name, request), columns)
+
+    def _carried_out(
+        self, inforce: CommandJudgement, other: CommandJudgement | None, calls: tuple[Call, ...]
+    ) -> CommandJudgement:
+        found = self._planned(inforce, calls)
+        if other is None:
             return found
-        # it may name other patterns, and so tell commands apart that are the same to what is in force
-        other = self._judge(tried, asker, tried.resolved(self._datastore.name, request), columns)
-        shadow = self._carried_out(other, calls).outlook.beside(found.outlook, tried.epoch)
+        shadow = self._planned(other, calls).outlook.beside(found.outlook, other.verdict.epoch)
         return found if shadow is None else replace(found, facts={**found.facts, "shadow": shadow})
 
     def hides(self, call: Call) -> bool:
@@ -181,9 +193,9 @@ class CommandJudge:
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
-    def _carried_out(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> CommandJudgement:
+    def _planned(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> CommandJudgement:
         """With what it takes to mask the reply; refused where that can't be done."""
-        if judgement.refusal is not None:
+        if judgement.refusal is not None or not (judgement.masks or judgement.verdict.detects):
             return judgement
         try:
             masking = self._plan(judgement, calls)
@@ -194,7 +206,7 @@ class CommandJudge:
             if self._datastore.mode == "observe":
                 told = {**told, **outlook.facts()}
             return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
-        return replace(judgement, masking=masking)
+        return judgement if masking is None else replace(judgement, masking=masking)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
         masks = judgement.masks
