@@ -18,7 +18,7 @@ from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
-from lockgate.policy.touches import Names, calls_of, classified
+from lockgate.policy.touches import NOT_CLASSIFIED, Names, calls_of, classified
 from lockgate.proxy.judgement import Judgement, denied, facts
 from lockgate.proxy.outlook import Outlook
 from lockgate.values.command import Call
@@ -49,11 +49,11 @@ class CommandJudgement(Judgement):
     masks: tuple[NameMask, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     """Judgements but for what hangs on the keys, and what they were taken on beside what their key says.
 
-    `other` is by what is tried, None where nothing is.
+    `other` is by what is tried, None where nothing is. `passes`: of keys that nobody classified nothing is masked.
     """
 
     asker: Asker
@@ -63,6 +63,7 @@ class _Kept:
     statements: tuple[Statement, ...]
     inforce: CommandJudgement
     other: CommandJudgement | None
+    passes: bool = False
 
     def holds(
         self, asker: Asker, engine: Engine, tried: Engine | None, minute: int, statements: tuple[Statement, ...]
@@ -109,7 +110,9 @@ class CommandJudge:
         if not isinstance(detail, Call):
             calls = calls_of(request)
             return self._whole(engine, tried, asker, request, calls, self._shown(calls))
-        columns = classified(detail, self._names).shown if self._names.names else ()
+        told = classified(detail, self._names) if self._names.names else NOT_CLASSIFIED
+        bare = told is NOT_CLASSIFIED or not (any(told.keys) or told.anywhere)
+        columns = told.shown
         touched = engine.touched(name, detail)
         key = (id(asker), request.shape, touched, None if tried is None else tried.touched(name, detail), columns)
         kept = self._kept.get(key)
@@ -118,10 +121,13 @@ class CommandJudge:
             kept = _Kept(asker, engine, tried, minute, request.statements, inforce, other)
             if len(request.shape) + sum(map(len, columns)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
-        if kept.tried is None and not (kept.inforce.masks or kept.inforce.verdict.detects):
+        if kept.passes and bare:
             return kept.inforce
         # what is masked of a reply hangs on the keys
-        return self._carried_out(kept.inforce, kept.other, (detail,))
+        found = self._carried_out(kept.inforce, kept.other, (detail,))
+        if found is kept.inforce and bare and not detail.anywhere and detail.script is None:
+            kept.passes = True
+        return found
 
     def _whole(
         self,
