@@ -185,7 +185,8 @@ def test_of_a_long_command_nothing_is_kept(name: bytes) -> None:
     for count in range(100, 200):
         understanding.request((name, *[b"NX"] * count))
         understanding.request((b"CONFIG", b"SET", *[word for at in range(count) for word in (b"p%d" % at, b"1")]))
-    assert not (understanding._plans or understanding._set_plans)
+    assert not understanding._plans
+    assert not understanding._set_plans
     assert len(understanding._statements) <= 1
 
 

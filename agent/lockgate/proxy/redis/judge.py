@@ -21,6 +21,7 @@ from lockgate.policy.shadow import Shadow
 from lockgate.policy.touches import Names, calls_of, classified
 from lockgate.proxy.judgement import Judgement, denied, facts
 from lockgate.proxy.outlook import Outlook
+from lockgate.proxy.redis import databases
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker
 from lockgate.values.selector import parse_name
@@ -74,9 +75,23 @@ class CommandJudge:
         self._kept: Generations[tuple[object, ...], CommandJudgement] = Generations(cache)
 
     def judge(self, asker: Asker, request: Request) -> CommandJudgement:
-        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says."""
+        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says.
+
+        What reaches other databases than the one it is sent in is judged as if sent in each: the strictest counts.
+        """
         engine, tried = self._policies.engine, self._shadow.engine
         calls = calls_of(request)
+        found = self._judged(engine, tried, asker, request, calls)
+        if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
+            for database in databases.reached(calls, asker.database):
+                there = self._judged(engine, tried, replace(asker, database=database), request, calls)
+                found = _stricter(found, there)
+        return found
+
+    def _judged(
+        self, engine: Engine, tried: Engine | None, asker: Asker, request: Request, calls: tuple[Call, ...]
+    ) -> CommandJudgement:
+        """The same in the asker's database."""
         whole = engine.resolved(self._datastore.name, request)
         columns = self._shown(calls)
         timed = engine.timed or (tried is not None and tried.timed)
@@ -142,12 +157,7 @@ class CommandJudge:
         try:
             masking = self._plan(judgement, calls)
         except Unmaskable as error:
-            refusal = Refusal(Why.DENIED, f"lockgate: {error}")
-            outlook = Outlook.refused(refusal.message)
-            told = judgement.facts
-            if self._datastore.mode == "observe":
-                told = {**told, **outlook.facts()}
-            return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
+            return _refused(judgement, Refusal(Why.DENIED, f"lockgate: {error}"))
         return replace(judgement, masking=masking)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
@@ -160,3 +170,44 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:
+    """What policy would let pass, and can't be carried out."""
+    outlook = Outlook.refused(refusal.message)
+    told = judgement.facts
+    if told["mode"] == "observe":
+        told = {**told, **outlook.facts()}
+    return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
+
+
+def _stricter(one: CommandJudgement, other: CommandJudgement) -> CommandJudgement:
+    """What becomes of what is judged twice: refused where either is, held where either is, by whom both allow.
+
+    `one` is of the database that it is sent in, whose masks are those of the keys that it names.
+    """
+    if one.refusal is not None or other.refusal is not None:
+        return one if one.refusal is not None else other
+    if one.masking is None and other.masking is not None:
+        # of what it doesn't name it shows what is in the other
+        one = replace(one, masking=other.masking)
+    if other.verdict.decision is not Decision.HOLD:
+        return one
+    first, second = one.verdict, other.verdict
+    if first.decision is not Decision.HOLD:
+        held = replace(second, masks=first.masks, detects=first.detects)
+    else:
+        both = tuple(group for group in first.approvers if group in second.approvers)
+        if not both:
+            why = f"no group may approve this in both databases, under {first.policy} and {second.policy}"
+            return _refused(other, Refusal(Why.DENIED, f"lockgate: {why}"))
+        held = replace(
+            first,
+            approvers=both,
+            timeout=min(first.timeout, second.timeout),
+            timeout_in_transaction=min(first.timeout_in_transaction, second.timeout_in_transaction),
+            grant=min(first.grant, second.grant),
+        )
+    told = {**other.facts, **{name: one.facts[name] for name in ("masks", "detects") if name in one.facts}}
+    outlook = replace(other.outlook, masks=one.outlook.masks, detects=one.outlook.detects)
+    return replace(one, verdict=held, facts=told, outlook=outlook, deaf=one.deaf or other.deaf)
