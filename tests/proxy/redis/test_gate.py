@@ -204,7 +204,7 @@ def test_an_approval_is_of_every_argument(tmp_path: Path, server: Redis) -> None
             @id("secrets-by-two") @approvers("dba") forbid (principal, action == Action::"execute_alone",
             resource in Keys::"orders/secret:*") when { context.effects.contains("write") };"""
         )
-        more = {"policies": policies}
+        more: dict[str, Any] = {"policies": policies}
         async with (
             collecting(tmp_path) as collector,
             RedisHouse(tmp_path, server, collector=collector, **more) as house,

@@ -21,6 +21,7 @@ from lockgate.policy.shadow import Shadow
 from lockgate.policy.touches import NOT_CLASSIFIED, Names, calls_of, classified
 from lockgate.proxy.judgement import Judgement, denied, facts
 from lockgate.proxy.outlook import Outlook
+from lockgate.proxy.redis import databases
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker
 from lockgate.values.selector import parse_name
@@ -103,8 +104,21 @@ class CommandJudge:
         self._kept: Generations[tuple[object, ...], _Kept] = Generations(cache)
 
     def judge(self, asker: Asker, request: Request) -> CommandJudgement:
-        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says."""
+        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says.
+
+        What reaches other databases than the one it is sent in is judged as if sent in each: the strictest counts.
+        """
         engine, tried = self._policies.engine, self._shadow.engine
+        found = self._here(engine, tried, asker, request)
+        calls = calls_of(request)
+        if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
+            for database in databases.reached(calls, asker.database):
+                there = self._here(engine, tried, replace(asker, database=database), request)
+                found = _stricter(found, there)
+        return found
+
+    def _here(self, engine: Engine, tried: Engine | None, asker: Asker, request: Request) -> CommandJudgement:
+        """The same in the asker's database."""
         minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
         detail, name = request.detail, self._datastore.name
         if not isinstance(detail, Call):
@@ -206,12 +220,7 @@ class CommandJudge:
         try:
             masking = self._plan(judgement, calls)
         except Unmaskable as error:
-            refusal = Refusal(Why.DENIED, f"lockgate: {error}")
-            outlook = Outlook.refused(refusal.message)
-            told = judgement.facts
-            if self._datastore.mode == "observe":
-                told = {**told, **outlook.facts()}
-            return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
+            return _refused(judgement, Refusal(Why.DENIED, f"lockgate: {error}"))
         return judgement if masking is None else replace(judgement, masking=masking)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
@@ -224,3 +233,44 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:
+    """What policy would let pass, and can't be carried out."""
+    outlook = Outlook.refused(refusal.message)
+    told = judgement.facts
+    if told["mode"] == "observe":
+        told = {**told, **outlook.facts()}
+    return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
+
+
+def _stricter(one: CommandJudgement, other: CommandJudgement) -> CommandJudgement:
+    """What becomes of what is judged twice: refused where either is, held where either is, by whom both allow.
+
+    `one` is of the database that it is sent in, whose masks are those of the keys that it names.
+    """
+    if one.refusal is not None or other.refusal is not None:
+        return one if one.refusal is not None else other
+    if one.masking is None and other.masking is not None:
+        # of what it doesn't name it shows what is in the other
+        one = replace(one, masking=other.masking)
+    if other.verdict.decision is not Decision.HOLD:
+        return one
+    first, second = one.verdict, other.verdict
+    if first.decision is not Decision.HOLD:
+        held = replace(second, masks=first.masks, detects=first.detects)
+    else:
+        both = tuple(group for group in first.approvers if group in second.approvers)
+        if not both:
+            why = f"no group may approve this in both databases, under {first.policy} and {second.policy}"
+            return _refused(other, Refusal(Why.DENIED, f"lockgate: {why}"))
+        held = replace(
+            first,
+            approvers=both,
+            timeout=min(first.timeout, second.timeout),
+            timeout_in_transaction=min(first.timeout_in_transaction, second.timeout_in_transaction),
+            grant=min(first.grant, second.grant),
+        )
+    told = {**other.facts, **{name: one.facts[name] for name in ("masks", "detects") if name in one.facts}}
+    outlook = replace(other.outlook, masks=one.outlook.masks, detects=one.outlook.detects)
+    return replace(one, verdict=held, facts=told, outlook=outlook, deaf=one.deaf or other.deaf)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Final
 
-from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, whole_number, word
+from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, bounded, whole_number, word
 from lockgate.values.command import ChannelUse, KeyUse
 from lockgate.values.statement import Effect
 
@@ -138,7 +138,9 @@ def _streams(known: dict[bytes, int], effects: Effects) -> Callable[[Args], Foun
                 rest = len(args) - at
                 if rest % 2:
                     raise Unreadable("unbalanced list of streams: for each stream key an ID must be specified")
-                return Found(tuple(_use(args, place, effects, shows=True) for place in range(at, at + rest // 2)))
+                return Found(
+                    tuple(_use(args, place, effects, shows=True) for place in bounded(range(at, at + rest // 2)))
+                )
         raise Unreadable("syntax error")
 
     return read
@@ -152,7 +154,7 @@ def _migrate(args: Args) -> Found:
         if option == b"KEYS":
             if args[3]:
                 raise Unreadable("the key argument must be set to the empty string with KEYS")
-            places = range(at, len(args))
+            places = bounded(range(at, len(args)))
             break
     return Found(tuple(_use(args, place, BOTH, shows=True) for place in places))
 
@@ -162,7 +164,7 @@ def _declared(args: Args, effects: Effects) -> tuple[KeyUse, ...]:
     count = whole_number(args[2])
     if count > len(args) - 3:
         raise Unreadable("Number of keys can't be greater than number of args")
-    return tuple(_use(args, place, effects, shows=True) for place in range(3, 3 + count))
+    return tuple(_use(args, place, effects, shows=True) for place in bounded(range(3, 3 + count)))
 
 
 def _script(read_only: bool, *, digest: bool) -> Callable[[Args], Found]:
