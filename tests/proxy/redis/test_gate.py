@@ -221,3 +221,19 @@ def test_an_approval_is_of_every_argument(tmp_path: Path, server: Redis) -> None
             assert len(set(digests)) == 2
 
     play(use())
+
+
+def test_records_say_which_database_a_command_ran_in(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server, policies=POLICIES) as house:
+            reader, writer = await house.raw()
+            writer.write(b"SET a 1\r\nSELECT 3\r\nSET a 2\r\nRESET\r\nSET a 3\r\n")
+            assert await reader.readexactly(5 * 4 + 8) == b"+OK\r\n" * 3 + b"+RESET\r\n" + b"+OK\r\n"
+            places = {
+                r["statement"]: r["connection"]["database"]
+                for r in house.records()
+                if (r["type"], r["phase"]) == ("statement", "begin")
+            }
+            assert places == {"SET a 1\nSELECT 3": "0", "SET a 2\nRESET": "3", "SET a 3": "0"}
+
+    play(use())

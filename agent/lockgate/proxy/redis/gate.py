@@ -182,6 +182,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.user = user
         if database is not None:
             self.database = str(database)
+        self.recorder.moved(user=self.user, database=self.database)
 
     def intercepted(self, host: str, port: int) -> bool:
         return self.store.leads(host or self.endpoint.host, port)
