@@ -27,6 +27,8 @@ def test_people_work_in_it_and_nothing_is_left_of_it(monkeypatch: pytest.MonkeyP
         seen = world.run("ann", "psql", "-c", "SELECT id, total FROM orders WHERE id = 7")
         assert seen.rows == world.truth("SELECT id, total FROM orders WHERE id = 7")
         assert world.run("ann", "lockgate", "status", "--config", "agent.yaml").status == 0
+        read = world.run("ann", "redis-cli", "-p", str(world.cache.port), "GET", "cart:7")
+        assert read.output == world.cached("GET", "cart:7") == "2 lamps, 1 kettle\n"
 
         calls = iter(range(3))
         last = world.until(lambda _: next(calls) == 2, 10, "ann", "true")
