@@ -38,7 +38,7 @@ def test_a_mistake_in_what_it_is_filled_with_is_told() -> None:
 
 def test_a_server_that_does_not_start_says_why_and_leaves_nothing() -> None:
     server = Redis()
-    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(RuntimeError, match="Address already in use"):
-        with server:
-            pass
+    taken = socket.create_server(("127.0.0.1", server.port))
+    with taken, pytest.raises(RuntimeError, match="Address already in use"), server:
+        pass
     assert not server.folder.exists()

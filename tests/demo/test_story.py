@@ -40,7 +40,8 @@ def without(text: str, policy: str) -> str:
         ("orders/approvals.cedar", ["dba-and-security-approve"], "Somebody else approves"),
         ("cache/cache.cedar", ["people-use-the-cache"], "Redis likewise: a read is allowed"),
         ("cache/cache.cedar", ["credentials-are-redacted"], "A classified value is masked"),
-        ("cache/cache.cedar", ["cache-is-not-emptied"], "A destructive command is refused"),
+        # what could touch money takes two in any case, and would wait
+        ("cache/cache.cedar", ["cache-is-not-emptied", "money-takes-two"], "A destructive command is refused"),
         ("cache/cache.cedar", ["money-takes-two"], "Deleting money waits for a second person"),
         ("cache/cache.cedar", ["dba-approve-for-the-cache"], "Somebody else approves"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -71,21 +72,18 @@ class Redis:
     def ask(self, *command: str) -> str:
         """The answer of one command as redis-cli prints it for programs, an element a line: by the server's unix
         socket, so past the agent. Raises RuntimeError for an error."""
-        return self._told(*command)
-
-    def fill(self, commands: str) -> None:
-        """Run a file of commands, one a line; what begins with # is a comment. Raises RuntimeError."""
-        lines = [line for line in commands.splitlines() if line and not line.startswith("#")]
-        self._told(said="".join(f"{line}\n" for line in lines))
-
-    def _told(self, *command: str, said: str = "") -> str:
         ran = subprocess.run(
-            [self._client, "-e", "-s", str(self.socket), *command], input=said, capture_output=True, text=True,
-            check=False, timeout=ANSWER_SECONDS,
+            [self._client, "-e", "-s", str(self.socket), *command], stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False, timeout=ANSWER_SECONDS,
         )  # fmt: skip
         if ran.returncode:
             raise RuntimeError(f"redis-cli: {(ran.stderr or ran.stdout).strip()}")
         return ran.stdout
+
+    def fill(self, commands: str) -> None:
+        """Run a file of commands, one a line as a shell takes them apart, comments too. Raises RuntimeError."""
+        for command in filter(None, (shlex.split(line, comments=True) for line in commands.splitlines())):
+            self.ask(*command)
 
     def _start(self) -> None:
         settings = {"bind": "127.0.0.1 -::1", "port": str(self.port), "unixsocket": str(self.socket),
