@@ -716,6 +716,10 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
 """Every command there is a shape of, by `Call.name`. EXEC has none: it is planned as what it runs (`plan_exec`)."""
 
 
+LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+"""Commands that are answered with names, and behind which come messages, with whatever others publish."""
+
+
 def shape_of(view: View) -> Shape:
     """That of a command's reply. Raises Unmaskable."""
     handler = COMMANDS.get(view.call.name)
@@ -736,4 +740,4 @@ def conceals(name: str) -> bool:
 
 def shows_names(name: str) -> bool:
     """Whether a command shows names of keys and channels, and nothing else."""
-    return COMMANDS.get(name) is _names
+    return COMMANDS.get(name) is _names and name not in LISTENING

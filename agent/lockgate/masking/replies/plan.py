@@ -15,7 +15,7 @@ from typing import Final
 from lockgate.masking.keys import Keys
 from lockgate.masking.plan import Unmaskable
 from lockgate.masking.replies import resp
-from lockgate.masking.replies.commands import KEPT, NAMES, conceals, shape_of, shows_names
+from lockgate.masking.replies.commands import KEPT, LISTENING, NAMES, conceals, shape_of, shows_names
 from lockgate.masking.replies.resp import Malformed, parse
 from lockgate.masking.replies.rules import rule_of
 from lockgate.masking.replies.shapes import InTurn, Shape, Work, apply
@@ -162,7 +162,7 @@ def plan_reply(
         return None
     if conceals(call.name):
         raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")
-    return ReplyMasker(KEPT, scan, None)
+    return ReplyMasker(NAMES if call.name in LISTENING else KEPT, scan, None)
 
 
 @lru_cache(maxsize=256)
