@@ -364,10 +364,10 @@ def test_who_listens_for_what_becomes_of_a_key_reads_that_key() -> None:
     for name in ("SUBSCRIBE", "PSUBSCRIBE"):
         request, call = understood(name.encode(), b"news", b"__keyspace@10__:vault:\n1")
         assert [(use.key, use.place, use.effects, use.shows) for use in call.keys] == [
-            (b"vault:\n1", 2, {Effect.READ}, False)
+            (b"vault:\n1", 2, frozenset({Effect.READ}), False)
         ]
         assert [use.name for use in call.channels] == [b"news", b"__keyspace@10__:vault:\n1"]
-        assert (request.effects, call.anywhere) == ({Effect.READ}, set())
+        assert (request.effects, call.anywhere) == (frozenset({Effect.READ}), frozenset())
 
 
 @pytest.mark.parametrize("text", ["ON REDIRECT 1", "on redirect 1 bcast", "ON BCAST PREFIX a REDIRECT 1"])
