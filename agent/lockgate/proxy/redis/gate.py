@@ -132,7 +132,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         else:
             batch.facts = together
         batch.add(self.recordable(asked.request, judgement, evidence))
-        if judgement.masking is None and not judgement.barrier and not judgement.deaf:
+        if judgement.masking is None and not judgement.barrier:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
@@ -201,7 +201,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         masking = None if judgement.masking is None else Masking(judgement.masking)
         if not self.store.enforced:
             return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, deaf=judgement.deaf)
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""
