@@ -24,6 +24,12 @@ NOTHING: Effects = frozenset()
 ANY_CHANNEL = b"*"
 """As a pattern it is every channel."""
 
+PATTERNS: Final = 256
+"""Patterns of channels in one command: each is compared with every one that policies name, byte by byte."""
+
+PATTERN_BYTES: Final = 1024
+"""The longest of them: as long as one of a policy may be."""
+
 _SHA = re.compile(rb"[0-9a-f]{40}")
 _FUNCTION = re.compile(rb"[A-Za-z0-9_]{1,128}")
 
@@ -209,6 +215,8 @@ def _channels(effects: Effects, first: int, *, pattern: bool = False, only: bool
 
     def read(args: Args) -> Found:
         places = range(first, first + 1 if only else len(args))
+        if pattern and (len(places) > PATTERNS or any(len(args[place]) > PATTERN_BYTES for place in places)):
+            raise Unreadable(f"lockgate: more than {PATTERNS} patterns in one command, or one of {PATTERN_BYTES} bytes")
         return Found(channels=tuple(ChannelUse(args[place], place, effects, pattern) for place in places))
 
     return read
@@ -218,7 +226,7 @@ def _channel_names(args: Args) -> Found:
     """PUBSUB CHANNELS: which ones of a pattern somebody listens to."""
     if len(args) > 3:
         raise Unreadable("wrong number of arguments")
-    if len(args) == 3:
+    if len(args) == 3 and len(args[2]) <= PATTERN_BYTES:
         return Found(channels=(ChannelUse(args[2], 2, READ, pattern=True),))
     return _every_channel(args)
 
