@@ -144,3 +144,62 @@ def test_nobody_approves_what_they_are_not_shown(tmp_path: Path, server: Redis) 
             assert MARKER not in str(house.records())
 
     play(use())
+
+
+SHOWN = OPEN.replace('resource in Tag::"pii");', 'resource in Tag::"pii") when { context.user == "nobody" };')
+CLOSED = OPEN + '@id("closed") forbid (principal, action == Action::"execute", resource in Keys::"orders/secret:*");'
+
+
+@pytest.mark.parametrize("words", [
+    ("BLPOP", "secret:list", "0"),
+    ("BLMOVE", "secret:list", "secret:other", "LEFT", "LEFT", "0"),
+    ("XREAD", "block\0", "0", "STREAMS", "secret:stream", "$"),
+])  # fmt: skip
+@pytest.mark.parametrize("policies", [OPEN, CLOSED])
+def test_nobody_waits_for_values_on_what_they_once_might(
+    tmp_path: Path, server: Redis, words: tuple[str, ...], policies: str
+) -> None:
+    """What is answered hours later is masked as then, and what stands behind it is judged then."""
+
+    async def use() -> None:
+        server.ask("SET", "secret:1", MARKER)
+        async with RedisHouse(tmp_path, server, policies=SHOWN) as house:
+            raw = await client(house)
+            assert await raw.ask("GET", "secret:1") == MARKER.encode()
+            raw.say(*words)
+            raw.say("GET", "secret:1")
+            while not b"cmd=" + words[0].lower().encode() in server.ask("CLIENT", "LIST"):
+                await asyncio.sleep(0.01)
+            house.write_policies(policies)
+            house.policies.reload()
+            server.ask("RPUSH", "secret:list", MARKER)
+            server.ask("XADD", "secret:stream", "*", "f", MARKER)
+            told = [str(await raw.reply()), str(await raw.reply())]
+            assert MARKER not in str(told)
+            assert all("***" in one or "(policy closed)" in one or "meanwhile: " in one for one in told), told
+            assert await raw.ask("PING") == b"PONG"
+            assert not house.records(type="statement", phase="end", outcome="running")
+
+    play(use())
+
+
+def test_what_waits_and_is_masked_by_nobody_is_answered_as_it_is(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server) as house:
+            raw = await client(house)
+            raw.say("BLPOP", "plain", "0")
+            raw.say("LLEN", "plain")
+            await raw_other(house, server)
+            assert await raw.reply() == [b"plain", b"a"]
+            assert await raw.reply() == 1
+            assert await raw.ask("BLPOP", "plain", "0") == [b"plain", b"b"]
+            assert await raw.ask("BLPOP", "plain", "0.01") is None
+
+    play(use())
+
+
+async def raw_other(house: RedisHouse, server: Redis) -> None:
+    """Somebody else fills the list once it is waited for."""
+    while b"cmd=blpop" not in server.ask("CLIENT", "LIST"):
+        await asyncio.sleep(0.01)
+    assert await (await client(house)).ask("RPUSH", "plain", "a", "b") == 2

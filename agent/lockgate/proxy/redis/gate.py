@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
@@ -12,12 +13,12 @@ from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis.judge import CommandJudgement
-from lockgate.proxy.redis.masking import Masking
+from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.understand.redis import text, whole
 from lockgate.values.command import Call
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, Refusal, Ruling
+from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling
 from lockgate.wire.redis.gate import Execution
 
 DEFAULT_USER: Final = "default"
@@ -129,7 +130,19 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         masking = None if judgement.masking is None else Masking(judgement.masking)
         if not self.store.enforced:
             return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
+        if judgement.waits is not None:
+            # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
+            return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
         return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, deaf=judgement.deaf)
+
+    def _later(self, request: Request) -> Masking | None:
+        """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""
+        gone = self.refresh()
+        judgement = self.judge(Asked(request), None)
+        refusal = gone or judgement.refusal
+        if refusal is not None:
+            raise MaskingError(f"meanwhile: {refusal.message.removeprefix('lockgate: ')}")
+        return None if judgement.masking is None else Masking(judgement.masking)
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""

@@ -43,11 +43,13 @@ CACHED_CHARACTERS: Final = 8192
 class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `waits` is
+    the request where its reply may come long after: by then another judgement may be due.
     """
 
     masking: ReplyMasker | None = None
     masks: tuple[NameMask, ...] = ()
+    waits: Request | None = None
 
 
 class CommandJudge:
@@ -86,6 +88,8 @@ class CommandJudge:
             for database in databases.reached(calls, asker.database):
                 there = self._judged(engine, tried, replace(asker, database=database), request, calls)
                 found = _stricter(found, there)
+        if len(calls) == 1 and found.refusal is None and _waits(request, calls[0]):
+            return replace(found, waits=request)
         return found
 
     def _judged(
@@ -170,6 +174,14 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _waits(request: Request, call: Call) -> bool:
+    """Whether the server may keep it until others have done something."""
+    if not any("blocking" in statement.categories for statement in request.statements):
+        return False
+    streams = call.name in ("XREAD", "XREADGROUP")
+    return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
 
 
 def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:
