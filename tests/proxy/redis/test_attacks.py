@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import hiredis
 import pytest
@@ -42,6 +43,15 @@ class Raw:
 
 async def client(house: RedisHouse) -> Raw:
     return Raw(await house.raw())
+
+
+async def blocked(server: Redis) -> None:
+    """Until somebody waits at the server."""
+    for _ in range(2000):
+        if b"blocked_clients:1" in server.ask("INFO", "clients"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -117,7 +127,7 @@ def test_nobody_approves_what_they_are_not_shown(tmp_path: Path, server: Redis) 
     """A script of which the record shows the beginning, a list of keys of which it shows the first, a long pipeline."""
 
     async def use() -> None:
-        more = {"policies": SCRIPTS_BY_TWO, "classification": {}}
+        more: dict[str, Any] = {"policies": SCRIPTS_BY_TWO, "classification": {}}
         async with (
             collecting(tmp_path) as collector,
             RedisHouse(tmp_path, server, collector=collector, **more) as house,
@@ -168,8 +178,7 @@ def test_nobody_waits_for_values_on_what_they_once_might(
             assert await raw.ask("GET", "secret:1") == MARKER.encode()
             raw.say(*words)
             raw.say("GET", "secret:1")
-            while not b"cmd=" + words[0].lower().encode() in server.ask("CLIENT", "LIST"):
-                await asyncio.sleep(0.01)
+            await blocked(server)
             house.write_policies(policies)
             house.policies.reload()
             server.ask("RPUSH", "secret:list", MARKER)
@@ -189,17 +198,12 @@ def test_what_waits_and_is_masked_by_nobody_is_answered_as_it_is(tmp_path: Path,
             raw = await client(house)
             raw.say("BLPOP", "plain", "0")
             raw.say("LLEN", "plain")
-            await raw_other(house, server)
+            other = await client(house)
+            await blocked(server)
+            assert await other.ask("RPUSH", "plain", "a", "b") == 2
             assert await raw.reply() == [b"plain", b"a"]
             assert await raw.reply() == 1
             assert await raw.ask("BLPOP", "plain", "0") == [b"plain", b"b"]
             assert await raw.ask("BLPOP", "plain", "0.01") is None
 
     play(use())
-
-
-async def raw_other(house: RedisHouse, server: Redis) -> None:
-    """Somebody else fills the list once it is waited for."""
-    while b"cmd=blpop" not in server.ask("CLIENT", "LIST"):
-        await asyncio.sleep(0.01)
-    assert await (await client(house)).ask("RPUSH", "plain", "a", "b") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
@@ -88,7 +89,7 @@ def test_what_another_database_forbids_is_forbidden_from_here(tmp_path: Path, se
 def test_what_another_database_holds_waits_here(tmp_path: Path, server: Redis) -> None:
     async def use() -> None:
         server.ask("SET", "a", "1")
-        more = {"policies": CLOSED, "classification": {}}
+        more: dict[str, Any] = {"policies": CLOSED, "classification": {}}
         async with (
             collecting(tmp_path) as collector,
             RedisHouse(tmp_path, server, collector=collector, **more) as house,
