@@ -207,3 +207,32 @@ def test_what_waits_and_is_masked_by_nobody_is_answered_as_it_is(tmp_path: Path,
             assert await raw.ask("BLPOP", "plain", "0.01") is None
 
     play(use())
+
+
+DETECTING = (
+    OPEN
+    + """
+@id("mail") @mask("redact")
+forbid (principal, action == Action::"reveal_detected", resource == Detector::"email");
+"""
+)
+
+
+@pytest.mark.parametrize("resp", ["2", "3"])
+@pytest.mark.parametrize("words", [("SUBSCRIBE", "c"), ("PSUBSCRIBE", "c*")])
+def test_what_detectors_find_is_not_told_by_listening(
+    tmp_path: Path, server: Redis, resp: str, words: tuple[str, str]
+) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server, policies=DETECTING) as house:
+            raw = await client(house)
+            await raw.ask("HELLO", resp)
+            await raw.ask(*words)
+            for said in ("ann@example.org", "x" * 300_000 + " ann@example.org", "open"):
+                server.ask("PUBLISH", "c", said)
+            told = [await raw.reply() for _ in range(3)]
+            assert "ann@" not in str(told)
+            assert isinstance(told[-1], list)
+            assert told[-1][-1] == b"open"
+
+    play(use())

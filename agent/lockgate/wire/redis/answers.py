@@ -23,6 +23,9 @@ _PUSH: Final = ord(">")
 _STATUS: Final = ord("+")
 _ARRAY: Final = ord("*")
 _UNQUEUED: Final = "the server queued what was not sent inside MULTI"
+_HEAD: Final = 65_536
+"""Bytes in which a message that isn't whole says of which channel it is; one with a longer name is held. (All of it
+would be copied with each part that comes.)"""
 _INVALIDATE: Final = b"invalidate"
 _UNASKED: Final = frozenset((_INVALIDATE, b"tracking-redir-broken"))
 
@@ -366,7 +369,7 @@ class Answers:
         if not ((first == _PUSH and conversation.resp == 3) or (first == _ARRAY and conversation.confined)):
             return False
         try:
-            found = frames.head(bytes(self._held), self._row_bytes)
+            found = frames.head(bytes(self._held[:_HEAD]), self._row_bytes)
         except ValueError:
             return False  # it may be one of another kind: `_push` looks at it once it is whole
         if found is None or found[0] not in pubsub.MESSAGES:
