@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
@@ -14,14 +15,14 @@ from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis.batch import Batch
 from lockgate.proxy.redis.judge import CommandJudgement
-from lockgate.proxy.redis.masking import Masking
+from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.services import Services
 from lockgate.understand.redis import bare, text, whole
 from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, Refusal, Ruling, Run
+from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
 from lockgate.wire.redis.gate import Execution
 
 DEFAULT_USER: Final = "default"
@@ -132,7 +133,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         else:
             batch.facts = together
         batch.add(self.recordable(asked.request, judgement, evidence))
-        if judgement.masking is None and not judgement.barrier:
+        if judgement.masking is None and not judgement.barrier and judgement.waits is None:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
@@ -201,7 +202,19 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         masking = None if judgement.masking is None else Masking(judgement.masking)
         if not self.store.enforced:
             return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
+        if judgement.waits is not None:
+            # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
+            return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
         return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+
+    def _later(self, request: Request) -> Masking | None:
+        """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""
+        gone = self.refresh()
+        judgement = self.judge(Asked(request), None)
+        refusal = gone or judgement.refusal
+        if refusal is not None:
+            raise MaskingError(f"meanwhile: {refusal.message.removeprefix('lockgate: ')}")
+        return None if judgement.masking is None else Masking(judgement.masking)
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""

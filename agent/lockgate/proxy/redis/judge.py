@@ -43,11 +43,15 @@ CACHED_CHARACTERS: Final = 8192
 class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `waits` is
+    the request where its reply may come long after: by then another judgement may be due. `blocks`: it is of those that
+    can.
     """
 
     masking: ReplyMasker | None = None
     masks: tuple[NameMask, ...] = ()
+    waits: Request | None = None
+    blocks: bool = False
 
 
 @dataclass(slots=True)
@@ -110,11 +114,12 @@ class CommandJudge:
         """
         engine, tried = self._policies.engine, self._shadow.engine
         found = self._here(engine, tried, asker, request)
-        calls = calls_of(request)
         if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
-            for database in databases.reached(calls, asker.database):
+            for database in databases.reached(calls_of(request), asker.database):
                 there = self._here(engine, tried, replace(asker, database=database), request)
                 found = _stricter(found, there)
+        if found.blocks and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
+            return replace(found, waits=request)
         return found
 
     def _here(self, engine: Engine, tried: Engine | None, asker: Asker, request: Request) -> CommandJudgement:
@@ -210,6 +215,7 @@ class CommandJudge:
             outlook=outlook,
             barrier=Effect.SESSION in effects,
             deaf=listens and bool(verdict.detects),
+            blocks=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
@@ -233,6 +239,12 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _waits(call: Call) -> bool:
+    """Whether the server may keep a command of those that can block until others have done something."""
+    streams = call.name in ("XREAD", "XREADGROUP")
+    return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
 
 
 def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:

@@ -232,7 +232,7 @@ class Commands:
         queue = conversation.queue
         if queue is None:
             raise RuntimeError("there is no transaction")
-        conversation.queued_bytes += sum(map(len, args))
+        conversation.queued_bytes += sum(map(len, args)) + transaction.ARGUMENT_BYTES * len(args)
         if len(queue.requests) >= transaction.QUEUED or conversation.queued_bytes > self._queue_bytes:
             self.refuse(f"lockgate: more than {transaction.QUEUED} commands are queued, or {self._queue_bytes} bytes")
             return
