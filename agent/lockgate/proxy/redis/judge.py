@@ -43,12 +43,14 @@ CACHED_CHARACTERS: Final = 8192
 class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `waits` is
-    the request where its reply may come long after: by then another judgement may be due.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further.
+    `blocking`: it is one that may wait at the server. `waits` is the request where it does: its reply may come long after
+    that, when another judgement is due.
     """
 
     masking: ReplyMasker | None = None
     masks: tuple[NameMask, ...] = ()
+    blocking: bool = False
     waits: Request | None = None
 
 
@@ -84,11 +86,11 @@ class CommandJudge:
         engine, tried = self._policies.engine, self._shadow.engine
         calls = calls_of(request)
         found = self._judged(engine, tried, asker, request, calls)
-        if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
+        if engine.placed or (tried is not None and tried.placed):
             for database in databases.reached(calls, asker.database):
                 there = self._judged(engine, tried, replace(asker, database=database), request, calls)
                 found = _stricter(found, there)
-        if len(calls) == 1 and found.refusal is None and _waits(request, calls[0]):
+        if found.blocking and found.refusal is None and len(calls) == 1 and _waits(calls[0]):
             return replace(found, waits=request)
         return found
 
@@ -151,6 +153,7 @@ class CommandJudge:
             outlook=outlook,
             barrier=Effect.SESSION in effects,
             deaf=listens and bool(verdict.detects),
+            blocking=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
@@ -176,10 +179,8 @@ class CommandJudge:
         return plan_exec(plans) if several else plans[0] if plans else None
 
 
-def _waits(request: Request, call: Call) -> bool:
-    """Whether the server may keep it until others have done something."""
-    if not any("blocking" in statement.categories for statement in request.statements):
-        return False
+def _waits(call: Call) -> bool:
+    """Whether the server may keep a command that is counted among @blocking until others have done something."""
     streams = call.name in ("XREAD", "XREADGROUP")
     return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
 
