@@ -44,7 +44,7 @@ class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes.
 
     `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `blocking`:
-    it is one that may wait at the server. `waits` is the request where it does: its reply may come long after that, when
+    it is one that may wait at the server. `waits` is the request where it does: its reply may come long after, when
     another judgement is due.
     """
 
