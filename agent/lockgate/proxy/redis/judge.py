@@ -43,15 +43,15 @@ CACHED_CHARACTERS: Final = 8192
 class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `waits` is
-    the request where its reply may come long after: by then another judgement may be due. `blocks`: it is of those that
-    can.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `blocking`:
+    it is one that may wait at the server. `waits` is the request where it does: its reply may come long after, when
+    another judgement is due.
     """
 
     masking: ReplyMasker | None = None
     masks: tuple[NameMask, ...] = ()
+    blocking: bool = False
     waits: Request | None = None
-    blocks: bool = False
 
 
 @dataclass(slots=True)
@@ -114,11 +114,11 @@ class CommandJudge:
         """
         engine, tried = self._policies.engine, self._shadow.engine
         found = self._here(engine, tried, asker, request)
-        if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
+        if engine.placed or (tried is not None and tried.placed):
             for database in databases.reached(calls_of(request), asker.database):
                 there = self._here(engine, tried, replace(asker, database=database), request)
                 found = _stricter(found, there)
-        if found.blocks and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
+        if found.blocking and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
             return replace(found, waits=request)
         return found
 
@@ -215,7 +215,7 @@ class CommandJudge:
             outlook=outlook,
             barrier=Effect.SESSION in effects,
             deaf=listens and bool(verdict.detects),
-            blocks=any("blocking" in statement.categories for statement in whole.statements),
+            blocking=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
@@ -242,7 +242,7 @@ class CommandJudge:
 
 
 def _waits(call: Call) -> bool:
-    """Whether the server may keep a command of those that can block until others have done something."""
+    """Whether the server may keep a command that is counted among @blocking until others have done something."""
     streams = call.name in ("XREAD", "XREADGROUP")
     return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
 
