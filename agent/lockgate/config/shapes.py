@@ -113,10 +113,12 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def tls_of_clients(self) -> Literal["offer", "disable", "pass"]:
         """`client_tls`, or what it is unless given: in mode observe the datastore's own TLS (`pass`), which no client
-        can tell from what it had without Lockgate, unless the agent is to log in; else the agent's."""
+        can tell from what it had without Lockgate, unless the agent is to log in; else the agent's. To a Redis server
+        that is only observed it does not."""
         if self.client_tls is not None:
             return self.client_tls
-        return "pass" if self.mode == "observe" and self.credential is None and not self.roles else "offer"
+        logs_in = self.protocol != "redis" and (self.credential is not None or bool(self.roles))
+        return "pass" if self.mode == "observe" and not logs_in else "offer"
 
     @property
     def verified(self) -> bool:

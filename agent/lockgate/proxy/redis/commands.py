@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
 
 import hiredis
 
@@ -16,10 +17,9 @@ from lockgate.proxy.roles import RoleError, Roles
 from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError
 from lockgate.understand.redis import CommandTable
 from lockgate.values.identity import Endpoint
-from lockgate.wire.redis.requests import encode_command
-
-if TYPE_CHECKING:
-    from lockgate.values.secret import Secret
+from lockgate.values.secret import Secret
+from lockgate.wire.redis._resp import ReplyScanner, encode_command
+from lockgate.wire.redis.errors import code_of, text_of
 
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 """The longest answer to COMMAND that is read. Redis 8 with all its modules says some 500 KiB."""
@@ -34,19 +34,23 @@ SERVERS: Final = 256
 """Servers of one datastore whose commands are remembered; the oldest goes first. A cluster may have a thousand, most of
 them alike: what is forgotten is asked again."""
 
+_Value = TypeVar("_Value")
+
 log = logging.getLogger(__name__)
 
 
 class _Asking(asyncio.Protocol):
-    """Says what it is given; `answers` has so many replies, as hiredis reads them."""
+    """Says what it is given; `answers` has so many replies, whole and as they came."""
 
     def __init__(self, said: bytes, replies: int) -> None:
         self._said = said
         self._wanted = replies
-        self._found: list[object] = []
+        self._found: list[bytes] = []
+        self._came = bytearray()
         self._bytes = 0
-        self._reader = hiredis.Reader()
-        self.answers: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+        # hiredis would make room for what is only announced
+        self._scanner = ReplyScanner()
+        self.answers: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).write(self._said)
@@ -58,19 +62,28 @@ class _Asking(asyncio.Protocol):
         if self._bytes > ANSWER_BYTES:
             self.answers.set_exception(ConnectionError(f"it says more than {ANSWER_BYTES} bytes"))
             return
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not False:
-                self._found.append(reply)
-        except hiredis.ProtocolError as error:
-            self.answers.set_exception(ConnectionError(str(error)))
-            return
+        held, start = len(self._came), 0
+        self._came += data
+        for stop in self._scanner.scan(data, 0, len(data)):
+            self._found.append(bytes(self._came[start : (end := held + (stop >> 8))]))
+            start = end
+        del self._came[:start]
         if len(self._found) >= self._wanted:
             self.answers.set_result(self._found)
+        elif self._scanner.broken is not None:
+            self.answers.set_exception(ConnectionError(f"what it says can't be read: {self._scanner.broken}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.answers.done():
             self.answers.set_exception(exc or ConnectionResetError("it closed the connection"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A server is being asked. `since` is when that began, in seconds of the clock."""
+
+    task: asyncio.Task[None]
+    since: float
 
 
 class Commands:
@@ -94,14 +107,19 @@ class Commands:
         self._tls = tls
         self._seconds = seconds
         self._clock = clock
-        self._known: dict[Endpoint, tuple[CommandTable | None, float]] = {}
-        """A server's table, None where it could not be had, and when it is to be asked again."""
-        self._reading: dict[Endpoint, asyncio.Task[None]] = {}
+        self._known: dict[Endpoint, tuple[CommandTable, float]] = {}
+        """A server's table, the built-in one where it could not be had, and when it is to be asked again."""
+        self._reading: dict[Endpoint, _Reading] = {}
+        self._secured: dict[Endpoint, bool] = {}
+
+    def reached(self, endpoint: Endpoint, *, client_tls: bool) -> None:
+        """A client got through to a server, in TLS of its own or not: where that decides, it is asked the same way."""
+        _keep(self._secured, endpoint, client_tls)
 
     def of(self, endpoint: Endpoint) -> CommandTable:
         """What is known of a server's commands now."""
         known = self._known.get(endpoint)
-        return CommandTable.builtin() if known is None or known[0] is None else known[0]
+        return CommandTable.builtin() if known is None else known[0]
 
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether the server could be asked, and would be."""
@@ -110,52 +128,78 @@ class Commands:
         known = self._known.get(endpoint)
         return known is None or self._clock() >= known[1]
 
-    async def read(self, endpoint: Endpoint) -> None:
-        """Ask it, once for all that wait. What is known stays when it doesn't answer."""
-        task = self._reading.get(endpoint)
-        if task is None:
-            task = self._reading[endpoint] = asyncio.get_running_loop().create_task(self._read(endpoint))
+    async def read(self, endpoint: Endpoint, patience: float | None = None) -> None:
+        """Ask it, once for all that wait. What is known stays when it doesn't answer.
+
+        `patience` is for how many seconds since the asking began it is waited for; None: for as long as it takes.
+        """
+        reading = self._reading.get(endpoint)
+        if reading is None:
+            task = asyncio.get_running_loop().create_task(self._read(endpoint))
+            reading = self._reading[endpoint] = _Reading(task, self._clock())
             task.add_done_callback(lambda _: self._reading.pop(endpoint, None))
-        await asyncio.shield(task)
+        left = None if patience is None else max(0.0, reading.since + patience - self._clock())
+        done, _ = await asyncio.wait((reading.task,), timeout=left)
+        if done and not reading.task.cancelled():
+            reading.task.result()  # a mistake of ours is nothing to pass over
 
     async def close(self) -> None:
         """The agent stops."""
-        for task in tuple(self._reading.values()):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        for reading in tuple(self._reading.values()):
+            reading.task.cancel()
+            await asyncio.gather(reading.task, return_exceptions=True)
 
     async def _read(self, endpoint: Endpoint) -> None:
-        before = self._known.pop(endpoint, (None, 0.0))[0]
-        found: CommandTable | None
+        found, wait = self.of(endpoint), RETRY_SECONDS
         try:
             async with asyncio.timeout(self._seconds):
                 found, wait = CommandTable.from_server(await self._ask(endpoint)), FRESH_SECONDS
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
             log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, error or "it took too long")
-            found, wait = before, RETRY_SECONDS
-        self._known[endpoint] = found, self._clock() + wait
-        if len(self._known) > SERVERS:
-            del self._known[next(iter(self._known))]
+        _keep(self._known, endpoint, (found, self._clock() + wait))
 
     async def _ask(self, endpoint: Endpoint) -> object:
+        """What it answers to COMMAND, as hiredis reads it. Raises what connecting does, RoleError and TimeoutError."""
         if self._reader is None:
             raise ConnectionError("there is no `catalog` to read them as")
         password = await self._roles.password(self._reader)
         commands = [encode_command((b"COMMAND",))]
-        if password is not None:
-            commands.insert(0, _authentication(self._reader, password))
+        if self._reader.user is not None or password is not None:
+            commands.insert(0, _authentication(self._reader, password or Secret("")))
         asking = b"".join(commands)
         transport, protocol = await connect(
-            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self._tls.required
+            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self._secured.get(endpoint, False)
         )
         try:
             answers = await protocol.answers
         finally:
             transport.abort()
-        refused = next((answer for answer in answers if isinstance(answer, hiredis.ReplyError)), None)
-        if refused is not None:
-            raise ConnectionError(" ".join(str(refused).split())[:200])
-        return answers[-1]
+        for command, answer in zip(("AUTH", "COMMAND")[-len(commands) :], answers, strict=False):
+            if (text := text_of(answer)) is not None:
+                if command == "AUTH":
+                    self._roles.refused(self._reader)
+                # the first word only: what else it says could quote the password
+                raise ConnectionError(f"it answers {command} with {code_of(text)}")
+        return _array(answers[-1])
+
+
+def _keep(kept: dict[Endpoint, _Value], endpoint: Endpoint, value: _Value) -> None:
+    kept.pop(endpoint, None)
+    kept[endpoint] = value
+    if len(kept) > SERVERS:
+        del kept[next(iter(kept))]
+
+
+def _array(answer: bytes) -> object:
+    reader = hiredis.Reader()
+    reader.feed(answer)
+    try:
+        found: object = reader.gets()
+    except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a map whose keys are arrays
+        raise ConnectionError(f"what it says can't be read: {error}") from None
+    if not isinstance(found, list):
+        raise ConnectionError("it answers COMMAND with something else than a list")
+    return found
 
 
 def _authentication(credential: config.Credential, password: Secret) -> bytes:

@@ -17,7 +17,7 @@ from lockgate.understand.redis import text
 from lockgate.values.command import Call
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, Refusal, Ruling
-from lockgate.wire.redis.gate import Execution
+from lockgate.wire.redis.gate import LATER, Execution, Later
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -38,7 +38,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         claimed = parameters.get("user", DEFAULT_USER)
         self.user = claimed
         if self._refusal is None and self.store.observed:
-            self._admit(claimed)
+            self._admit()
             return None
         refusal = self._refusal or self.refresh()
         if refusal is not None or not self.known:
@@ -47,26 +47,34 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self.user = self.role.user or claimed
         return self.open_record(None, user=self.user, application="") or unmapped
 
-    def _admit(self, claimed: str) -> None:
-        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`)."""
-        if self.known:
-            gone = self.refresh()
-            if gone is not None:
-                self.blind = self.blind or gone.message.removeprefix("lockgate: ")
-            elif self.role.find(self.claims.groups) is None:
-                self.user = self.role.user or claimed
-            else:
-                # who has no role with the agent authenticates itself, as it would without it
-                self.lingers = True
+    def _admit(self) -> None:
+        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`).
+
+        Clients authenticate themselves, as they would without the agent: its own credential might allow less.
+        """
+        gone = self.refresh() if self.known else None
+        if gone is not None:
+            self.blind = self.blind or gone.message.removeprefix("lockgate: ")
+        settings = self.store.settings
+        # enforced, it would be somebody else
+        self.lingers = settings.credential is not None or bool(settings.roles)
         self.open_record(None, user=self.user, application="")
 
     def understand(self, args: tuple[bytes, ...]) -> Request:
         return self.store.understand(args, self.endpoint)
 
-    def queue(self, request: Request) -> Refusal | None:
+    def queue(self, request: Request) -> Refusal | Later | None:
         asked = Asked(request, in_transaction=True)
+        if self.store.unsettled(request, self.endpoint):
+            self.wait(asked, self._queue_slowly(request))
+            return LATER
         gone = self.refresh()
         return self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True)
+
+    async def _queue_slowly(self, request: Request) -> Ruling:
+        asked = Asked(await self._settled(request), in_transaction=True)
+        gone = self.refresh()
+        return Ruling(self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True))
 
     def whole(self, execution: Execution) -> Request:
         own = self.understand((b"EXEC",))
@@ -83,7 +91,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
     def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
         asked = Asked(request, in_transaction=in_transaction)
         gone = self.refresh()
-        if self.store.unsettled(request, self.endpoint):
+        if isinstance(request.detail, Call) and self.store.unsettled(request, self.endpoint):
             self.wait(asked, self._run_slowly(request, in_transaction=in_transaction))
             return None
         judgement = self.judge(asked, None)
@@ -93,17 +101,23 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         return self.let_pass(asked, judgement, None, gone)
 
     async def _run_slowly(self, request: Request, *, in_transaction: bool) -> Ruling:
-        """Once it is known which commands the server has."""
-        await self.store.settled(self.endpoint)
-        call = request.detail
-        if isinstance(call, Call):
-            request = self.understand(call.args)
-        asked = Asked(request, in_transaction=in_transaction)
+        asked = Asked(await self._settled(request), in_transaction=in_transaction)
         gone = self.refresh()
         judgement = self.judge(asked, None)
         if gone is None and self.held(judgement):
             return await second_key.hold(self, asked, judgement, None)
         return self.let_pass(asked, judgement, None, gone)
+
+    async def _settled(self, request: Request) -> Request:
+        """The command again, once it is known which commands the server has."""
+        store, enforced = self.store, False
+        while not enforced:
+            enforced = store.enforced
+            await store.settled(self.endpoint)
+            if store.observed or not store.unsettled(request, self.endpoint):
+                break
+        call = request.detail
+        return self.understand(call.args) if isinstance(call, Call) else request
 
     def became(self, *, user: str | None = None, database: int | None = None) -> None:
         if user is not None:
