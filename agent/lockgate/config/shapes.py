@@ -113,12 +113,15 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def tls_of_clients(self) -> Literal["offer", "disable", "pass"]:
         """`client_tls`, or what it is unless given: in mode observe the datastore's own TLS (`pass`), which no client
-        can tell from what it had without Lockgate, unless the agent is to log in; else the agent's. To a Redis server
-        that is only observed it does not."""
+        can tell from what it had without Lockgate, unless the agent is to log in; else the agent's."""
         if self.client_tls is not None:
             return self.client_tls
-        logs_in = self.protocol != "redis" and (self.credential is not None or bool(self.roles))
-        return "pass" if self.mode == "observe" and not logs_in else "offer"
+        return "pass" if self.mode == "observe" and not self.logs_in else "offer"
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the agent authenticates in its clients' place. Not to a Redis server that is only observed."""
+        return (self.credential is not None or bool(self.roles)) and (self.protocol, self.mode) != ("redis", "observe")
 
     @property
     def verified(self) -> bool:

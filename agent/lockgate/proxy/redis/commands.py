@@ -155,7 +155,8 @@ class Commands:
             async with asyncio.timeout(self._seconds):
                 found, wait = CommandTable.from_server(await self._ask(endpoint)), FRESH_SECONDS
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
-            log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, error or "it took too long")
+            why = str(error) or "it took too long"
+            log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, why)
         _keep(self._known, endpoint, (found, self._clock() + wait))
 
     async def _ask(self, endpoint: Endpoint) -> object:
