@@ -124,9 +124,9 @@ class Metrics(Collector):
 
     # one statement
 
-    def statement(self, datastore: str, verdict: str) -> None:
-        """A statement was judged; `verdict` is one of VERDICTS."""
-        self._statements[datastore, verdict] += 1
+    def statement(self, datastore: str, verdict: str, count: int = 1) -> None:
+        """Statements were judged; `verdict` is one of VERDICTS."""
+        self._statements[datastore, verdict] += count
 
     def would(self, datastore: str, would: str) -> None:
         """What enforcing would have done with a statement that was only observed; one of WOULD."""

@@ -103,7 +103,8 @@ class Shadow(TypedDict):
 class Begin(TypedDict):
     """Before anything is forwarded. `statement` is redacted by the caller.
 
-    `parameters` is how many were bound. `would` is, in mode observe, the verdict that was not enforced (`policy` and
+    `parameters` is how many were bound, `commands` how many there are of a key-value datastore's that came together: a
+    line of `statement` each. `would` is, in mode observe, the verdict that was not enforced (`policy` and
     `reason` are then its own), `masks` the [column, masker] pairs that would be, `detects` what would be looked for
     elsewhere ([kind, masker]). `shadow` is there where a bundle that is only tried comes to another end. `approval` is
     the id of the hold that let it through. `epoch` numbers the policy bundle.
@@ -124,6 +125,7 @@ class Begin(TypedDict):
     epoch: int
     truncated: NotRequired[bool]
     parameters: NotRequired[int]
+    commands: NotRequired[int]
     would: NotRequired[str | None]
     masks: NotRequired[list[list[str]]]
     detects: NotRequired[list[list[str]]]
@@ -134,7 +136,8 @@ class Begin(TypedDict):
 class End(TypedDict):
     """The outcome. `rows` and `bytes` as sent to the client; `duration_us` from forwarding to the last byte.
 
-    `unread`: it was sent, and nobody saw what became of it. `withheld` is why enforcing would have withheld the result.
+    `failed` is how many of several commands ended with an error, of which `error` is the first. `unread`: it was sent,
+    and nobody saw what became of it. `withheld` is why enforcing would have withheld the result.
     """
 
     type: Literal["statement", "prepare"]
@@ -150,6 +153,7 @@ class End(TypedDict):
     withheld: NotRequired[str]
     tag: NotRequired[str]
     error: NotRequired[Failure]
+    failed: NotRequired[int]
 
 
 class Approval(TypedDict):

@@ -14,8 +14,9 @@ from lockgate.policy.parts import Case, parts, unpermitted
 from lockgate.policy.questions import Answer
 from lockgate.policy.second_key import objection
 from lockgate.policy.sight import Sight
-from lockgate.policy.touches import Patterns, resolved, unresolved
+from lockgate.policy.touches import Found, Patterns, resolved, unresolved
 from lockgate.policy.wording import Touched
+from lockgate.values.command import Call
 from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
@@ -89,6 +90,11 @@ class Engine:
         """
         patterns = self._patterns.get(datastore)
         return request if patterns is None else resolved(request, patterns)
+
+    def touched(self, datastore: str, call: Call) -> Found | None:
+        """What tells `resolved` requests of one shape apart; None for what touches nothing."""
+        patterns = self._patterns.get(datastore)
+        return None if patterns is None else patterns.touched(call)
 
     def decide(self, asker: Asker, request: Request, columns: Sequence[str], *, rows: int | None = None) -> Verdict:
         """The verdict on a request. Never raises for what a client sent.

@@ -88,18 +88,18 @@ def test_it_is_read_as_catalog_or_else_as_credential(tmp_path: Path, modular: Re
         ):
             known = commands(**given)
             assert known.stale(at(modular.port))
-            assert known.of(at(modular.port)) is BUILTIN
+            assert known.server(at(modular.port)).table is BUILTIN
             await known.read(at(modular.port))
-            assert names(known.of(at(modular.port))) == ALL
+            assert names(known.server(at(modular.port)).table) == ALL
             assert not known.stale(at(modular.port))
-            assert known.of(at(1)) is BUILTIN, "another server may have others"
+            assert known.server(at(1)).table is BUILTIN, "another server may have others"
 
     play(use())
 
 
 def test_with_neither_what_is_built_in_is_all_there_is() -> None:
     assert not commands().stale(at(1))
-    assert commands().of(at(1)) is BUILTIN
+    assert commands().server(at(1)).table is BUILTIN
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_server_that_does_not_tell(
         clock = Clock()
         known = commands(clock, catalog=credential)
         await known.read(at(modular.port))
-        assert known.of(at(modular.port)) is BUILTIN
+        assert known.server(at(modular.port)).table is BUILTIN
         assert not known.stale(at(modular.port)), "not asked again and again"
         clock.now += RETRY_SECONDS
         assert known.stale(at(modular.port))
@@ -169,10 +169,10 @@ def test_in_tls(tmp_path: Path, way: str) -> None:
             endpoint = at(server.tls_port)
             if way == "prefer":
                 await known.read(endpoint)
-                assert known.of(endpoint) is BUILTIN, "it can't be told whether a server speaks TLS"
+                assert known.server(endpoint).table is BUILTIN, "it can't be told whether a server speaks TLS"
                 known.reached(endpoint, client_tls=True)
             await known.read(endpoint)
-            assert names(known.of(endpoint)) == ALL
+            assert names(known.server(endpoint).table) == ALL
 
     play(use())
 
@@ -192,7 +192,7 @@ def test_it_is_asked_once_for_all_that_wait_and_again_after_a_while() -> None:
             server.release()
             await asyncio.gather(*waiting[1:])
             assert (server.clients, server.asked("COMMAND")) == (1, 1)
-            assert names(known.of(endpoint)) == {"LG.GET", "LG.SET"}
+            assert names(known.server(endpoint).table) == {"LG.GET", "LG.SET"}
             clock.now += FRESH_SECONDS - 1
             assert not known.stale(endpoint)
             clock.now += 1
@@ -208,16 +208,16 @@ def test_what_is_known_counts_while_it_is_asked_again_and_when_it_fails() -> Non
             known, endpoint = commands(clock, catalog=CatalogReader(user="x")), at(server.port)
             server.release()
             await known.read(endpoint)
-            before = known.of(endpoint)
+            before = known.server(endpoint).table
             server._released.clear()
             clock.now += FRESH_SECONDS
             again = asyncio.ensure_future(known.read(endpoint))
             await until(lambda: server.asked("COMMAND") == 2)
-            assert known.of(endpoint) is before
+            assert known.server(endpoint).table is before
             server.answers["COMMAND"] = error("LOADING Redis is loading the dataset in memory")
             server.release()
             await again
-            assert known.of(endpoint) is before
+            assert known.server(endpoint).table is before
             clock.now += RETRY_SECONDS
             assert known.stale(endpoint)
 
@@ -236,10 +236,10 @@ def test_who_only_observes_waits_for_a_moment_since_the_asking_began() -> None:
             async with asyncio.timeout(1):
                 for _ in range(100):
                     await known.read(endpoint, 0.05)
-            assert known.of(endpoint) is BUILTIN
+            assert known.server(endpoint).table is BUILTIN
             server.release()
             await known.read(endpoint)
-            assert (server.asked("COMMAND"), names(known.of(endpoint))) == (1, {"LG.GET", "LG.SET"})
+            assert (server.asked("COMMAND"), names(known.server(endpoint).table)) == (1, {"LG.GET", "LG.SET"})
 
     play(use())
 
@@ -250,7 +250,7 @@ def test_a_server_that_is_slow_or_down(caplog: pytest.LogCaptureFixture) -> None
             known = commands(catalog=CatalogReader(user="x"), seconds=0.05)
             await known.read(at(server.port))
             await known.read(at(down := free_port()))
-            assert known.of(at(server.port)) is known.of(at(down)) is BUILTIN
+            assert known.server(at(server.port)).table is known.server(at(down)).table is BUILTIN
             assert not known.stale(at(server.port))
 
     with caplog.at_level(logging.WARNING):
@@ -267,7 +267,7 @@ def test_the_agent_stops_meanwhile() -> None:
             await until(lambda: server.asked("COMMAND"))
             await known.close()
             await waiting
-            assert known.of(at(server.port)) is BUILTIN
+            assert known.server(at(server.port)).table is BUILTIN
 
     play(use())
 
@@ -295,8 +295,9 @@ def test_as_many_servers_are_remembered_as_a_cluster_may_have(monkeypatch: pytes
         for port in ports:
             known.reached(at(port), client_tls=False)
             await known.read(at(port))
-        assert [known.stale(at(port)) for port in ports] == [True, False, False, False]
-        assert len(known._secured) == 3
+        assert len(known._servers) == 3
+        assert [known.stale(at(port)) for port in ports[1:]] == [False, False, False]
+        assert known.stale(at(ports[0]))
 
     play(use())
 
@@ -333,7 +334,7 @@ def test_a_hostile_answer_changes_nothing_and_costs_little(answer: bytes, caplog
         async with Scripted({"COMMAND": answer}) as server:
             known = commands(catalog=CatalogReader(user="x"), seconds=1.0)
             await known.read(at(server.port))
-            assert known.of(at(server.port)) is BUILTIN
+            assert known.server(at(server.port)).table is BUILTIN
             assert not known.stale(at(server.port))
 
     with caplog.at_level(logging.WARNING):
@@ -352,7 +353,7 @@ def test_of_what_reads_as_commands_none_that_is_built_in_becomes_less() -> None:
         async with Scripted({"COMMAND": told}) as server:
             known = commands(catalog=CatalogReader(user="x"))
             await known.read(at(server.port))
-            table = known.of(at(server.port))
+            table = known.server(at(server.port)).table
             assert names(table) == {"LG.GET"}
             flushall = table.find((b"FLUSHALL",))
             assert flushall is not None

@@ -90,14 +90,15 @@ def test_the_record_says_what_enforcing_would_do_by_which_policy_and_why(
             with pytest.raises(redis.ResponseError, match=r"^unknown command 'NO\.SUCH'"):
                 await client.execute_command("NO.SUCH", "x")
             assert await client.flushall()
-            found = [one for one in would(house) if one[0].split()[0] not in ("CLIENT", "HELLO")]
+            # a client of RESP3 begins with what this server doesn't know
+            found = would(house)[1 if resp == 3 else 0 :]
             assert found == [
                 ("SET a 1", "allow", "work"),
                 ("SET frozen:1 x", "deny", "frozen"),
                 ("SET money:1 100", "hold", "two-for-money"),
                 ("SET secret:1 ?", "allow", "work"),
                 ("GET secret:1", "allow", "work"),
-                ("HSET profile:1 name Ann email ?", "allow", "work"),
+                ("HSET profile:1 name ? email ?", "allow", "work"),
                 ("HGETALL profile:1", "allow", "work"),
                 ("DUMP secret:1", "deny", "lockgate:refused"),
                 (found[8][0], "deny", found[8][2]),
@@ -217,10 +218,9 @@ def test_clients_authenticate_themselves_also_where_the_agent_has_a_credential(t
                 for options in ({}, {"protocol": 3}):
                     client = house.connect(username="writer", password=PASSWORD, **options)
                     assert await client.execute_command("ACL", "WHOAMI") == "writer"
-                with pytest.raises(redis.AuthenticationError, match="WRONGPASS|invalid username"):
+                with pytest.raises(redis.AuthenticationError, match=r"invalid username"):
                     await house.connect(username="writer", password="wrong").ping()
                 _, writer, told = await say(house, "GET a", "AUTH everybody", "GET a", "RESET", "GET a")
-                assert [reply[:7] for reply in told] == [b"-NOAUTH", OK + b"", b"$-1\r\n", b"+RESET\r", b"-NOAUTH"] or told
                 assert [reply[:4] for reply in told] == [b"-NOA", b"+OK\r", b"$-1\r", b"+RES", b"-NOA"]
                 users = {r["connection"]["user"] for r in house.records(type="connection", phase="begin")}
                 assert users == {"default"}
@@ -483,9 +483,9 @@ def test_a_server_that_is_slow_to_tell_its_commands_holds_nobody_up(tmp_path: Pa
             for _ in range(20):
                 await say(house, "LG.GET a")
             assert time.monotonic() - started < 2, "0.25 s once, not each time"
-            assert {r["would"] for r in statements(house) if "LG.GET" in r["kinds"] or "UNKNOWN" in r["kinds"]} == {"deny"}
+            assert {r["would"] for r in statements(house) if "UNKNOWN" in r["kinds"]} == {"deny"}
             server.release()
-            await until(lambda: house.opened_names("LG.GET"))
+            await until(lambda: house.store_commands(server).find((b"LG.GET", b"a")))
             await say(house, "LG.GET a")
             assert (statements(house)[-1]["would"], statements(house)[-1]["kinds"]) == ("allow", ["LG.GET"])
             assert server.asked("COMMAND") == 1

@@ -101,7 +101,7 @@ def test_nothing_of_it_is_settled_when_the_client_goes_meanwhile(multi: Playbook
 @pytest.mark.parametrize(
     "refused",
     ["SELECT 1", "AUTH x y", "HELLO 3", "SUBSCRIBE c", "PUNSUBSCRIBE", "SSUBSCRIBE c", "MONITOR", "CLIENT REPLY OFF",
-     "client reply skip", "PSYNC ? -1", "DISCARD x", "MULTI x", "WATCH", "AUTH", "RESET x"],
+     "client reply skip", "CLIENT TRACKING ON", "PSYNC ? -1", "DISCARD x", "MULTI x", "WATCH", "AUTH", "RESET x"],
 )  # fmt: skip
 def test_what_cant_be_queued_makes_it_fail_too(multi: Playbook, refused: str) -> None:
     multi.client("SET a 1", refused, "EXEC").to_server("SET a 1", "DISCARD").server(QUEUED, OK)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 import hiredis
 
@@ -33,8 +34,6 @@ RETRY_SECONDS: Final = 30.0
 SERVERS: Final = 256
 """Servers of one datastore whose commands are remembered; the oldest goes first. A cluster may have a thousand, most of
 them alike: what is forgotten is asked again."""
-
-_Value = TypeVar("_Value")
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +77,18 @@ class _Asking(asyncio.Protocol):
             self.answers.set_exception(exc or ConnectionResetError("it closed the connection"))
 
 
+@dataclass(slots=True)
+class Server:
+    """One server: `table` is what is known of its commands now, and `until` when it is worth asking again.
+
+    `secured` says that clients come through to it in TLS of theirs.
+    """
+
+    table: CommandTable
+    until: float = 0.0
+    secured: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """A server is being asked. `since` is when that began, in seconds of the clock."""
@@ -107,26 +118,25 @@ class Commands:
         self._tls = tls
         self._seconds = seconds
         self._clock = clock
-        self._known: dict[Endpoint, tuple[CommandTable, float]] = {}
-        """A server's table, the built-in one where it could not be had, and when it is to be asked again."""
+        self._servers: OrderedDict[Endpoint, Server] = OrderedDict()
         self._reading: dict[Endpoint, _Reading] = {}
-        self._secured: dict[Endpoint, bool] = {}
+
+    def server(self, endpoint: Endpoint) -> Server:
+        """What is known of a server, now and as long as a connection to it lasts."""
+        found = self._servers.get(endpoint)
+        if found is None:
+            found = self._servers[endpoint] = Server(CommandTable.builtin())
+            if len(self._servers) > SERVERS:
+                self._servers.popitem(last=False)
+        return found
 
     def reached(self, endpoint: Endpoint, *, client_tls: bool) -> None:
         """A client got through to a server, in TLS of its own or not: where that decides, it is asked the same way."""
-        _keep(self._secured, endpoint, client_tls)
-
-    def of(self, endpoint: Endpoint) -> CommandTable:
-        """What is known of a server's commands now."""
-        known = self._known.get(endpoint)
-        return CommandTable.builtin() if known is None else known[0]
+        self.server(endpoint).secured = client_tls
 
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether the server could be asked, and would be."""
-        if self._reader is None:
-            return False
-        known = self._known.get(endpoint)
-        return known is None or self._clock() >= known[1]
+        return self._reader is not None and self._clock() >= self.server(endpoint).until
 
     async def read(self, endpoint: Endpoint, patience: float | None = None) -> None:
         """Ask it, once for all that wait. What is known stays when it doesn't answer.
@@ -150,14 +160,15 @@ class Commands:
             await asyncio.gather(reading.task, return_exceptions=True)
 
     async def _read(self, endpoint: Endpoint) -> None:
-        found, wait = self.of(endpoint), RETRY_SECONDS
+        server, wait = self.server(endpoint), RETRY_SECONDS
         try:
             async with asyncio.timeout(self._seconds):
-                found, wait = CommandTable.from_server(await self._ask(endpoint)), FRESH_SECONDS
+                server.table = CommandTable.from_server(await self._ask(endpoint))
+            wait = FRESH_SECONDS
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
             why = str(error) or "it took too long"
             log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, why)
-        _keep(self._known, endpoint, (found, self._clock() + wait))
+        server.until = self._clock() + wait
 
     async def _ask(self, endpoint: Endpoint) -> object:
         """What it answers to COMMAND, as hiredis reads it. Raises what connecting does, RoleError and TimeoutError."""
@@ -169,7 +180,7 @@ class Commands:
             commands.insert(0, _authentication(self._reader, password or Secret("")))
         asking = b"".join(commands)
         transport, protocol = await connect(
-            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self._secured.get(endpoint, False)
+            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self.server(endpoint).secured
         )
         try:
             answers = await protocol.answers
@@ -182,13 +193,6 @@ class Commands:
                 # the first word only: what else it says could quote the password
                 raise ConnectionError(f"it answers {command} with {code_of(text)}")
         return _array(answers[-1])
-
-
-def _keep(kept: dict[Endpoint, _Value], endpoint: Endpoint, value: _Value) -> None:
-    kept.pop(endpoint, None)
-    kept[endpoint] = value
-    if len(kept) > SERVERS:
-        del kept[next(iter(kept))]
 
 
 def _array(answer: bytes) -> object:

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from lockgate.identity.cache import Identified
 from lockgate.proxy import second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
+from lockgate.proxy.redis.batch import Batch
 from lockgate.proxy.redis.judge import CommandJudgement
 from lockgate.proxy.redis.masking import Masking
 from lockgate.proxy.redis.store import RedisStore
-from lockgate.understand.redis import text
+from lockgate.proxy.services import Services
+from lockgate.understand.redis import text, whole
 from lockgate.values.command import Call
+from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, Refusal, Ruling
+from lockgate.wire.gate import Asked, Refusal, Ruling, Run
 from lockgate.wire.redis.gate import LATER, Execution, Later
 
 DEFAULT_USER: Final = "default"
@@ -30,6 +34,23 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
     """
 
     staging: ClassVar = True
+
+    def __init__(
+        self,
+        services: Services,
+        store: RedisStore,
+        identified: Identified | None,
+        endpoint: Endpoint,
+        refusal: Refusal | None = None,
+        blind: str | None = None,
+    ) -> None:
+        super().__init__(services, store, identified, endpoint, refusal, blind)
+        self._server = store.commands.server(endpoint)
+        self._request, self._reviewed = store.understanding.request, store.reviewed
+        self._batch: Batch | None = None
+        """Commands that are about to be sent."""
+        self._lost: Refusal | None = None
+        """Why some that are about to be sent are not recorded."""
 
     # what the session asks (lockgate.wire.redis.gate.CommandGate)
 
@@ -61,11 +82,12 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self.open_record(None, user=self.user, application="")
 
     def understand(self, args: tuple[bytes, ...]) -> Request:
-        return self.store.understand(args, self.endpoint)
+        return self._request(args, self._server.table, self._reviewed)
 
     def queue(self, request: Request) -> Refusal | Later | None:
         asked = Asked(request, in_transaction=True)
         if self.store.unsettled(request, self.endpoint):
+            self._stage()
             self.wait(asked, self._queue_slowly(request))
             return LATER
         gone = self.refresh()
@@ -90,15 +112,65 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
 
     def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
         asked = Asked(request, in_transaction=in_transaction)
-        gone = self.refresh()
-        if isinstance(request.detail, Call) and self.store.unsettled(request, self.endpoint):
+        # those before it in the same read have just been asked for: nobody has become another in between
+        gone = self.refresh() if self._batch is None else None
+        judgement = self.judge(asked, None)
+        if judgement.refusal is not None and self.store.unsettled(request, self.endpoint):
+            self._stage()
             self.wait(asked, self._run_slowly(request, in_transaction=in_transaction))
             return None
-        judgement = self.judge(asked, None)
         if gone is None and self.held(judgement):
+            self._stage()
             self.wait(asked, second_key.hold(self, asked, judgement, None))
             return None
         return self.let_pass(asked, judgement, None, gone)
+
+    def let_pass(self, asked: Asked, judgement: CommandJudgement, evidence: None, gone: Refusal | None) -> Ruling:
+        """See `ConnectionGate`. What passes is recorded with what comes with it, before all of it is sent."""
+        if gone is not None or judgement.refusal is not None or self.store.observed:
+            self._stage()
+            return super().let_pass(asked, judgement, evidence, gone)
+        batch = self._batch
+        together = None
+        if batch is not None and not batch.full:
+            together = self.store.together.of(batch.facts, judgement.facts)
+        if batch is None or together is None:
+            self._stage()
+            batch = self._batch = Batch(self.recorder.next(), judgement.facts)
+        else:
+            batch.facts = together
+        batch.add(self.recordable(asked.request, judgement, evidence))
+        if judgement.masking is None and not judgement.barrier and not judgement.deaf:
+            return batch.ruling
+        return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
+
+    def unrecorded(self) -> Refusal | None:
+        """See `ConnectionGate`."""
+        self._stage()
+        lost, self._lost = self._lost, None
+        return super().unrecorded() or lost
+
+    def _stage(self) -> None:
+        """Record what is about to be sent. Where that can't be, none of it may be (`unrecorded`)."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        self.services.metrics.statement(self.store.name, "allow", len(batch.texts))
+        refusal = self.recorder.stage(batch.begun, "\n".join(batch.texts), batch.begins())
+        batch.staged = refusal is None
+        self._lost = self._lost or refusal
+
+    def settle(self, run: Run) -> None:
+        """See `ConnectionGate`."""
+        batch = run.ruling.handle
+        if type(batch) is not Batch:
+            super().settle(run)
+        elif batch.settle(run) and batch.staged:
+            if batch.masked:
+                self.services.metrics.masked(self.store.name, batch.masked)
+            if batch.detected:
+                self.services.metrics.detected(batch.detected)
+            self.services.metrics.upstream(self.recorder.end(batch.begun, batch.outcome, batch.ends()))
 
     async def _run_slowly(self, request: Request, *, in_transaction: bool) -> Ruling:
         asked = Asked(await self._settled(request), in_transaction=in_transaction)
@@ -116,6 +188,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             await store.settled(self.endpoint)
             if store.observed or not store.unsettled(request, self.endpoint):
                 break
+        self._server = store.commands.server(self.endpoint)
         call = request.detail
         return self.understand(call.args) if isinstance(call, Call) else request
 
@@ -146,11 +219,15 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""
+        detail = request.detail
+        if isinstance(detail, Call):
+            return self._shown(detail)
         return "\n".join([self._shown(call) for call in _calls(request)]) or request.text
 
     def _shown(self, call: Call) -> str:
-        hidden = frozenset(call.values) if self.store.judge.hides(call) else frozenset[int]()
-        return text(call, hidden.__contains__)
+        if self.store.judge.hides(call):
+            return text(call, frozenset(call.values).__contains__)
+        return whole(call)
 
     def bound(self, asked: Asked) -> Bound:
         """See `ConnectionGate`: to every argument, also those that nobody is shown."""

@@ -24,7 +24,7 @@ from lockgate.proxy.outlook import Outlook
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker
 from lockgate.values.selector import parse_name
-from lockgate.values.statement import Effect, Place, Request
+from lockgate.values.statement import Effect, Place, Request, Statement
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Refusal, Why
 
@@ -57,6 +57,30 @@ class CommandJudgement(Judgement):
     masks: tuple[NameMask, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A judgement, and what it was taken on beside what its key says."""
+
+    asker: Asker
+    engine: Engine
+    tried: Engine | None
+    minute: int
+    statements: tuple[Statement, ...]
+    judgement: CommandJudgement
+
+    def holds(
+        self, asker: Asker, engine: Engine, tried: Engine | None, minute: int, statements: tuple[Statement, ...]
+    ) -> bool:
+        """Whether it is about the same. An asker is known by identity: a key by value would cost more than the rest."""
+        return (
+            self.asker is asker
+            and self.engine is engine
+            and self.tried is tried
+            and self.minute == minute
+            and (self.statements is statements or self.statements == statements)
+        )
+
+
 class CommandJudge:
     """Judges the commands to one datastore. `classification` is `pattern`, `pattern#field` or `pattern#$.path` -> tags.
 
@@ -79,23 +103,43 @@ class CommandJudge:
         self._policies = policies
         self._shadow = shadow
         self._keys = keys
-        self._kept: Generations[tuple[object, ...], CommandJudgement] = Generations(cache)
+        self._kept: Generations[tuple[object, ...], _Kept] = Generations(cache)
 
     def judge(self, asker: Asker, request: Request) -> CommandJudgement:
         """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says."""
         engine, tried = self._policies.engine, self._shadow.engine
-        calls = calls_of(request)
-        whole = engine.resolved(self._datastore.name, request)
-        columns = self._shown(calls)
-        timed = engine.timed or (tried is not None and tried.timed)
-        key = (asker.key, engine.epoch, 0 if tried is None else tried.epoch, engine.minute if timed else 0,
-               whole.shape, columns)  # fmt: skip
+        minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
+        detail, name = request.detail, self._datastore.name
+        if not isinstance(detail, Call):
+            calls = calls_of(request)
+            return self._whole(engine, tried, asker, request, calls, self._shown(calls))
+        columns = classified(detail, self._names).shown if self._names.names else ()
+        touched = engine.touched(name, detail)
+        key = (id(asker), request.shape, touched, None if tried is None else tried.touched(name, detail), columns)
         kept = self._kept.get(key)
-        if kept is None:
-            kept = self._judge(engine, asker, whole, columns)
-            if len(whole.shape) + len(asker.user) <= CACHED_CHARACTERS:
+        if kept is None or not kept.holds(asker, engine, tried, minute, request.statements):
+            judgement = self._whole(engine, tried, asker, request, (detail,), columns)
+            kept = _Kept(asker, engine, tried, minute, request.statements, judgement)
+            if len(request.shape) + sum(map(len, columns)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
-        found = self._carried_out(kept, calls) if kept.masks or kept.verdict.detects else kept
+            return judgement
+        judgement = kept.judgement
+        if judgement.masks or judgement.verdict.detects or tried is not None:
+            # what is masked of a reply hangs on the keys
+            return self._whole(engine, tried, asker, request, (detail,), columns)
+        return judgement
+
+    def _whole(
+        self,
+        engine: Engine,
+        tried: Engine | None,
+        asker: Asker,
+        request: Request,
+        calls: tuple[Call, ...],
+        columns: tuple[str, ...],
+    ) -> CommandJudgement:
+        whole = engine.resolved(self._datastore.name, request)
+        found = self._carried_out(self._judge(engine, asker, whole, columns), calls)
         if tried is None:
             return found
         # it may name other patterns, and so tell commands apart that are the same to what is in force
@@ -105,8 +149,10 @@ class CommandJudge:
 
     def hides(self, call: Call) -> bool:
         """Whether values that it names may be classified ones, so that they must not be recorded."""
+        if not self._names.names:
+            return False
         told = classified(call, self._names)
-        return any(told.keys) or bool(call.anywhere and self._names.names)
+        return any(told.keys) or bool(call.anywhere)
 
     def _shown(self, calls: tuple[Call, ...]) -> tuple[str, ...]:
         """The classified names that the calls may show values of, or may do so elsewhere."""

@@ -15,6 +15,7 @@ from lockgate.policy.shadow import Shadow
 from lockgate.proxy.connection import UpstreamSide
 from lockgate.proxy.observing import WAIT_SECONDS
 from lockgate.proxy.redis import upstream
+from lockgate.proxy.redis.batch import Together
 from lockgate.proxy.redis.commands import Commands
 from lockgate.proxy.redis.judge import CommandJudge
 from lockgate.proxy.store import Leads, Store
@@ -54,8 +55,9 @@ class RedisStore(Store):
     ) -> None:
         super().__init__(settings, policies, limits, tls, keys=keys, shadow=shadow, leads=leads)
         self.commands = Commands(settings, self.roles, self.tls, limits.connect_seconds)
-        self._understanding = Understanding(limit=limits.statement_cache)
-        self._reviewed = frozenset(settings.scripts)
+        self.understanding = Understanding(limit=limits.statement_cache)
+        self.together = Together()
+        self.reviewed = frozenset(settings.scripts)
         self.reclassify({})
 
     def reclassify(self, classification: Mapping[str, tuple[str, ...]]) -> None:
@@ -65,13 +67,10 @@ class RedisStore(Store):
             self.settings, classification, self.policies, self.shadow, keys=self.keys, cache=self.limits.verdict_cache
         )
 
-    def understand(self, args: tuple[bytes, ...], endpoint: Endpoint) -> Request:
-        """What a command for the server at `endpoint` would do, as far as its commands are known."""
-        return self._understanding.request(args, self.commands.of(endpoint), self._reviewed)
-
     def unsettled(self, request: Request, endpoint: Endpoint) -> bool:
         """Whether the server is worth asking what this command is: it is unknown, and may be one of a module's."""
-        return request.refusal is not None and request.statements[0].kind == REFUSED and self.commands.stale(endpoint)
+        (first, *more) = request.statements
+        return not more and first.kind == REFUSED and self.commands.stale(endpoint)
 
     async def settled(self, endpoint: Endpoint) -> None:
         """Ask it. What is only observed doesn't wait for long."""

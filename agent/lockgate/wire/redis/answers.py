@@ -6,6 +6,7 @@ until it is whole, up to `row_bytes`; a longer one that is masked is withheld, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from lockgate.wire.gate import MaskingError, ProtocolError, Run
@@ -19,6 +20,8 @@ from lockgate.wire.session import Bytes
 _ERRORS: Final = (ord("-"), ord("!"))
 _COMMON: Final = frozenset(b"+:$*_#,(=~%")
 """Types of replies that are what was asked for, and no errors. Without attributes: those come with another number."""
+_HEAD_BYTES: Final = 65_536
+"""How much of a message is looked at before it is held whole: channels that have longer names are none to stream."""
 _PUSH: Final = ord(">")
 _STATUS: Final = ord("+")
 _ARRAY: Final = ord("*")
@@ -28,11 +31,23 @@ _UNASKED: Final = frozenset((_INVALIDATE, b"tracking-redir-broken"))
 
 
 class Answers:
-    """Reads the server."""
+    """Reads the server. `freed` is called when an answer has come that commands waited for."""
 
-    __slots__ = ("_conversation", "_data", "_dealt", "_dropping", "_held", "_passing", "_row_bytes", "_run", "_scanner")
+    __slots__ = (
+        "_conversation",
+        "_data",
+        "_dealt",
+        "_dropping",
+        "_freed",
+        "_held",
+        "_passing",
+        "_row_bytes",
+        "_run",
+        "_scanner",
+    )
 
-    def __init__(self, conversation: Conversation, row_bytes: int) -> None:
+    def __init__(self, conversation: Conversation, row_bytes: int, freed: Callable[[], None]) -> None:
+        self._freed = freed
         self._conversation = conversation
         self._row_bytes = row_bytes
         self._scanner = ReplyScanner()
@@ -67,8 +82,10 @@ class Answers:
         if self._passing or self._dropping or self._held:
             self._continue(whole, stops)
             del stops[:1]
-        if stops:
+        if stops and self._conversation.over is None:
             self._complete(whole, stops, self._dealt)
+        if self._conversation.over is not None:
+            return
         broken = self._scanner.broken
         if broken is not None:
             raise ProtocolError(f"the server's reply can't be read: {broken}")
@@ -107,6 +124,8 @@ class Answers:
                                 to_client.append(data[passed:at])
                                 passed = at
                                 conversation.speak()
+                                if conversation.over is not None:
+                                    return
                             continue
                 if at > passed:
                     to_client.append(data[passed:at])
@@ -114,6 +133,10 @@ class Answers:
                 self._one(data[at:stop], first)
                 passed = at = stop
                 conversation.speak()
+                if conversation.over is not None:
+                    return
+                if barrier is not None and conversation.barrier is None:
+                    self._freed()
                 usual, barrier = self._usual, conversation.barrier
         finally:
             if at > passed:
@@ -311,12 +334,15 @@ class Answers:
             if not self._passing and not self._dropping:
                 self._decide()
             return
+        barrier = conversation.barrier
         if self._passing or self._dropping:
             self._passed()
         else:
             self._one(bytes(self._held), stops[0] & 255)
             self._held.clear()
         conversation.speak()
+        if barrier is not None and conversation.barrier is None:
+            self._freed()
 
     def _passed(self) -> None:
         """The last of a reply that was passed on, or left out, as it came."""
@@ -364,7 +390,7 @@ class Answers:
         if not ((first == _PUSH and conversation.resp == 3) or (first == _ARRAY and conversation.confined)):
             return False
         try:
-            found = frames.head(bytes(self._held), self._row_bytes)
+            found = frames.head(bytes(self._held[:_HEAD_BYTES]), self._row_bytes)
         except ValueError:
             return False  # it may be one of another kind: `_push` looks at it once it is whole
         if found is None or found[0] not in pubsub.MESSAGES:

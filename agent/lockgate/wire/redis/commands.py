@@ -26,6 +26,9 @@ SHOWN: Final = 128
 """Characters of a name that a refusal repeats: Redis's own bound (server.c, `commandCheckExistence`)."""
 
 
+_CONFINED: Final = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+
+
 @dataclass(slots=True)
 class _Question:
     """A command that waits for its ruling."""
@@ -96,10 +99,10 @@ class Commands:
         """Bytes from the client."""
         if self.closed:
             return
-        if self.waits or self.blocked:
+        if self._unread or self._at < len(self._batch) or self.blocked:
             self._unread += data
-        else:
-            self._read(data)
+            return
+        self._read(data)
         self.pump()
 
     def _read(self, data: Bytes) -> None:
@@ -112,7 +115,7 @@ class Commands:
         understand, run, special_of = gate.understand, gate.run, SPECIAL.get
         while not (self.closed or self.blocked):
             batch, at = self._batch, self._at
-            count, room, watching = len(batch), PIPELINE - len(pending), conversation.watching
+            count, room, watching, stopped = len(batch), PIPELINE - len(pending), conversation.watching, True
             try:
                 while at < count:
                     args = batch[at]
@@ -140,10 +143,12 @@ class Commands:
                     room -= 1
                     if room <= 0:
                         break
+                else:
+                    stopped = False
             finally:
                 if batch is self._batch:
                     self._at = at
-            if at < count or self.closed or self.blocked:
+            if stopped and (at < count or self.closed or self.blocked):
                 continue
             if self._reader.error is not None:
                 self.refused(self._reader.error)
@@ -168,11 +173,10 @@ class Commands:
         elif conversation.monitoring and name not in (b"QUIT", b"RESET"):
             self.refuse("lockgate: only QUIT and RESET are allowed while MONITOR tells of every command")
         elif conversation.confined and name not in pubsub.CONFINED:
+            # EXEC fails in the words that it has where nothing can be executed (server.c, `rejectCommand`)
+            opening = "EXECABORT Transaction discarded because of: " if name == b"EXEC" else "ERR "
             shown = args[0].decode("ascii", "replace").lower()[:SHOWN]
-            self.refuse(
-                f"Can't execute '{shown}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
-                "this context"
-            )
+            self.refuse(f"Can't execute '{shown}': {_CONFINED}", opening=opening)
         elif special is not None:
             special(self, args)
         elif conversation.queue is not None:
@@ -182,7 +186,7 @@ class Commands:
 
     # what special commands are made of
 
-    def refuse(self, why: str, *, aborts: bool = True) -> None:
+    def refuse(self, why: str, *, aborts: bool = True, opening: str = "ERR ") -> None:
         """A refusal that policy has no part in. Inside MULTI, EXEC is refused with it, as in Redis.
 
         Raises ProtocolError where nothing may be refused.
@@ -192,7 +196,7 @@ class Commands:
             raise ProtocolError(why.removeprefix("lockgate: "))
         if conversation.queue is not None and aborts:
             conversation.aborted = True
-        conversation.say(frames.error(f"ERR {why}"))
+        conversation.say(frames.error(opening + why))
 
     def ask(
         self,
@@ -320,10 +324,13 @@ def _client(commands: Commands, args: Args) -> None:
         commands.refuse("unknown subcommand: there is a NUL in its name")
     elif part == b"REPLY" and [arg.upper() for arg in args[2:]] != [b"ON"]:
         commands.refuse("lockgate: CLIENT REPLY OFF and SKIP are refused: every command has to be answered")
+    elif part == b"TRACKING":
+        if conversation.queue is not None:
+            commands.refuse("lockgate: CLIENT TRACKING is refused inside MULTI")
+        else:
+            commands.ask(args, lambda run: _tracking(conversation, run))
     elif conversation.queue is not None:
         commands.enqueue(args)
-    elif part == b"TRACKING":
-        commands.ask(args, lambda run: _tracking(conversation, run))
     else:
         commands.ask(args)
 
@@ -341,6 +348,8 @@ class _Monitoring(Awaited):
             conversation.monitoring = True
             conversation.monitor = self.run.ruling.masking
             conversation.weigh()
+        elif errors.text_of(reply) is None:
+            raise ProtocolError("the server answered MONITOR with something else")
         return reply
 
 

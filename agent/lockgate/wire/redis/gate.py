@@ -78,14 +78,21 @@ class CommandGate(Protocol):
     def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
         """The command (or EXEC) is about to run. None: wait for `Session.resume`. Without refusal it is recorded.
 
-        `in_transaction` says that keys are watched or commands are queued.
+        `in_transaction` says that keys are watched or commands are queued. AUTH, HELLO and SELECT are asked about too,
+        and so are MULTI, DISCARD and RESET; where the agent has a `Login`, AUTH is not, and HELLO comes without it.
         """
 
     def settle(self, run: Run) -> None:
         """As `lockgate.wire.gate.Gate.settle`; outcomes are completed, error, disconnected, broken, unread."""
 
     def became(self, *, user: str | None = None, database: int | None = None) -> None:
-        """The server took AUTH, SELECT or RESET: what comes next is asked by this user, in this database."""
+        """The server took AUTH, HELLO, SELECT or RESET: what comes next is asked by this user, in this database.
+
+        None for what stays as it was. Also said of the agent's own user, where it has a `Login`.
+        """
 
     def intercepted(self, host: str, port: int) -> bool:
-        """Whether a connection that the client makes to there, as a redirection tells it, will come to the agent."""
+        """Whether a connection that the client makes to there, as a redirection tells it, will come to the agent.
+
+        `host` is a name or an address, as the server says it; empty for the one that this connection was made to.
+        """

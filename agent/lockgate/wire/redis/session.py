@@ -45,7 +45,7 @@ class Session(WireSession):
         self._to_client = self._conversation.to_client
         self._to_server = self._conversation.to_server
         self._commands = self._half(self._conversation, message_bytes, row_bytes)
-        self._answers = Answers(self._conversation, row_bytes)
+        self._answers = Answers(self._conversation, row_bytes, self._commands.pump)
         self._client: Callable[[Bytes], None] = self._starting
         self._early = bytearray()
         self._tls = tls
