@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from lockgate.config import Datastore
 from lockgate.masking import RootKey
 from lockgate.proxy.listener import Listener
+from lockgate.proxy.redis.commands import Commands
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.values.identity import Endpoint
 from tests.proxy.house import House
@@ -82,6 +83,13 @@ class RedisHouse(House):
     def told(self) -> list[str]:
         """The texts of all that was let pass or refused, in order."""
         return [r["statement"] for r in self.records(type="statement", phase="begin")]
+
+    @property
+    def commands(self) -> Commands:
+        """What is known of its servers' commands."""
+        store = self.listener.store
+        assert isinstance(store, RedisStore)
+        return store.commands
 
     def connect(self, listener: Listener | None = None, **options: Any) -> Any:
         """An ordinary client."""

@@ -32,6 +32,8 @@ _NAMING: Final = frozenset(
     b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
 )
 """Pushes that hold names of channels or keys, and numbers."""
+_SUBSCRIBING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+"""Their replies hold names; the messages that come because of them are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,8 @@ def plan_reply(
         shape = shape_of(View(call, rules, [mask.name.pattern for mask in elsewhere]))
         if rules:
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
+    if scan is not None and call.name in _SUBSCRIBING:
+        return ReplyMasker(NAMES, scan, None)
     if scan is None or shows_names(call.name):
         return None
     if conceals(call.name):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Final
 
 from lockgate.identity.cache import Identified
-from lockgate.proxy import second_key
+from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
@@ -140,6 +140,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         else:
             batch.facts = together
         batch.add(self.recordable(asked.request, judgement, evidence))
+        if "shadow" in judgement.facts:
+            observing.count(self.services.metrics, self.store.name, judgement.facts)
         if judgement.masking is None and not judgement.barrier and not judgement.deaf:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
