@@ -739,8 +739,10 @@ def script(random: Random) -> list[bytes]:
         # to SKIP an empty command is one, and none is sent on
         among = ODD[3:] if b"CLIENT REPLY SKIP\r\n" in lines else ODD
         lines.insert(random.randrange(len(lines) + 1), random.choice(among))
-    # nothing stands behind what the server closes the connection for: it could take the last answers with it
-    last = [random.choice(FATAL)] if random.random() < 0.2 else [b"RESET\r\nECHO '", END, b"'\r\n"]
+    # nothing stands behind what the server closes the connection for: it could take the last answers with it. Who wants
+    # no answers it leaves waiting
+    ends = random.random() < 0.2 and b"CLIENT REPLY OFF\r\n" not in lines and b"CLIENT REPLY SKIP\r\n" not in lines
+    last = [random.choice(FATAL)] if ends else [b"RESET\r\nECHO '", END, b"'\r\n"]
     whole = b"".join(lines)
     cuts = sorted(random.randrange(len(whole)) for _ in range(random.choice((0, 0, 1, 5, 20))))
     return [whole[start:stop] for start, stop in zip((0, *cuts), (*cuts, len(whole)), strict=True)] + last
