@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.markers import marker
-from tests.support.redis_raw import RedisRaw
+from tests.support.redis_raw import RedisRaw, Straight
 from tests.support.redis_stack import RedisStack
 
 EMAIL = r"u\*\*\*@e\*\*\*\.org"
@@ -24,15 +24,15 @@ READS = [
     ("SRANDMEMBER secret:set 2", rf"{HIDDEN}\n{HIDDEN}"),
     ("SSCAN secret:set 0", rf"0\n{HIDDEN}\n{HIDDEN}"),
     ("SUNION secret:set", rf"{HIDDEN}\n{HIDDEN}"),
-    ("ZRANGE secret:zset 0 -1 WITHSCORES", rf"{HIDDEN}\n1\n{HIDDEN}\n2"),
+    ("ZRANGE secret:zset 0 -1 WITHSCORES", rf"{HIDDEN}\n0\n{HIDDEN}\n0"),
     ("ZRANDMEMBER secret:zset 1", HIDDEN),
-    ("ZSCAN secret:zset 0", rf"0\n{HIDDEN}\n1\n{HIDDEN}\n2"),
+    ("ZSCAN secret:zset 0", rf"0\n{HIDDEN}\n0\n{HIDDEN}\n0"),
     ("HGETALL profile:1", rf"name\nname1\nemail\n{HIDDEN}\nage\n1"),
     ("HGETALL contact:1", rf"name\nname1\nemail\n{EMAIL}"),
     ("HGET contact:1 email", EMAIL),
     ("HGET contact:1 name", "name1"),
-    ("HMGET contact:1 name email nothing", rf"name1\n{EMAIL}\n"),
-    ("HVALS contact:1", rf"name1\n{EMAIL}"),
+    ("HMGET contact:1 name nothing email", rf"name1\n\n{EMAIL}"),
+    ("HVALS contact:1", rf"n\*\*\*\*\n{EMAIL}"),  # which field is which isn't told
     ("HKEYS contact:1", r"name\nemail"),
     ("HSCAN contact:1 0", rf"0\nname\nname1\nemail\n{EMAIL}"),
     ("HRANDFIELD contact:1 2 WITHVALUES", rf"(name\nname1\nemail\n{EMAIL}|email\n{EMAIL}\nname\nname1)"),
@@ -58,6 +58,8 @@ def stack() -> Iterator[RedisStack]:
 @pytest.mark.parametrize(("command", "expected"), READS, ids=[command for command, _ in READS])
 def test_a_read(stack: RedisStack, command: str, expected: str, version: str) -> None:
     said = stack.said("ann", *command.split(), options=[version])
+    if version == "-3":  # redis-cli has a map's values in one line with their keys
+        expected = expected.replace(r"\n", r"[\n ]")
     assert re.fullmatch(expected, said), said
     assert marker(said.encode()) is None
 
@@ -67,9 +69,10 @@ MASKED = [command for command, expected in READS if HIDDEN in expected or EMAIL 
 
 def test_who_may_see_it_sees_what_the_server_says(stack: RedisStack) -> None:
     chosen = [command for command in MASKED if "RANDM" not in command]
-    with RedisRaw(stack, "cyd") as raw:
-        shown = raw.all(*(command.split() for command in chosen))
-    assert shown == [stack.redis.ask(*command.split()) for command in chosen]
+    said = [command.split() for command in chosen]
+    with RedisRaw(stack, "cyd") as raw, Straight(stack.redis) as beside:
+        assert raw.all(*said) == beside.all(*said)
+        assert raw.heard == beside.heard
 
 
 def test_it_is_the_same_in_a_pipeline_and_in_a_transaction(stack: RedisStack) -> None:
@@ -133,7 +136,7 @@ def test_what_is_masked_is_recorded_and_no_value_is(stack: RedisStack) -> None:
     begin = next(r for r in stack.records(phase="begin") if r.get("statement") == "HGETALL contact:5")
     assert begin["masks"]
     end = stack.record(phase="end", id=begin["id"])
-    assert end["masked"] == 1
+    assert end["masked_cells"] == 1
     assert marker(str([begin, end]).encode()) is None
 
 

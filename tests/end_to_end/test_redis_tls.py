@@ -43,9 +43,8 @@ def test_redis_cli_with_tls_and_without(stack: RedisStack, version: str) -> None
         assert run.stdout == "session 1\n***\n", (options, run.stderr)
 
 
-def test_who_verifies_takes_nobody_elses(stack: RedisStack, tmp_path: Path) -> None:
-    stranger = Signer(tmp_path, "stranger")
-    tmp_path.chmod(0o755)
+def test_who_verifies_takes_nobody_elses(stack: RedisStack) -> None:
+    stranger = Signer(stack.folder, "stranger")
     run = stack.cli("ann", "PING", options=["--tls", "--cacert", str(stranger.file)], port=stack.redis.tls_port)
     assert "certificate verify failed" in run.stdout + run.stderr
 

@@ -44,6 +44,21 @@ def test_a_connection_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     play(use())
 
 
+def test_a_connection_that_moves_says_so_from_there_on(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with House(tmp_path) as house:
+            recorder = Recorder(house.services.ledger, "c")
+            recorder.open(house.identities.identify(house.origin), Endpoint("::1", 5432), **PLACE)
+            for place in ({"database": "3"}, {"database": "3", "user": "other"}):
+                recorder.moved(**place)
+                recorder.begin("statement", recorder.next(), "SELECT 1", FIELDS)
+            facts = [r["connection"] for r in house.records()]
+            assert [(one["database"], one["user"]) for one in facts] == [("shop", "app"), ("3", "app"), ("3", "other")]
+            assert {one["principal"] for one in facts} == {"ann"}
+
+    play(use())
+
+
 def test_a_connection_that_was_never_opened_has_no_end(tmp_path: Path) -> None:
     async def use() -> None:
         async with House(tmp_path) as house:

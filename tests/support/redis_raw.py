@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Final
 
 import hiredis
 
-from tests.support.raw import Raw
+from tests.support.raw import SECONDS, Raw
+from tests.support.redis import Redis
 from tests.support.redis_stack import RedisStack
 
 Word = str | bytes | int
@@ -24,15 +27,15 @@ def encoded(*words: Word) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-class RedisRaw(Raw):
-    """`with RedisRaw(stack, "ann") as raw:` is connected to the cache and has said nothing yet."""
+class Talk:
+    """Commands, and their replies as hiredis reads them; `heard` has the bytes."""
 
-    def __init__(self, stack: RedisStack, person: str, host: str = "127.0.0.1", port: int | None = None) -> None:
-        super().__init__(stack, person, host, port or stack.redis.port)
-        self._reader = hiredis.Reader()
+    heard: bytes
+    _socket: socket.socket
+    _reader: hiredis.Reader
 
-    def __enter__(self) -> RedisRaw:
-        return self
+    def send(self, *data: bytes) -> None:
+        self._socket.sendall(b"".join(data))
 
     def ask(self, *words: Word) -> Reply:
         """The reply to one command."""
@@ -80,3 +83,31 @@ class RedisRaw(Raw):
         self.heard += piece
         self._reader.feed(piece)
         return bool(piece)
+
+
+class RedisRaw(Talk, Raw):
+    """`with RedisRaw(stack, "ann") as raw:` is connected to the cache and has said nothing yet."""
+
+    def __init__(self, stack: RedisStack, person: str, host: str = "127.0.0.1", port: int | None = None) -> None:
+        super().__init__(stack, person, host, port or stack.redis.port)
+        self._reader = hiredis.Reader()
+
+    def __enter__(self) -> RedisRaw:
+        return self
+
+
+class Straight(Talk):
+    """The same to a server, by nobody whom the agent sees: what it says is the server's own."""
+
+    def __init__(self, server: Redis) -> None:
+        self.heard = b""
+        self._socket = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+        self._reader = hiredis.Reader()
+
+    def __enter__(self) -> Straight:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()

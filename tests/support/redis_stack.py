@@ -239,7 +239,7 @@ class RedisStack(Stack):
             time.sleep(0.05)
         return found[0]
 
-    def decide(self, word: str, hold: dict[str, Any], *more: str, person: str = "bob") -> None:
+    def decide(self, word: str, hold: dict[str, Any], person: str = "bob") -> None:
         """`approve` or `deny` it."""
-        done = self.lockgate("approvals", word, hold["id"], "--config", str(self.agent_yaml), *more, person=person)
+        done = self.lockgate("approvals", word, hold["id"], "--config", str(self.agent_yaml), person=person)
         assert done.returncode == 0, done.stderr

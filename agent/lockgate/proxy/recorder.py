@@ -66,10 +66,8 @@ class Recorder:
         `place`: datastore, protocol, database, user, application. `identified` is None where it can't be told.
         """
         self._place = {**place, "upstream": str(upstream)}
-        if identified is None:
-            self._facts = msgspec.Raw(record.encoder.encode({"id": self.id, **self._place}))
-        else:
-            self.identify(identified)
+        self._identified = identified
+        self._tell()
         self._opened = time.monotonic_ns()
         fields = {"type": "connection", "phase": "begin", "id": self.id, "connection": self._facts}
         return self.write(fields if unread is None else {**fields, "unread": unread}, must=must)
@@ -94,6 +92,20 @@ class Recorder:
         """Records from here on carry this identity's token."""
         if identified is not self._identified:
             self._identified = identified
+            self._tell()
+
+    def moved(self, **place: str) -> None:
+        """It is in another `database` from here on, or another `user` there."""
+        found = {**self._place, **place}
+        if found != self._place:
+            self._place = found
+            self._tell()
+
+    def _tell(self) -> None:
+        identified = self._identified
+        if identified is None:
+            self._facts = msgspec.Raw(record.encoder.encode({"id": self.id, **self._place}))
+        else:
             self._facts = record.connection(self.id, identified.claims, identified.workload, **self._place)
 
     def next(self) -> Begun:

@@ -93,4 +93,4 @@ def ask_celery() -> None:
         task_failing.delay("on purpose").get(timeout=30)
     except ValueError as error:
         print("failed", error)
-    print([told for answer in app.control.ping(timeout=5) for told in answer.values()])
+    print([told for answer in app.control.ping(timeout=1) for told in answer.values()])

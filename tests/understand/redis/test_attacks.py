@@ -330,6 +330,20 @@ EVERYTHING = [
     ("ACL LOG", "read"),
     ("CLIENT TRACKING ON BCAST", "read"),
     ("CLIENT TRACKING ON", ""),
+    ("PSUBSCRIBE __keyevent@0__:del", "read"),
+    ("SUBSCRIBE a __keyevent@0__:del", "read"),
+    ("SUBSCRIBE __subkeyevent@0__:hset", "read"),
+    ("PSUBSCRIBE __keyspace@0__:vault:*", "read"),
+    ("PSUBSCRIBE __k*", "read"),
+    ("PSUBSCRIBE *", "read"),
+    ("PSUBSCRIBE ?_key*", "read"),
+    ("PSUBSCRIBE [_]*", "read"),
+    (r"PSUBSCRIBE \_*", "read"),
+    ("PSUBSCRIBE a* _a* __news:*", ""),
+    ("SUBSCRIBE * __k*", ""),
+    ("SSUBSCRIBE __keyevent@0__:del", ""),
+    ("UNSUBSCRIBE __keyevent@0__:del", ""),
+    ("PUBLISH __keyevent@0__:del x", ""),
     ("CLUSTER GETKEYSINSLOT 1 10", "read"),
     ("CLUSTERSCAN 0", "read"),
     ("SHUTDOWN NOSAVE", "write"),
@@ -344,6 +358,23 @@ EVERYTHING = [
     ("INFO", ""),
     ("TS.MRANGE - + FILTER a=b", "read"),
 ]
+
+
+def test_who_listens_for_what_becomes_of_a_key_reads_that_key() -> None:
+    for name in ("SUBSCRIBE", "PSUBSCRIBE"):
+        request, call = understood(name.encode(), b"news", b"__keyspace@10__:vault:\n1")
+        assert [(use.key, use.place, use.effects, use.shows) for use in call.keys] == [
+            (b"vault:\n1", 2, frozenset({Effect.READ}), False)
+        ]
+        assert [use.name for use in call.channels] == [b"news", b"__keyspace@10__:vault:\n1"]
+        assert (request.effects, call.anywhere) == (frozenset({Effect.READ}), frozenset())
+
+
+@pytest.mark.parametrize("text", ["ON REDIRECT 1", "on redirect 1 bcast", "ON BCAST PREFIX a REDIRECT 1"])
+def test_tracking_speaks_to_nobody_else(text: str) -> None:
+    request, _ = understood(*split(f"CLIENT TRACKING {text}"))
+    assert request.refusal is not None
+    assert "REDIRECT is refused" in request.refusal
 
 
 @pytest.mark.parametrize(("text", "effects"), EVERYTHING)

@@ -15,7 +15,7 @@ from typing import Final
 from lockgate.masking.keys import Keys
 from lockgate.masking.plan import Unmaskable
 from lockgate.masking.replies import resp
-from lockgate.masking.replies.commands import KEPT, NAMES, conceals, shape_of, shows_names
+from lockgate.masking.replies.commands import KEPT, LISTENING, NAMES, conceals, shape_of, shows_names
 from lockgate.masking.replies.resp import Malformed, parse
 from lockgate.masking.replies.rules import rule_of
 from lockgate.masking.replies.shapes import InTurn, Shape, Work, apply
@@ -32,8 +32,6 @@ _NAMING: Final = frozenset(
     b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
 )
 """Pushes that hold names of channels or keys, and numbers."""
-_SUBSCRIBING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
-"""Their replies hold names; the messages that come because of them are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +158,11 @@ def plan_reply(
         shape = shape_of(View(call, rules, [mask.name.pattern for mask in elsewhere]))
         if rules:
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
-    if scan is not None and call.name in _SUBSCRIBING:
-        return ReplyMasker(NAMES, scan, None)
     if scan is None or shows_names(call.name):
         return None
     if conceals(call.name):
         raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")
-    return ReplyMasker(KEPT, scan, None)
+    return ReplyMasker(NAMES if call.name in LISTENING else KEPT, scan, None)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Final
 
+from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
 from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
@@ -16,7 +17,7 @@ from lockgate.proxy.redis.judge import CommandJudgement
 from lockgate.proxy.redis.masking import Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.services import Services
-from lockgate.understand.redis import text, whole
+from lockgate.understand.redis import bare, text, whole
 from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
@@ -199,6 +200,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.user = user
         if database is not None:
             self.database = str(database)
+        self.recorder.moved(user=self.user, database=self.database)
 
     def intercepted(self, host: str, port: int) -> bool:
         return self.store.leads(host or self.endpoint.host, port)
@@ -226,10 +228,26 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return self._shown(detail)
         return "\n".join([self._shown(call) for call in _calls(request)]) or request.text
 
+    def shown(self, asked: Asked, judgement: CommandJudgement, evidence: None) -> str:
+        """See `ConnectionGate`: all of it, where the text leaves something out that isn't hidden."""
+        calls = _calls(asked.request)
+        found: list[str] = []
+        left = TEXT_CHARACTERS
+        for call in calls:
+            if left < 0:
+                break
+            found.append(whole(call, self._hidden(call).__contains__, left))
+            left -= len(found[-1]) + 1
+        full = "\n".join(found)
+        return "" if full == "\n".join([self._shown(call) for call in calls]) else f"\n-- in full:\n{full}"
+
     def _shown(self, call: Call) -> str:
         if self.store.judge.hides(call):
             return text(call, frozenset(call.values).__contains__)
-        return whole(call)
+        return bare(call)
+
+    def _hidden(self, call: Call) -> frozenset[int]:
+        return frozenset(call.values) if self.store.judge.hides(call) else frozenset()
 
     def bound(self, asked: Asked) -> Bound:
         """See `ConnectionGate`: to every argument, also those that nobody is shown."""

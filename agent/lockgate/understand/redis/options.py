@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha1
 from typing import Final
 
-from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, whole_number, word
+from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, bounded, whole_number, word
 from lockgate.values.command import ChannelUse, KeyUse
 from lockgate.values.statement import Effect
 
@@ -138,7 +139,9 @@ def _streams(known: dict[bytes, int], effects: Effects) -> Callable[[Args], Foun
                 rest = len(args) - at
                 if rest % 2:
                     raise Unreadable("unbalanced list of streams: for each stream key an ID must be specified")
-                return Found(tuple(_use(args, place, effects, shows=True) for place in range(at, at + rest // 2)))
+                return Found(
+                    tuple(_use(args, place, effects, shows=True) for place in bounded(range(at, at + rest // 2)))
+                )
         raise Unreadable("syntax error")
 
     return read
@@ -152,7 +155,7 @@ def _migrate(args: Args) -> Found:
         if option == b"KEYS":
             if args[3]:
                 raise Unreadable("the key argument must be set to the empty string with KEYS")
-            places = range(at, len(args))
+            places = bounded(range(at, len(args)))
             break
     return Found(tuple(_use(args, place, BOTH, shows=True) for place in places))
 
@@ -162,7 +165,7 @@ def _declared(args: Args, effects: Effects) -> tuple[KeyUse, ...]:
     count = whole_number(args[2])
     if count > len(args) - 3:
         raise Unreadable("Number of keys can't be greater than number of args")
-    return tuple(_use(args, place, effects, shows=True) for place in range(3, 3 + count))
+    return tuple(_use(args, place, effects, shows=True) for place in bounded(range(3, 3 + count)))
 
 
 def _script(read_only: bool, *, digest: bool) -> Callable[[Args], Found]:
@@ -202,14 +205,36 @@ def _script_debug(args: Args) -> Found:
     return Found()
 
 
-def _channels(effects: Effects, first: int, *, pattern: bool = False, only: bool = False) -> Callable[[Args], Found]:
+def _channels(effects: Effects, first: int, *, only: bool = False) -> Callable[[Args], Found]:
     """The channels from `first` on; with `only`, that one."""
 
     def read(args: Args) -> Found:
         places = range(first, first + 1 if only else len(args))
-        return Found(channels=tuple(ChannelUse(args[place], place, effects, pattern) for place in places))
+        return Found(channels=tuple(ChannelUse(args[place], place, effects) for place in places))
 
     return read
+
+
+_KEYSPACE = re.compile(rb"__keyspace@[0-9]+__:(.*)", re.DOTALL)
+_NOTIFIED = (b"__key", b"__subkey")
+_WILD = re.compile(rb"[*?\[\\]")
+
+
+def _listening(args: Args, *, pattern: bool) -> Found:
+    """SUBSCRIBE, and PSUBSCRIBE with `pattern`: some channels tell what becomes of keys.
+
+    Keyspace notifications (documentation of that name): of one key, or the names of all to which something happens.
+    """
+    keys: list[KeyUse] = []
+    anywhere = NOTHING
+    for place in range(1, len(args)):
+        begin, *wild = _WILD.split(args[place], maxsplit=1) if pattern else (args[place],)
+        if not wild and (told := _KEYSPACE.fullmatch(begin)) is not None:
+            keys.append(KeyUse(told[1], place, READ, False))
+        elif begin.startswith(_NOTIFIED) or (wild and any(one.startswith(begin) for one in _NOTIFIED)):
+            anywhere = READ
+    channels = tuple(ChannelUse(args[place], place, READ, pattern) for place in range(1, len(args)))
+    return Found(tuple(keys), anywhere, channels)
 
 
 def _channel_names(args: Args) -> Found:
@@ -227,6 +252,8 @@ def _every_channel(_: Args) -> Found:
 
 def _tracking(args: Args) -> Found:
     """With BCAST a client is told the names of all keys that change."""
+    if any(word(argument) == b"REDIRECT" for argument in args[3:]):
+        raise Unreadable("lockgate: CLIENT TRACKING with REDIRECT is refused: nobody can tell whom it speaks to")
     return Found(anywhere=READ if any(word(argument) == b"BCAST" for argument in args[3:]) else NOTHING)
 
 
@@ -260,9 +287,9 @@ READERS: Final[dict[str, Callable[[Args], Found]]] = {
     "FCALL_RO": _function(True),
     "SCRIPT LOAD": _script_load,
     "SCRIPT DEBUG": _script_debug,
-    "SUBSCRIBE": _channels(READ, 1),
+    "SUBSCRIBE": partial(_listening, pattern=False),
     "SSUBSCRIBE": _channels(READ, 1),
-    "PSUBSCRIBE": _channels(READ, 1, pattern=True),
+    "PSUBSCRIBE": partial(_listening, pattern=True),
     "PUBLISH": _channels(WRITE, 1, only=True),
     "SPUBLISH": _channels(WRITE, 1, only=True),
     "PUBSUB CHANNELS": _channel_names,
