@@ -783,6 +783,35 @@ def test_whatever_clients_say_they_hear_what_they_would_hear_without_lockgate(
     play(use())
 
 
+async def half(port: int, said: bytes) -> bytes:
+    """What a client hears that closes its half at once: `printf ... | nc -N`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(said)
+    writer.write_eof()
+    heard = await closed(reader)
+    writer.close()
+    return heard
+
+
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
+@pytest.mark.parametrize(
+    "said",
+    [b"PING\r\n", b"SET a 1\r\nGET a\r\n", b"MULTI\r\nSET a 1\r\nEXEC\r\nGET a\r\n", b"SELECT 1\r\nGET a\r\n", b"",
+     b"GET a\r\nBLPOP none 0\r\n", b"PING\r\nGET", b"*x\r\n", b"PING\r\n" * 5000],
+    ids=lambda said: repr(said[:16]),
+)  # fmt: skip
+def test_who_says_no_more_hears_what_was_asked(tmp_path: Path, server: Redis, mode: str, said: bytes) -> None:
+    async def use() -> None:
+        async with observed(tmp_path, server, mode=mode) as house:
+            direct = await half(server.port, said)
+            await asyncio.to_thread(server.ask, "FLUSHALL")
+            assert await half(house.listener.port, said) == direct
+            await until(lambda: not house.listener.connections)
+            await until(lambda: b"blocked_clients:0" in server.ask("INFO", "clients"))
+
+    play(use())
+
+
 def test_redis_cli_and_a_benchmark_notice_nothing(tmp_path: Path, server: Redis) -> None:
     async def use() -> None:
         async with observed(tmp_path, server) as house:
