@@ -81,8 +81,9 @@ def test_through_the_agent(cache: RedisStack, kind: str, tmp_path: Path) -> None
     with working(cache.command("bob", worker(environ["REDIS_URL"])), environ, tmp_path / "log"):
         asked = cache.run("bob", [sys.executable, "-c", f"import jobs; jobs.ask_{kind}()"], environ)
     assert asked.stdout.splitlines() == expected, asked.stderr
-    begun = cache.records(type="statement", phase="begin")
-    programs = {r["connection"]["workload"]["exe"].rpartition("/")[2] for r in begun}
+    programs = {
+        r["connection"]["workload"]["exe"].rpartition("/")[2] for r in cache.records(type="statement", phase="begin")
+    }
     assert any("python" in program for program in programs)
 
 

@@ -29,7 +29,7 @@ class Raw:
         self._pair, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                stack.command(person, [sys.executable, "-c", _CONNECT, str(theirs.fileno()),
+                stack.command(person, [sys.executable, "-IS", "-c", _CONNECT, str(theirs.fileno()),
                 host, str(port or stack.server.port)]),
                 pass_fds=[theirs.fileno()], env=environment(), cwd="/",
             )  # fmt: skip

@@ -15,7 +15,8 @@
     with Cluster() as cluster: ...                # three masters that announce 127.0.0.1: cluster.nodes,
                                                   # .ask(..., key=), .client(), .asyncio(), .owner(key), .migrating(key)
 
-`server.stop()`, `.kill()` and `.start()` are for what happens when it goes and comes; `async with` works likewise.
+`server.stop()`, `.kill()` and `.start()` are for what happens when it goes and comes, `.renew()` for a new one in its
+place; `async with` works likewise.
 """
 
 from __future__ import annotations
@@ -172,6 +173,12 @@ class Redis:
         """In order, as a service manager does it."""
         self._end(signal.SIGTERM)
 
+    def renew(self) -> None:
+        """A server with nothing in it, set up as in the beginning, whatever became of the one there was."""
+        self.kill()
+        self._configure()
+        self.start()
+
     def kill(self) -> None:
         """At once: clients see the connection reset or closed."""
         self._end(signal.SIGKILL)
@@ -211,14 +218,7 @@ class Redis:
 
         Those count that a script runs; those that the server refused before they ran only if `refused` is asked for.
         """
-        found = {}
-        for line in self.ask("INFO", "commandstats").decode().splitlines():
-            name, _, rest = line.partition(":")
-            if name.startswith("cmdstat_"):
-                fields = dict(part.split("=", 1) for part in rest.split(","))
-                count = int(fields["calls"]) + (int(fields["rejected_calls"]) if refused else 0)
-                found[name.removeprefix("cmdstat_").replace("|", " ").upper()] = count
-        return found
+        return counted(self.ask("INFO", "commandstats"), refused=refused)
 
     def calls(self, name: str) -> int:
         """How often this command ran since the server started: `GET`, `CONFIG SET`."""
@@ -248,6 +248,18 @@ class Redis:
                 if not ended.wait(STOP_SECONDS):
                     raise RuntimeError("MONITOR did not tell the end")
                 listener.join()
+
+
+def counted(told: bytes, *, refused: bool) -> dict[str, int]:
+    """What INFO tells of commands, as `Redis.stats` has it."""
+    found = {}
+    for line in told.decode().splitlines():
+        name, _, rest = line.partition(":")
+        if name.startswith("cmdstat_"):
+            fields = dict(part.split("=", 1) for part in rest.split(","))
+            count = int(fields["calls"]) + (int(fields["rejected_calls"]) if refused else 0)
+            found[name.removeprefix("cmdstat_").replace("|", " ").upper()] = count
+    return found
 
 
 class Watched:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.wire.gate import MaskingError, Refusal, Ruling, Run, Why
-from lockgate.wire.redis.gate import LATER, Execution, Later, Login, ReplyMask
+from lockgate.wire.redis.gate import NOT_YET, Execution, Login, NotYet, ReplyMask
 from lockgate.wire.redis.requests import encode_command
 from lockgate.wire.redis.session import Session
 
@@ -133,10 +133,10 @@ class ScriptedGate:
         text = b" ".join(args).decode("latin-1")
         return Request("redis", text, text, (Statement(args[0].upper().decode("latin-1"), frozenset((Effect.READ,))),))
 
-    def queue(self, request: Request) -> Refusal | Later | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         self.queued.append(request.text)
         if request.statements[0].kind in self.later:
-            return LATER
+            return NOT_YET
         return DENIED if request.statements[0].kind in self.unqueued else None
 
     def whole(self, execution: Execution) -> Request:

@@ -99,9 +99,9 @@ class RedisRaw(Talk, Raw):
 class Straight(Talk):
     """The same to a server, by nobody whom the agent sees: what it says is the server's own."""
 
-    def __init__(self, server: Redis) -> None:
+    def __init__(self, server: Redis, seconds: float = SECONDS) -> None:
         self.heard = b""
-        self._socket = socket.create_connection(("127.0.0.1", server.port), SECONDS)
+        self._socket = socket.create_connection(("127.0.0.1", server.port), seconds)
         self._reader = hiredis.Reader()
 
     def __enter__(self) -> Straight:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+import redis
+
 from tests.support.postgres import Postgres
 from tests.support.redis import Cluster, Redis, binary
 from tests.support.stack import POLICIES as POSTGRESQL
@@ -80,9 +82,9 @@ CLASSIFICATION: Final[dict[str, Any]] = {
 MASKED, PARTLY = b"***", b"u***@e***.org"
 
 
-def fill(server: Redis) -> None:
+def fill(client: redis.Redis) -> None:
     """What every test finds: marked values (`tests.support.markers`) behind each classified name, and plain ones."""
-    with server.client() as client, client.pipeline(transaction=False) as pipe:
+    with client.pipeline(transaction=False) as pipe:
         for number in range(1, 6):
             email = f"user{number}@example.org"
             pipe.set(f"session:{number}", f"session {number}")
@@ -155,7 +157,8 @@ class RedisStack(Stack):
         with ExitStack() as stack:
             stack.enter_context(self._started)
             if self._filled:
-                fill(self.redis)
+                with self.redis.client() as client:
+                    fill(client)
             super().__enter__()
             self._redis = stack.pop_all()
         return self
@@ -170,8 +173,9 @@ class RedisStack(Stack):
 
     def refill(self) -> None:
         """As it was in the beginning, straight at the server."""
-        self.redis.ask("FLUSHALL")
-        fill(self.redis)
+        with self.redis.client() as client:
+            client.flushall()
+            fill(client)
 
     def cli_command(self, person: str, *options: str, host: str = "127.0.0.1", port: int | None = None) -> list[str]:
         return self.command(person, [binary("redis-cli"), "-h", host, "-p", str(port or self.redis.port), *options])

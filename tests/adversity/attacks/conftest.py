@@ -33,19 +33,26 @@ def bob(ann: Attacker) -> Iterator[Attacker]:
     attacker.close()
 
 
-SERVER = {"enable-debug-command": "yes", "enable-module-command": "yes", "notify-keyspace-events": "KEA"}
+SERVER = {"enable-debug-command": "yes", "enable-module-command": "yes", "notify-keyspace-events": "KEA",
+          "enable-protected-configs": "yes"}  # fmt: skip
+USERS = {"other": "on nopass ~* &* +@all"}
 """As open as a server can be: what is refused is refused by the agent."""
+
+
+PATIENT = """
+@id("two-for-deeds")
+@approvers("dba")
+@timeout("30s")
+forbid (principal, action == Action::"execute_alone", resource in Keys::"cache/deed:*")
+when { context.effects.contains("write") };
+"""
 
 
 @pytest.fixture(scope="package")
 def redis() -> Iterator[RedisAttacker]:
-    """Who attacks a cache; nobody waits for long."""
-    with RedisStack(redis=Redis(SERVER), policies=POLICIES.replace('"30s"', '"1s"')) as stack:
-        yield RedisAttacker(stack)
-
-
-@pytest.fixture(scope="package")
-def slow() -> Iterator[RedisAttacker]:
-    """The same where what is held waits until somebody decides."""
-    with RedisStack(redis=Redis(SERVER)) as stack:
-        yield RedisAttacker(stack)
+    """Who attacks a cache; for what becomes of a `ledger:*` nobody waits for long."""
+    policies = POLICIES.replace('"30s"', '"1s"') + PATIENT
+    with RedisStack(redis=Redis(SERVER, users=USERS), policies=policies) as stack:
+        attacker = RedisAttacker(stack)
+        yield attacker
+        attacker.close()

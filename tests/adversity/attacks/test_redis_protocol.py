@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.redis_attacks import RedisAttack, RedisAttacker
@@ -22,7 +24,7 @@ SMUGGLING = [
         never=("GET",), ends=True),
     RedisAttack("inline that never ends", [b"G" * 70_000], "too big inline|lockgate: ", ends=True),
     RedisAttack("a line's end in an argument", [encoded("GET", b"x\r\n" + CLOSED)], "^None$"),
-    RedisAttack("a line's end in an unknown name", [encoded(b"NOSUCH\r\n-ERR faked\r\n+OK")], "lockgate: "),
+    RedisAttack("a line's end in an unknown name", [encoded(b"NOSUCH\r\n-ERR faked\r\n+OK")], "^ERR unknown command$"),
     RedisAttack("a line's end in what a refusal quotes", [encoded("GET", b"vault:\r\n+OK\r\n")], DENIED,
         never=("GET",)),
     RedisAttack("a zero byte in a key", [encoded("GET", b"vault:\x001")], DENIED, never=("GET",)),
@@ -87,7 +89,7 @@ def test_a_count_is_not_memory(redis: RedisAttacker) -> None:
         assert stack.said("cyd", "GET", "session:1") == "session 1"
         status = (stack.folder / "agent.log").read_text()
         assert "MemoryError" not in status
-        pages = int(open(f"/proc/{stack.processes['agent'].pid}/statm").read().split()[1])  # noqa: SIM115
+        pages = int(Path(f"/proc/{stack.processes['agent'].pid}/statm").read_text().split()[1])
         assert pages * 4096 < 400 * 1024 * 1024
     finally:
         for raw in waiting:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+
 import pytest
 
-from tests.support.redis_attacks import RedisAttack, RedisAttacker, refused
+from tests.adversity.attacks.conftest import SERVER, USERS
+from tests.support.redis import Redis
+from tests.support.redis_attacks import Attacked, RedisAttack, RedisAttacker, refused, works
 
 READ = "return redis.call('GET', KEYS[1])"
+SHA = sha1(READ.encode(), usedforsecurity=False).hexdigest()
+LIBRARY = """#!lua name=l
+redis.register_function{function_name = 'f', flags = {'no-writes'},
+    callback = function(keys) return redis.call('GET', keys[1]) end}"""
 HIDDEN = r"\*\*\*"
 MASKED_OR_REFUSED = r"b'\*\*\*'|lockgate: "
 
 COPYING = [
     refused("COPY to a name that nobody classified", "COPY secret:1 session:x"),
-    refused("COPY to another database", "COPY secret:1 secret:1 DB 2"),
+    RedisAttack("COPY to another database, where it is as classified",
+        ["COPY secret:1 secret:1 DB 2", "SELECT 2", "GET secret:1"], HIDDEN),
+    refused("COPY to another name there", "COPY secret:1 session:x DB 2"),
     refused("RENAME", "RENAME secret:1 session:x"),
     refused("RENAMENX", "RENAMENX secret:1 session:x"),
-    refused("MOVE to another database", "MOVE secret:1 3"),
+    RedisAttack("MOVE to another database, where it is as classified",
+        ["MOVE secret:1 3", "SELECT 3", "GET secret:1"], HIDDEN),
     refused("DUMP", "DUMP secret:1"),
     RedisAttack("RESTORE under another name", ["DUMP secret:1", ["RESTORE", "session:x", "0", "\x00\x01x"]],
         "lockgate: ", never=("DUMP",)),
@@ -39,8 +50,9 @@ COPYING = [
     refused("ZRANGESTORE", "ZRANGESTORE session:x secret:zset 0 -1"),
     refused("ZINTERSTORE of a set", "ZINTERSTORE session:x 1 secret:set"),
     refused("BITOP", "BITOP NOT session:x secret:1"),
-    refused("PFMERGE", "PFMERGE session:x secret:1"),
-    refused("GEOSEARCHSTORE", "GEOSEARCHSTORE session:x secret:zset FROMLONLAT 0 0 BYRADIUS 1 km"),
+    refused("PFMERGE", "PFMERGE session:x secret:hll", given=["PFADD secret:hll user1@example.org"]),
+    refused("GEOSEARCHSTORE", "GEOSEARCHSTORE session:x secret:geo FROMLONLAT 0 0 BYRADIUS 1 km",
+        given=["GEOADD secret:geo 0 0 user1@example.org"]),
 ]  # fmt: skip
 
 SLICES = [
@@ -67,15 +79,19 @@ SLICES = [
     RedisAttack("LMPOP, whose key is told by the reply", ["LMPOP 2 session:none secret:list LEFT"], MASKED_OR_REFUSED),
     RedisAttack("BLPOP over several keys", ["BLPOP session:none secret:list 1"], MASKED_OR_REFUSED),
     RedisAttack("HRANDFIELD", ["HRANDFIELD profile:1 -20 WITHVALUES"], MASKED_OR_REFUSED),
-    RedisAttack("HSTRLEN of a guess", ["HSTRLEN profile:1 email"], r"\d+|lockgate"),
+    refused("HSTRLEN", "HSTRLEN profile:1 email"),
+    refused("STRLEN", "STRLEN secret:1"),
     RedisAttack("HSCAN with a pattern for fields", ["HSCAN profile:1 0 MATCH e*"], MASKED_OR_REFUSED),
     RedisAttack("SSCAN with a guess", ["SSCAN secret:set 0 MATCH user*"], MASKED_OR_REFUSED),
     RedisAttack("ZSCAN with a guess", ["ZSCAN secret:zset 0 MATCH user*"], MASKED_OR_REFUSED),
     RedisAttack("ZRANGEBYLEX", [["ZRANGEBYLEX", "secret:zset", "-", "+"]], MASKED_OR_REFUSED),
     RedisAttack("SINTER with a set of guesses",
-        ["SADD session:guess user1@example.org", "SINTER session:guess secret:set"], MASKED_OR_REFUSED),
+        ["SINTER session:guess secret:set"], MASKED_OR_REFUSED, given=["SADD session:guess user1@example.org"]),
     RedisAttack("GET in another case", ["gEt secret:1"], HIDDEN),
-    RedisAttack("a key with a blank, which no pattern of Redis' folds", [["GET", "secret:1 "]], "None"),
+    RedisAttack("a key with a blank at its end", [["GET", "secret:1 "]], HIDDEN,
+        given=[["SET", "secret:1 ", "user1@example.org"]]),
+    RedisAttack("a key with a line's end", [["GET", "secret:\n1"]], HIDDEN,
+        given=[["SET", "secret:\n1", "user1@example.org"]]),
     RedisAttack("XINFO STREAM FULL", ["XINFO STREAM letters FULL"], MASKED_OR_REFUSED + "|u\\*\\*\\*"),
     RedisAttack("XRANGE", ["XRANGE letters - +"], r"u\*\*\*@e\*\*\*\.org"),
     RedisAttack("XREADGROUP", ["XGROUP CREATE letters g 0", "XREADGROUP GROUP g c STREAMS letters >"],
@@ -105,18 +121,18 @@ SCRIPTS = [
         ["EVAL", "redis.call('SET', 'session:x', redis.call('GET', 'secret:1'))", "0"]),
     refused("EVAL with a shebang and flags",
         ["EVAL", "#!lua flags=allow-oom\nreturn redis.call('GET', 'secret:1')", "0"]),
-    refused("EVALSHA of what nobody reviewed", ["EVALSHA", "0" * 40, "1", "secret:1"]),
+    refused("EVALSHA of what nobody reviewed", ["EVALSHA", SHA, "1", "secret:1"], given=[["SCRIPT", "LOAD", READ]]),
     refused("SCRIPT LOAD", ["SCRIPT", "LOAD", READ], never=("SCRIPT LOAD",)),
-    refused("EVALSHA in capitals", ["EVALSHA", "F" * 40, "0"]),
+    refused("EVALSHA in capitals", ["EVALSHA", SHA.upper(), "1", "secret:1"], given=[["SCRIPT", "LOAD", READ]]),
     refused("FUNCTION LOAD",
-        ["FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 1 end)"],
-        never=("FUNCTION LOAD",)),
+        ["FUNCTION", "LOAD", LIBRARY], never=("FUNCTION LOAD",)),
     refused("FUNCTION RESTORE", ["FUNCTION", "RESTORE", "\xf5"], never=("FUNCTION RESTORE",)),
-    refused("FCALL of an unknown one", "FCALL f 1 secret:1"),
-    refused("FCALL_RO", "FCALL_RO f 1 secret:1"),
+    refused("FCALL", "FCALL f 1 secret:1", given=[["FUNCTION", "LOAD", LIBRARY]]),
+    refused("FCALL_RO in another case", "FCALL_RO F 1 secret:1", given=[["FUNCTION", "LOAD", LIBRARY]]),
     refused("SCRIPT KILL of somebody else's", "SCRIPT KILL", never=("SCRIPT KILL",)),
     refused("SCRIPT FLUSH", "SCRIPT FLUSH", never=("SCRIPT FLUSH",)),
-    refused("FUNCTION DELETE", "FUNCTION DELETE l", never=("FUNCTION DELETE",)),
+    refused("FUNCTION DELETE", "FUNCTION DELETE l", never=("FUNCTION DELETE",),
+        given=[["FUNCTION", "LOAD", LIBRARY]]),
     refused("FUNCTION FLUSH", "FUNCTION FLUSH", never=("FUNCTION FLUSH",)),
     refused("more keys declared than there are", ["EVAL", READ, "5", "secret:1"]),
     refused("a negative number of keys", ["EVAL", READ, "-1", "secret:1"]),
@@ -171,3 +187,12 @@ def test_no_script_reads_for_an_engineer(redis: RedisAttacker, attack: RedisAtta
 @pytest.mark.parametrize("attack", LISTENING, ids=str)
 def test_nobody_listens_behind_the_door(redis: RedisAttacker, attack: RedisAttack) -> None:
     redis.run(attack)
+
+
+def test_each_works_where_nobody_stands_before_the_server() -> None:
+    """So that a row can fail, which proves nothing otherwise."""
+    with Redis(SERVER, users=USERS) as server:
+        attacked = Attacked(server)
+        harmless = [row.name for row in (*COPYING, *SLICES, *SCRIPTS, *LISTENING) if not works(row, attacked)]
+        attacked.close()
+    assert harmless == []

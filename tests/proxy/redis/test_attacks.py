@@ -45,6 +45,15 @@ async def client(house: RedisHouse) -> Raw:
     return Raw(await house.raw())
 
 
+async def blocked(server: Redis) -> None:
+    """Until somebody waits at the server."""
+    for _ in range(2000):
+        if b"blocked_clients:1" in server.ask("INFO", "clients"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
 @pytest.mark.parametrize("long", [False, True])
 def test_nobody_has_others_connections_broken_by_what_they_track(tmp_path: Path, server: Redis, long: bool) -> None:
     """CLIENT TRACKING REDIRECT sends to any client that listens to anything, whatever it listens to. Ours may not say
@@ -146,5 +155,87 @@ def test_nobody_approves_what_they_are_not_shown(tmp_path: Path, server: Redis) 
             assert "too long to be shown" in str(await raw.ask("SET", "money:1", "x" * 1_200_000))
             assert await raw.ask("PING") == b"PONG"
             assert MARKER not in str(house.records())
+
+    play(use())
+
+
+SHOWN = OPEN.replace('resource in Tag::"pii");', 'resource in Tag::"pii") when { context.user == "nobody" };')
+CLOSED = OPEN + '@id("closed") forbid (principal, action == Action::"execute", resource in Keys::"orders/secret:*");'
+
+
+@pytest.mark.parametrize("words", [
+    ("BLPOP", "secret:list", "0"),
+    ("BLMOVE", "secret:list", "secret:other", "LEFT", "LEFT", "0"),
+    ("XREAD", "block\0", "0", "STREAMS", "secret:stream", "$"),
+])  # fmt: skip
+@pytest.mark.parametrize("policies", [OPEN, CLOSED])
+def test_nobody_waits_for_values_on_what_they_once_might(
+    tmp_path: Path, server: Redis, words: tuple[str, ...], policies: str
+) -> None:
+    """What is answered hours later is masked as then, and what stands behind it is judged then."""
+
+    async def use() -> None:
+        server.ask("SET", "secret:1", MARKER)
+        async with RedisHouse(tmp_path, server, policies=SHOWN) as house:
+            raw = await client(house)
+            assert await raw.ask("GET", "secret:1") == MARKER.encode()
+            raw.say(*words)
+            raw.say("GET", "secret:1")
+            await blocked(server)
+            house.write_policies(policies)
+            house.policies.reload()
+            server.ask("RPUSH", "secret:list", MARKER)
+            server.ask("XADD", "secret:stream", "*", "f", MARKER)
+            told = [str(await raw.reply()), str(await raw.reply())]
+            assert MARKER not in str(told)
+            assert all("***" in one or "(policy closed)" in one or "meanwhile: " in one for one in told), told
+            assert await raw.ask("PING") == b"PONG"
+            assert not house.records(type="statement", phase="end", outcome="running")
+
+    play(use())
+
+
+def test_what_waits_and_is_masked_by_nobody_is_answered_as_it_is(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server) as house:
+            raw = await client(house)
+            raw.say("BLPOP", "plain", "0")
+            raw.say("LLEN", "plain")
+            other = await client(house)
+            await blocked(server)
+            assert await other.ask("RPUSH", "plain", "a", "b") == 2
+            assert await raw.reply() == [b"plain", b"a"]
+            assert await raw.reply() == 1
+            assert await raw.ask("BLPOP", "plain", "0") == [b"plain", b"b"]
+            assert await raw.ask("BLPOP", "plain", "0.01") is None
+
+    play(use())
+
+
+DETECTING = (
+    OPEN
+    + """
+@id("mail") @mask("redact")
+forbid (principal, action == Action::"reveal_detected", resource == Detector::"email");
+"""
+)
+
+
+@pytest.mark.parametrize("resp", ["2", "3"])
+@pytest.mark.parametrize("words", [("SUBSCRIBE", "c"), ("PSUBSCRIBE", "c*")])
+def test_what_detectors_find_is_not_told_by_listening(
+    tmp_path: Path, server: Redis, resp: str, words: tuple[str, str]
+) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server, policies=DETECTING) as house:
+            raw = await client(house)
+            await raw.ask("HELLO", resp)
+            await raw.ask(*words)
+            for said in ("ann@example.org", "x" * 300_000 + " ann@example.org", "open"):
+                server.ask("PUBLISH", "c", said)
+            told = [await raw.reply() for _ in range(3)]
+            assert "ann@" not in str(told)
+            assert isinstance(told[-1], list)
+            assert told[-1][-1] == b"open"
 
     play(use())

@@ -208,6 +208,19 @@ def test_keys_are_bounded(args: tuple[bytes, ...]) -> None:
     assert understanding.request((b"MGET", *[b"k"] * 65_536)).refusal is None
 
 
+def test_patterns_of_channels_are_bounded() -> None:
+    """Each was compiled: two thousand of a thousand bytes held the agent for a minute."""
+    understanding = Understanding()
+    said = "lockgate: more than 256 patterns in one command, or one of 1024 bytes"
+    assert understanding.request((b"PSUBSCRIBE", *[b"*"] * 257)).refusal == said
+    assert understanding.request((b"PSUBSCRIBE", b"a", b"*" * 1025)).refusal == said
+    assert understanding.request((b"PSUBSCRIBE", *[b"*" * 1024] * 256)).refusal is None
+    assert understanding.request((b"SUBSCRIBE", *[b"x" * 2000] * 300)).refusal is None
+    asked = understanding.request((b"PUBSUB", b"CHANNELS", b"a" * 1025)).detail
+    assert isinstance(asked, Call)
+    assert [(use.name, use.pattern) for use in asked.channels] == [(b"*", True)]
+
+
 def test_each_server_has_its_own_commands() -> None:
     understanding = Understanding()
     tables = [CommandTable.builtin(), CommandTable.from_server([[b"get", 2, [b"admin"], 1, 1, 1]])]

@@ -247,6 +247,12 @@ def test_more_bytes_are_queued_than_may_be(multi: Playbook) -> None:
     multi.asks("MULTI", OK).asks(large, QUEUED)
 
 
+def test_arguments_without_a_byte_count_as_well(multi: Playbook) -> None:
+    empty = command([b"MGET", *[b""] * 400])
+    multi.client(empty, empty).to_server(empty).server(QUEUED)
+    assert b"-ERR lockgate: more than" in multi.session.drain_client()
+
+
 def test_a_push_inside_the_reply_of_exec_ends_the_connection(play: Playbook) -> None:
     # Redis 7.0 sends it where a client publishes, inside MULTI, to a channel of its own: clients count it as an element
     play.speaks_3().asks("MULTI", OK).client("PUBLISH c x", "EXEC").server(QUEUED).to_client(QUEUED)

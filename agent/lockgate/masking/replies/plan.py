@@ -28,6 +28,7 @@ from lockgate.values.selector import ClassifiedName, Selector
 
 _MESSAGES: Final = frozenset({b"message", b"pmessage", b"smessage"})
 """Their last thing is what was published; before it stand names."""
+_LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 _NAMING: Final = frozenset(
     b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
 )
@@ -158,7 +159,12 @@ def plan_reply(
         shape = shape_of(View(call, rules, [mask.name.pattern for mask in elsewhere]))
         if rules:
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
-    if scan is None or shows_names(call.name):
+    if scan is None:
+        return None
+    if call.name in _LISTENING:
+        # the answer has names only, and what comes because of it is looked through
+        return ReplyMasker(NAMES, scan, None)
+    if shows_names(call.name):
         return None
     if conceals(call.name):
         raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
@@ -14,15 +15,15 @@ from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis.batch import Batch
 from lockgate.proxy.redis.judge import CommandJudgement
-from lockgate.proxy.redis.masking import Masking
+from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.services import Services
 from lockgate.understand.redis import bare, text, whole
 from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import LATER, Execution, Later
+from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
+from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -85,12 +86,12 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
     def understand(self, args: tuple[bytes, ...]) -> Request:
         return self._request(args, self._server.table, self._reviewed)
 
-    def queue(self, request: Request) -> Refusal | Later | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         asked = Asked(request, in_transaction=True)
         if self.store.unsettled(request, self.endpoint):
             self._stage()
             self.wait(asked, self._queue_slowly(request))
-            return LATER
+            return NOT_YET
         gone = self.refresh()
         return self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True)
 
@@ -143,7 +144,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         batch.add(self.recordable(asked.request, judgement, evidence))
         if "shadow" in judgement.facts:
             observing.count(self.services.metrics, self.store.name, judgement.facts)
-        if judgement.masking is None and not judgement.barrier and not judgement.deaf:
+        if judgement.masking is None and not judgement.barrier and judgement.waits is None:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
@@ -219,7 +220,19 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         masking = None if judgement.masking is None else Masking(judgement.masking)
         if not self.store.enforced:
             return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, deaf=judgement.deaf)
+        if judgement.waits is not None:
+            # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
+            return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+
+    def _later(self, request: Request) -> Masking | None:
+        """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""
+        gone = self.refresh()
+        judgement = self.judge(Asked(request), None)
+        refusal = gone or judgement.refusal
+        if refusal is not None:
+            raise MaskingError(f"meanwhile: {refusal.message.removeprefix('lockgate: ')}")
+        return None if judgement.masking is None else Masking(judgement.masking)
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""

@@ -50,12 +50,16 @@ class CommandJudgement(Judgement):
     """`masking` is what the reply goes through, None where it passes. `listens`: the client is told from then on what
     others do.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `blocking`:
+    it is one that may wait at the server. `waits` is the request where it does: its reply may come long after, when
+    another judgement is due.
     """
 
     masking: ReplyMasker | None = None
     listens: bool = False
     masks: tuple[NameMask, ...] = ()
+    blocking: bool = False
+    waits: Request | None = None
 
 
 @dataclass(slots=True)
@@ -118,11 +122,12 @@ class CommandJudge:
         """
         engine, tried = self._policies.engine, self._shadow.engine
         found = self._here(engine, tried, asker, request)
-        calls = calls_of(request)
-        if engine.bundle.mentions("database") or (tried is not None and tried.bundle.mentions("database")):
-            for database in databases.reached(calls, asker.database):
+        if engine.placed or (tried is not None and tried.placed):
+            for database in databases.reached(calls_of(request), asker.database):
                 there = self._here(engine, tried, replace(asker, database=database), request)
                 found = _stricter(found, there)
+        if found.blocking and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
+            return replace(found, waits=request)
         return found
 
     def _here(self, engine: Engine, tried: Engine | None, asker: Asker, request: Request) -> CommandJudgement:
@@ -218,6 +223,7 @@ class CommandJudge:
             outlook=outlook,
             barrier=Effect.SESSION in whole.effects or listens or WATCH in kinds,
             listens=listens,
+            blocking=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
@@ -243,6 +249,12 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _waits(call: Call) -> bool:
+    """Whether the server may keep a command that is counted among @blocking until others have done something."""
+    streams = call.name in ("XREAD", "XREADGROUP")
+    return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
 
 
 def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:

@@ -25,6 +25,12 @@ NOTHING: Effects = frozenset()
 ANY_CHANNEL = b"*"
 """As a pattern it is every channel."""
 
+PATTERNS: Final = 256
+"""Patterns of channels in one command: each is compared with every one that policies name, byte by byte."""
+
+PATTERN_BYTES: Final = 1024
+"""The longest of them: as long as one of a policy may be."""
+
 _SHA = re.compile(rb"[0-9a-f]{40}")
 _FUNCTION = re.compile(rb"[A-Za-z0-9_]{1,128}")
 
@@ -225,6 +231,8 @@ def _listening(args: Args, *, pattern: bool) -> Found:
 
     Keyspace notifications (documentation of that name): of one key, or the names of all to which something happens.
     """
+    if pattern and (len(args) > 1 + PATTERNS or any(len(argument) > PATTERN_BYTES for argument in args[1:])):
+        raise Unreadable(f"lockgate: more than {PATTERNS} patterns in one command, or one of {PATTERN_BYTES} bytes")
     keys: list[KeyUse] = []
     anywhere = NOTHING
     for place in range(1, len(args)):
@@ -241,7 +249,7 @@ def _channel_names(args: Args) -> Found:
     """PUBSUB CHANNELS: which ones of a pattern somebody listens to."""
     if len(args) > 3:
         raise Unreadable("wrong number of arguments")
-    if len(args) == 3:
+    if len(args) == 3 and len(args[2]) <= PATTERN_BYTES:
         return Found(channels=(ChannelUse(args[2], 2, READ, pattern=True),))
     return _every_channel(args)
 

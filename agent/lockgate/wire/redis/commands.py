@@ -16,7 +16,7 @@ from lockgate.wire.gate import ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.redis import authentication, errors, frames, pubsub, transaction
 from lockgate.wire.redis._resp import CommandReader, encode_command
 from lockgate.wire.redis.conversation import PIPELINE, Awaited, Conversation
-from lockgate.wire.redis.gate import LATER
+from lockgate.wire.redis.gate import NOT_YET
 from lockgate.wire.session import Bytes
 
 Args: TypeAlias = tuple[bytes, ...]
@@ -239,13 +239,13 @@ class Commands:
         queue = conversation.queue
         if queue is None:
             raise RuntimeError("there is no transaction")
-        conversation.queued_bytes += sum(map(len, args))
+        conversation.queued_bytes += sum(map(len, args)) + transaction.ARGUMENT_BYTES * len(args)
         if len(queue.requests) >= transaction.QUEUED or conversation.queued_bytes > self._queue_bytes:
             self.refuse(f"lockgate: more than {transaction.QUEUED} commands are queued, or {self._queue_bytes} bytes")
             return
         request = conversation.gate.understand(args)
         refusal = conversation.gate.queue(request)
-        if refusal is LATER:
+        if refusal is NOT_YET:
             self._parked = _Question(args, request, None, False, conversation.say, queued=True)
         else:
             self._enqueued(args, request, refusal)

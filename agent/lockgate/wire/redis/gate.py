@@ -48,13 +48,13 @@ class Execution:
     requests: list[Request] = field(default_factory=list)
 
 
-class Later(Enum):
+class NotYet(Enum):
     """An answer that takes time."""
 
-    LATER = auto()
+    NOT_YET = auto()
 
 
-LATER: Final = Later.LATER
+NOT_YET: Final = NotYet.NOT_YET
 
 
 class CommandGate(Protocol):
@@ -65,11 +65,11 @@ class CommandGate(Protocol):
     def understand(self, args: tuple[bytes, ...]) -> Request:
         """What the command would do. Never raises for anything a client sends."""
 
-    def queue(self, request: Request) -> Refusal | Later | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         """The command is about to be queued inside MULTI, and will be judged again at EXEC. Recorded as prepared.
 
-        A refusal when it would be denied whatever stands around it. LATER: wait for `Session.resume`, and understand it
-        anew then.
+        A refusal when it would be denied whatever stands around it. NOT_YET: wait for `Session.resume`, and then
+        understand it anew.
         """
 
     def whole(self, execution: Execution) -> Request:
