@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
-from lockgate.proxy import second_key
+from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
@@ -23,7 +23,7 @@ from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import Execution
+from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -61,7 +61,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         claimed = parameters.get("user", DEFAULT_USER)
         self.user = claimed
         if self._refusal is None and self.store.observed:
-            self._admit(claimed)
+            self._admit()
             return None
         refusal = self._refusal or self.refresh()
         if refusal is not None or not self.known:
@@ -70,26 +70,35 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self.user = self.role.user or claimed
         return self.open_record(None, user=self.user, application="") or unmapped
 
-    def _admit(self, claimed: str) -> None:
-        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`)."""
-        if self.known:
-            gone = self.refresh()
-            if gone is not None:
-                self.blind = self.blind or gone.message.removeprefix("lockgate: ")
-            elif self.role.find(self.claims.groups) is None:
-                self.user = self.role.user or claimed
-            else:
-                # who has no role with the agent authenticates itself, as it would without it
-                self.lingers = True
+    def _admit(self) -> None:
+        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`).
+
+        Clients authenticate themselves, as they would without the agent: its own credential might allow less.
+        """
+        gone = self.refresh() if self.known else None
+        if gone is not None:
+            self.blind = self.blind or gone.message.removeprefix("lockgate: ")
+        settings = self.store.settings
+        # enforced, it would be somebody else
+        self.lingers = settings.credential is not None or bool(settings.roles)
         self.open_record(None, user=self.user, application="")
 
     def understand(self, args: tuple[bytes, ...]) -> Request:
         return self._request(args, self._server.table, self._reviewed)
 
-    def queue(self, request: Request) -> Refusal | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         asked = Asked(request, in_transaction=True)
+        if self.store.unsettled(request, self.endpoint):
+            self._stage()
+            self.wait(asked, self._queue_slowly(request))
+            return NOT_YET
         gone = self.refresh()
         return self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True)
+
+    async def _queue_slowly(self, request: Request) -> Ruling:
+        asked = Asked(await self._settled(request), in_transaction=True)
+        gone = self.refresh()
+        return Ruling(self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True))
 
     def whole(self, execution: Execution) -> Request:
         own = self.understand((b"EXEC",))
@@ -133,6 +142,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         else:
             batch.facts = together
         batch.add(self.recordable(asked.request, judgement, evidence))
+        if "shadow" in judgement.facts:
+            observing.count(self.services.metrics, self.store.name, judgement.facts)
         if judgement.masking is None and not judgement.barrier and judgement.waits is None:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
@@ -166,17 +177,24 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.services.metrics.upstream(self.recorder.end(batch.begun, batch.outcome, batch.ends()))
 
     async def _run_slowly(self, request: Request, *, in_transaction: bool) -> Ruling:
-        """Once it is known which commands the server has."""
-        await self.store.commands.read(self.endpoint)
-        call = request.detail
-        if isinstance(call, Call):
-            request = self.understand(call.args)
-        asked = Asked(request, in_transaction=in_transaction)
+        asked = Asked(await self._settled(request), in_transaction=in_transaction)
         gone = self.refresh()
         judgement = self.judge(asked, None)
         if gone is None and self.held(judgement):
             return await second_key.hold(self, asked, judgement, None)
         return self.let_pass(asked, judgement, None, gone)
+
+    async def _settled(self, request: Request) -> Request:
+        """The command again, once it is known which commands the server has."""
+        store, enforced = self.store, False
+        while not enforced:
+            enforced = store.enforced
+            await store.settled(self.endpoint)
+            if store.observed or not store.unsettled(request, self.endpoint):
+                break
+        self._server = store.commands.server(self.endpoint)
+        call = request.detail
+        return self.understand(call.args) if isinstance(call, Call) else request
 
     def became(self, *, user: str | None = None, database: int | None = None) -> None:
         if user is not None:

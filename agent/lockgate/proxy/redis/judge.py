@@ -35,13 +35,20 @@ UNKNOWN: Final = "ERR"
 EXEC: Final = "EXEC"
 """It stands behind what was queued, and shows nothing of its own."""
 
+LISTENING: Final = frozenset(("MONITOR", "CLIENT TRACKING"))
+"""Besides those that name channels."""
+
+WATCH: Final = "WATCH"
+"""What it is told of, at EXEC, lasts too."""
+
 CACHED_CHARACTERS: Final = 8192
 """Characters of a client's making that a kept judgement may keep alive, as in the rooms it asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandJudgement(Judgement):
-    """`masking` is what the reply goes through, None where it passes.
+    """`masking` is what the reply goes through, None where it passes. `listens`: the client is told from then on what
+    others do.
 
     `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `blocking`:
     it is one that may wait at the server. `waits` is the request where it does: its reply may come long after, when
@@ -49,6 +56,7 @@ class CommandJudgement(Judgement):
     """
 
     masking: ReplyMasker | None = None
+    listens: bool = False
     masks: tuple[NameMask, ...] = ()
     blocking: bool = False
     waits: Request | None = None
@@ -204,8 +212,8 @@ class CommandJudge:
         outlook = Outlook.of(verdict, refusal)
         told = facts(whole, verdict, outlook, self._datastore.mode)
         told["objects"] = sorted({name for s in whole.statements for t in s.touches for name in t.patterns or ("*",)})
-        effects = whole.effects
-        listens = any(
+        kinds = {s.kind for s in whole.statements}
+        listens = bool(kinds & LISTENING) or any(
             t.place is Place.CHANNEL and Effect.READ in t.effects for s in whole.statements for t in s.touches
         )
         return CommandJudgement(
@@ -213,8 +221,8 @@ class CommandJudge:
             refusal=refusal,
             facts=told,
             outlook=outlook,
-            barrier=Effect.SESSION in effects,
-            deaf=listens and bool(verdict.detects),
+            barrier=Effect.SESSION in whole.effects or listens or WATCH in kinds,
+            listens=listens,
             blocking=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
@@ -227,7 +235,9 @@ class CommandJudge:
             masking = self._plan(judgement, calls)
         except Unmaskable as error:
             return _refused(judgement, Refusal(Why.DENIED, f"lockgate: {error}"))
-        return judgement if masking is None else replace(judgement, masking=masking)
+        if masking is None:
+            return judgement
+        return replace(judgement, masking=masking, deaf=judgement.listens)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
         masks = judgement.masks
