@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.cli import audit
+from lockgate.cli.show import line
 from lockgate.collector.entry import parse_all
 from lockgate.collector.store import database
+from lockgate.understand.redis import Understanding
 from tests.cli.host import Desk
 
 
@@ -191,3 +194,14 @@ def test_would_sums_up_for_who_decides(desk: Desk, config: Path) -> None:
         assert word in table
     assert desk.run("audit", "would", "--host", "host-9", config=config).exit_code in (0, 1)
     assert "no-drop" not in desk.run("audit", "would", "--datastore", "other", config=config).output
+
+
+def test_commands_of_one_record_are_lines_and_no_key_makes_another(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a Redis client sends in one go is one statement, a line each; what it sends can hold anything."""
+    commands = ((b"SET", b"a\nFLUSHALL", b"x"), (b"GET", b"\x1b[31m\xe2\x80\xae"))
+    text = "\n".join(Understanding().request(args).text for args in commands)
+    record = {"type": "statement", "phase": "begin", "host": "h", "time": 10**18, "statement": text}
+    audit._print(record)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-3:] == ["  statement:", '    SET "a\\nFLUSHALL" ?', '    GET "\\x1b[31m\\xe2\\x80\\xae"']
+    assert line(audit._row(record)[-1]) == 'SET "a\\nFLUSHALL" ? GET "\\x1b[31m\\xe2\\x80\\xae"'

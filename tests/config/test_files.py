@@ -437,6 +437,10 @@ def test_clients_have_their_tls_with_the_datastore_where_it_is_only_observed(tmp
     own = AGENT.replace("10.0.0.0/8:5432", "10.0.0.1:5432")
     own = own.replace("    mode: enforce\n", f"{CREDENTIAL}    mode: observe\n")
     assert tls(own) == "offer"
+    redis = own.replace("postgresql", "redis")
+    assert tls(redis) == "pass", "the agent doesn't log in to what is only observed"
+    assert tls(redis.replace("mode: observe", "mode: observe\n    client_tls: pass")) == "pass"
+    assert tls(redis.replace("mode: observe", "mode: enforce")) == "offer"
 
 
 @pytest.mark.parametrize(

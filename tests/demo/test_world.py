@@ -6,14 +6,24 @@ import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from lockgate.cli import main
 from lockgate.demo.errors import DemoError
-from lockgate.demo.world import COMMAND_SECONDS, ORDERS, World
+from lockgate.demo.world import CACHE, COMMAND_SECONDS, ORDERS, World
 from tests.demo.leftovers import leftovers
 
 
 def test_its_policies_are_the_worked_set() -> None:
     assert ORDERS.resolve() == Path(__file__).parents[2] / "policies" / "examples" / "orders"
+
+
+def test_the_cases_beside_its_policies_hold() -> None:
+    config = str(CACHE / "agent.yaml")
+    checked = CliRunner().invoke(main, ["policy", "check", "--config", config])
+    assert (checked.exit_code, checked.stdout.splitlines()[-1]) == (0, "ok: 27 policies, 0 warnings")
+    tested = CliRunner().invoke(main, ["policy", "test", "--config", config])
+    assert (tested.exit_code, tested.stdout.splitlines()[-1]) == (0, "ok: 52 of 52 cases hold")
 
 
 def test_people_work_in_it_and_nothing_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +37,8 @@ def test_people_work_in_it_and_nothing_is_left_of_it(monkeypatch: pytest.MonkeyP
         seen = world.run("ann", "psql", "-c", "SELECT id, total FROM orders WHERE id = 7")
         assert seen.rows == world.truth("SELECT id, total FROM orders WHERE id = 7")
         assert world.run("ann", "lockgate", "status", "--config", "agent.yaml").status == 0
+        read = world.run("ann", "redis-cli", "-p", str(world.cache.port), "GET", "cart:7")
+        assert read.output == world.cached("GET", "cart:7") == "2 lamps, 1 kettle\n"
 
         calls = iter(range(3))
         last = world.until(lambda _: next(calls) == 2, 10, "ann", "true")

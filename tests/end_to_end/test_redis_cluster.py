@@ -99,6 +99,7 @@ def test_a_way_around_the_agent_is_not_taken() -> None:
         key = next(f"k{n}" for n in range(1000) if other.owner(f"k{n}") is hidden)
         with RedisRaw(stack, "ann", port=known.port) as raw:
             said = str(raw.ask("GET", key))
+        assert said.endswith(f"to 127.0.0.1:{hidden.port}: add it to its `addresses` in agent.yaml")
         assert said.startswith("ERR lockgate: the datastore redirects to "), "nothing that a client would follow"
         followed = stack.said("ann", "GET", key, options=["-c"])
         assert followed.startswith("ERR lockgate: ")

@@ -166,13 +166,13 @@ def records(system: System, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ran.splitlines()]
 
 
-def record(system: System, *words: str) -> dict[str, Any]:
-    """The newest record of a statement with these words, once it has come and is complete."""
+def record(system: System, *words: str, seconds: float = SETTLED_SECONDS) -> dict[str, Any]:
+    """The newest record of a statement with these words, once it has come (within `seconds`) and is complete."""
     found: list[dict[str, Any]] = []
 
     def arrived() -> bool:
         found[:] = [each for each in records(system, *words) if each["type"] == "statement"]
         return bool(found) and (found[0]["verdict"] == "deny" or found[0]["end"] is not None)
 
-    system.until(f"a record of {' '.join(words)}", arrived, SETTLED_SECONDS)
+    system.until(f"a record of {' '.join(words)}", arrived, seconds)
     return found[0]

@@ -149,6 +149,7 @@ def test_nothing_is_kept_of_a_connection_that_has_ended(tmp_path: Path) -> None:
             client.send(TERMINATE)
             await client.rest()
             await until(lambda: not house.listener.connections)
+            assert deadline is not None
             assert deadline.cancelled()
             assert house.services.keys == {}
             del served, gate, deadline

@@ -108,3 +108,14 @@ def test_policies_that_are_only_tried_are_no_reason_not_to_start(folder: Path) -
     assert warning.startswith("shadow: nothing is tried: ")
     (folder / "next" / "all.cedar").write_text("permit (principal, action, resource);")
     assert told() == ()
+
+
+def test_a_redis_needs_no_reader_of_a_catalog(folder: Path) -> None:
+    (folder / "policies" / "all.cedar").write_text(
+        'permit (principal, action in [Action::"execute", Action::"execute_alone"], resource in Keys::"orders/a:*");'
+    )
+    redis: dict[str, Any] = {"protocol": "redis", "addresses": ["10.9.8.7:6379"]}
+    assert not any("catalog" in warning for warning in checked(folder, **redis))
+    checked(folder, **redis, credential={"password_file": "secret"})
+    with pytest.raises(PreflightError, match="absent"):
+        checked(folder, **redis, catalog={"password_file": "absent"})

@@ -14,7 +14,7 @@ from typing import Any, Self
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.wire.gate import MaskingError, Refusal, Ruling, Run, Why
-from lockgate.wire.redis.gate import Execution, Login, ReplyMask
+from lockgate.wire.redis.gate import NOT_YET, Execution, Login, NotYet, ReplyMask
 from lockgate.wire.redis.requests import encode_command
 from lockgate.wire.redis.session import Session
 
@@ -109,12 +109,14 @@ class ScriptedGate:
     """A gate that answers by what a command is, and remembers what it was asked.
 
     `rulings`: the text of a command, or its name -> a Ruling, a Refusal, None to wait, anything else is allowed.
-    `unqueued` are the names of commands that may not be queued. `covered` are the addresses that are intercepted.
+    `unqueued` are the names of commands that may not be queued, `later` of those about which to say takes time.
+    `covered` are the addresses that are intercepted.
     """
 
     def __init__(self, rulings: Mapping[str, Ruling | Refusal | None] | None = None) -> None:
         self.rulings = dict(rulings or {})
         self.unqueued: set[str] = set()
+        self.later: set[str] = set()
         self.covered: set[tuple[str, int]] = set()
         self.closed: Refusal | None = None
         self.asked: list[tuple[str, bool]] = []
@@ -131,8 +133,10 @@ class ScriptedGate:
         text = b" ".join(args).decode("latin-1")
         return Request("redis", text, text, (Statement(args[0].upper().decode("latin-1"), frozenset((Effect.READ,))),))
 
-    def queue(self, request: Request) -> Refusal | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         self.queued.append(request.text)
+        if request.statements[0].kind in self.later:
+            return NOT_YET
         return DENIED if request.statements[0].kind in self.unqueued else None
 
     def whole(self, execution: Execution) -> Request:

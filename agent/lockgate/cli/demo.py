@@ -10,9 +10,9 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a step.")
 def demo(as_json: bool) -> None:
-    """Show it all on a scratch PostgreSQL: allow, mask, refuse, hold, approve, record, and the gate closed.
+    """Show it all on a scratch PostgreSQL and Redis: allow, mask, refuse, hold, approve, record, and the gate closed.
 
-    Exits 1 when a step did not do what it says. Needs root and PostgreSQL's programs; leaves nothing behind.
+    Exits 1 when a step did not do what it says. Needs root and the programs of both; leaves nothing behind.
     """
     from lockgate.demo.errors import DemoError
     from lockgate.demo.play import play

@@ -196,7 +196,7 @@ def _not_passed(store: Datastore) -> str | None:
     """Why a datastore's clients can't have their TLS with it, None when they may."""
     if store.mode != "observe":
         return f"that is for mode: observe, and mode is {store.mode}. Leave client_tls out, or say offer or disable"
-    if store.credential is not None or store.roles:
+    if store.logs_in:
         return "with a credential of the agent's own it has to be the agent's. Say offer or disable"
     return None
 

@@ -90,7 +90,8 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
     catalog: CatalogReader | None = None
     """Whom the agent reads the datastore's own description as. Of PostgreSQL: relations, needed to tell columns. Of
-    Redis: what commands it has (COMMAND, COMMAND DOCS), which may be left out: then those of Redis 7.0 are known."""
+    Redis: what commands it has (COMMAND), asked for where one isn't built in; may be left out (`credential` is then
+    asked as, or nobody)."""
     mode: Literal["enforce", "observe"] = "enforce"
     client_tls: Literal["offer", "disable", "pass"] | None = None
     """Whether clients that ask for TLS get it. Their hop doesn't leave the host. See `tls_of_clients`."""
@@ -116,7 +117,12 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         can tell from what it had without Lockgate, unless the agent is to log in; else the agent's."""
         if self.client_tls is not None:
             return self.client_tls
-        return "pass" if self.mode == "observe" and self.credential is None and not self.roles else "offer"
+        return "pass" if self.mode == "observe" and not self.logs_in else "offer"
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the agent authenticates in its clients' place. Not to a Redis server that is only observed."""
+        return (self.credential is not None or bool(self.roles)) and (self.protocol, self.mode) != ("redis", "observe")
 
     @property
     def verified(self) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 from lockgate.demo.errors import DemoError
 from lockgate.demo.story import Step, story
 from lockgate.demo.transcript import Transcript, json_line
-from lockgate.demo.world import ORDERS, World
+from lockgate.demo.world import CACHE, ORDERS, World
 
 
-def play(*, as_json: bool, policies: Path = ORDERS) -> bool:
+def play(*, as_json: bool, orders: Path = ORDERS, cache: Path = CACHE) -> bool:
     """Show every step on standard output; False when one did not do what it says. Takes all of it away again.
 
     Raises DemoError, and KeyboardInterrupt for each of SIGINT, SIGTERM and SIGHUP once everything is taken away.
@@ -28,9 +28,9 @@ def play(*, as_json: bool, policies: Path = ORDERS) -> bool:
     started = time.monotonic()
     transcript = Transcript()
     if not as_json:
-        transcript.remark("A scratch PostgreSQL, a collector and an agent, in a cgroup of their own ...")
+        transcript.remark("A scratch PostgreSQL and Redis, a collector and an agent, in a cgroup of their own ...")
     steps: list[Step] = []
-    with World(policies) as world, closing(story(world)) as told:
+    with World(orders, cache) as world, closing(story(world)) as told:
         for step in told:
             steps.append(step)
             if as_json:

@@ -14,9 +14,12 @@ from lockgate.demo.world import PAUSE_SECONDS, World
 SOON_SECONDS = 10.0
 """By when that is there which comes about beside a command: a hold in the collector, a record, a decision."""
 HELD_SECONDS = 0.5
-"""How long a held psql is watched before it is said to wait: anything else has an answer in a tenth of that."""
+"""How long a held client is watched before it is said to wait: anything else has an answer in a tenth of that."""
+SHORT = 8
+"""Characters of a request's name that approvers type, as a notice has them."""
 
 OLD = "placed < '2020-01-01'"
+MONEY = ("money:ann", "money:bob", "money:eve")
 CONFIG = ("--config", "agent.yaml")
 
 
@@ -49,7 +52,7 @@ def story(world: World) -> Generator[Step, None, None]:
 
 
 def _acts(world: World) -> Iterator[_Act]:
-    for part in (_reads, _refusal, _approval, _denial, _evidence, _closed_gate):
+    for part in (_reads, _refusal, _approval, _denial, _cache, _cache_approval, _evidence, _closed_gate):
         yield from part(world)
 
 
@@ -131,14 +134,72 @@ def _denial(world: World) -> Iterator[_Act]:
     yield _Act("And the statement is refused", ran, "an error with bob's comment, and every row is still there", ok)
 
 
+def _cache(world: World) -> Iterator[_Act]:
+    ran = _redis_cli(world, "ann", "GET", "cart:7")
+    ok = ran.output == world.cached("GET", "cart:7") != "\n"
+    yield _Act("Redis likewise: a read is allowed", ran, "the value as Redis has it", ok)
+
+    ran = _redis_cli(world, "ann", "GET", "secret:payments")
+    ok = ran.output == "***\n" and not _shares(ran.output, world.cached("GET", "secret:payments"))
+    yield _Act("A classified value is masked", ran, "nothing of it is seen", ok)
+
+    command = ("HGETALL", "profile:7")
+    plain = _fields(world.cached(*command))
+    ran = _redis_cli(world, "ann", *command)
+    ok = bool(plain) and _fields(ran.output) == {**plain, "email": _partly(plain["email"])}
+    yield _Act("Of a hash, the classified field is", ran, "an e-mail address in part, the rest in plain", ok)
+
+    reader = _redis_cli(world, "cleo", *command)
+    yield _Act("Whose work it is sees it", reader, "cleo, of pii-readers, sees what is there",
+               reader.output == world.cached(*command))  # fmt: skip
+
+    ran = _redis_cli(world, "ann", "COPY", "secret:payments", "cart:8")
+    ok = ran.output.startswith("NOPERM lockgate: ") and world.cached("EXISTS", "cart:8") == "0\n"
+    yield _Act("A copy is no way around a mask", ran, "refused: under that name it would not be masked", ok)
+
+    before = world.cached("DBSIZE")
+    ran = _redis_cli(world, "ann", "FLUSHALL")
+    ok = (
+        ran.output.startswith("NOPERM lockgate: ")
+        and len(ran.output.strip().splitlines()) == 1
+        and world.cached("DBSIZE") == before
+    )
+    yield _Act("A destructive command is refused", ran, "an error that says why, and every key is still there", ok)
+
+
+def _cache_approval(world: World) -> Iterator[_Act]:
+    statement = " ".join(("DEL", *MONEY))
+    there = world.cached("EXISTS", *MONEY)
+    with world.begin("ann", *_redis_cli_argv(world, "DEL", *MONEY)) as delete:
+        _soon(lambda: not delete.waits or world.status()["held"] == 1)
+        ok = not _soon(lambda: not delete.waits, HELD_SECONDS) and delete.so_far == ""
+        held = Ran(delete.typed, 0, delete.so_far)
+        yield _Act("Deleting money waits for a second person", held, "no answer yet, and redis-cli waits", ok)
+
+        ran = world.until(
+            lambda ran: statement in ran.output, SOON_SECONDS, "bob", "lockgate", "approvals", "list", *CONFIG
+        )
+        line = next((line for line in ran.output.splitlines() if " ann " in line and statement in line), "")
+        yield _Act("Whoever may decide can see it", ran, "who asks, and the command", line != "")
+
+        ran = _lockgate(world, "bob", "approvals", "approve", line[:SHORT])
+        ok = ran.status == 0 and "Approved by bob" in ran.output and there == f"{len(MONEY)}\n"
+        yield _Act("Somebody else approves", ran, "approved by bob, of the group dba", ok)
+
+        ran = _finished(delete, held)
+    ok = ran.output == there and world.cached("EXISTS", *MONEY) == "0\n"
+    yield _Act("And the command runs, where it waited", ran, "ann's redis-cli has its answer: as many are gone", ok)
+
+
 def _evidence(world: World) -> Iterator[_Act]:
-    words = ("DROP TABLE orders", f"DELETE FROM orders WHERE {OLD}", "DELETE FROM payments", "upper(email)")
+    words = ("DROP TABLE orders", f"DELETE FROM orders WHERE {OLD}", "DELETE FROM payments", "upper(email)",
+             "COPY secret:payments cart:8", "FLUSHALL", " ".join(("DEL", *MONEY)))  # fmt: skip
     ran = world.until(
         lambda ran: all(word in ran.output for word in words),
         SOON_SECONDS, "sam", "lockgate", "audit", "search", "--principal", "ann", *CONFIG,
     )  # fmt: skip
     ok = ran.status == 0 and all(word in ran.output for word in words)
-    yield _Act("It is all in the collector", ran, "sam, of security, finds every statement of ann's", ok)
+    yield _Act("It is all in the collector", ran, "sam, of security, finds all that ann asked, of either", ok)
 
     approved = next((line for line in ran.output.splitlines() if words[1] in line), "")
     identifier = next(iter(re.findall(r"\b[0-9a-f]{32}-\d+\b", approved)), "none")
@@ -161,6 +222,10 @@ def _closed_gate(world: World) -> Iterator[_Act]:
     ran = _psql(world, "ann", sql)
     yield _Act("Without it the gate is closed", ran, "psql can't connect", ran.status == 2 and "failed" in ran.output)
 
+    ran = _redis_cli(world, "ann", "GET", "cart:7")
+    ok = ran.status == 1 and ran.output.startswith("Could not connect")
+    yield _Act("For Redis too", ran, "nor can redis-cli", ok)
+
     world.start("agent")
     ran = _psql(world, "ann", sql)
     yield _Act("The agent is back", ran, "and so is the way to the datastore", ran.rows == world.truth(sql))
@@ -171,6 +236,14 @@ def _closed_gate(world: World) -> Iterator[_Act]:
 
 def _psql(world: World, person: str, sql: str) -> Ran:
     return world.run(person, "psql", "-c", sql)
+
+
+def _redis_cli(world: World, person: str, *command: str) -> Ran:
+    return world.run(person, *_redis_cli_argv(world, *command))
+
+
+def _redis_cli_argv(world: World, *command: str) -> tuple[str, ...]:
+    return ("redis-cli", "-p", str(world.cache.port), *command)
 
 
 def _lockgate(world: World, person: str, *argv: str) -> Ran:
@@ -217,9 +290,19 @@ def _is_intact(ran: Ran) -> bool:
 def _is_masked(seen: tuple[str, ...], plain: tuple[str, ...]) -> bool:
     """Name, e-mail address and number: as it is, its first letters and top-level domain, nothing."""
     name, email, number = plain
+    return seen[:2] == (name, _partly(email)) and not _shares(seen[2], number)
+
+
+def _partly(email: str) -> str:
+    """An e-mail address as it is seen in part."""
     local, _, domain = email.partition("@")
-    partial = f"{local[0]}***@{domain[0]}***.{domain.rpartition('.')[2]}"
-    return seen[:2] == (name, partial) and not _shares(seen[2], number)
+    return f"{local[0]}***@{domain[0]}***.{domain.rpartition('.')[2]}"
+
+
+def _fields(printed: str) -> dict[str, str]:
+    """A hash as redis-cli prints it: names and values, a line each."""
+    lines = printed.splitlines()
+    return dict(zip(lines[::2], lines[1::2], strict=False))
 
 
 def _shares(seen: str, plain: str) -> bool:

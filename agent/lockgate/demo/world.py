@@ -1,4 +1,4 @@
-"""The demo's small world: a scratch PostgreSQL, a collector, an agent, a cgroup it watches, and people in there."""
+"""The demo's small world: scratch servers, a collector, an agent, a cgroup it watches, and people in there."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from lockgate.demo.cgroup import Subtree
 from lockgate.demo.commands import Ran, Running, typed
 from lockgate.demo.errors import DemoError
 from lockgate.demo.postgres import Postgres, binaries, free_port
+from lockgate.demo.redis import Redis
 from lockgate.kernel.interceptor import detach
 from lockgate.kernel.libbpf import KernelError
 
 ORDERS: Final = Path(__file__).with_name("orders")
 """The worked set: policies/examples/orders in a checkout."""
+CACHE: Final = Path(__file__).with_name("cache")
+"""What the demo has beside it: an agent.yaml with both datastores, and what is about the second one."""
 SCHEMA: Final = Path(__file__).with_name("shop.sql")
 DATABASE: Final = "shop"
+CACHED: Final = Path(__file__).with_name("cache.txt")
 
 PEOPLE: Final = {"ann": 64001, "bob": 64002, "cleo": 64003, "sam": 64004, "ann-admin": 64005}
 """User ids that need no account: people of the worked set, and a second account of ann's, which may approve."""
@@ -49,11 +53,11 @@ _STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class World:
     """`with World() as world:` starts everything and waits until the agent is ready; leaving takes all of it away.
 
-    `policies` is a folder like policies/examples/orders. Raises DemoError when something can't be started.
+    `orders` and `cache` are folders like `ORDERS` and `CACHE`. Raises DemoError when something can't be started.
     """
 
-    def __init__(self, policies: Path = ORDERS) -> None:
-        self._policies = policies
+    def __init__(self, orders: Path = ORDERS, cache: Path = CACHE) -> None:
+        self._sets = {"orders": orders, "cache": cache}
         self._stack = ExitStack()
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
         self._path = ":".join((str(Path(sys.executable).parent), str(binaries()), "/usr/bin:/bin"))
@@ -85,6 +89,8 @@ class World:
         self._write("collector.yaml", {"collector": collector})
         stack.callback(self._stop_all)
         self.start("collector")  # it needs none of the others, and starts while PostgreSQL is made
+        self.cache = stack.enter_context(Redis(parent=self.folder))
+        self.cache.fill(CACHED.read_text())
         self.server = stack.enter_context(Postgres(parent=self.folder))
         self._configure(collector)
         self.server.psql(f"CREATE DATABASE {DATABASE}")
@@ -93,20 +99,23 @@ class World:
         self.start("agent")
 
     def _configure(self, collector: dict[str, str]) -> None:
-        """The worked set, with this world's addresses, cgroups and people in it."""
-        shutil.copytree(self._policies, self.folder / "policies")
-        settings = yaml.safe_load((self._policies / "agent.yaml").read_text())
-        port = self.server.port
-        settings["datastores"][0]["addresses"] = [f"127.0.0.1:{port}", f"[::1]:{port}"]
+        """The two sets, with this world's addresses, cgroups and people in them."""
+        for name, folder in self._sets.items():
+            shutil.copytree(folder, self.folder / name)
+        settings = yaml.safe_load((self._sets["cache"] / "agent.yaml").read_text())
+        ports = {"orders": self.server.port, "cache": self.cache.port}
+        for datastore in settings["datastores"]:
+            port = ports[datastore["name"]]
+            datastore["addresses"] = [f"127.0.0.1:{port}", f"[::1]:{port}"]
         settings |= {
             "agent": {"name": "demo", "state_dir": "state", "run_dir": "run"},
             "intercept": {"cgroup": self.tree.apps, "agent_cgroup": self.tree.agent},
             "identities": ["identities.yaml"],
-            "classify": ["policies/classification.yaml"],
-            "policies": ["policies"],
+            "classify": [f"{name}/classification.yaml" for name in self._sets],
+            "policies": list(self._sets),
             "collector": {"address": collector["listen"], "api": f"http://{collector['http']}"},
         }
-        entries = [*yaml.safe_load((self._policies / "identities.yaml").read_text()), SECOND_ACCOUNT]
+        entries = [*yaml.safe_load((self._sets["orders"] / "identities.yaml").read_text()), SECOND_ACCOUNT]
         for entry in entries:
             if entry["principal"] in PEOPLE:
                 entry["when"] = {"user": str(PEOPLE[entry["principal"]])}
@@ -214,6 +223,10 @@ class World:
     def truth(self, sql: str) -> list[tuple[str, ...]]:
         """The rows as they are: asked of the server itself, past the agent."""
         return [tuple(line.split("|")) for line in self.server.psql(sql, database=DATABASE).splitlines()]
+
+    def cached(self, *command: str) -> str:
+        """What the cache itself answers, past the agent, as redis-cli prints it."""
+        return self.cache.ask(*command)
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -70,6 +70,8 @@ class Engine:
         self.infers = bundle.forbids("infer", "infer_equal")
         self.estimates = bundle.mentions("estimated_rows")
         self.timed = bundle.mentions("now", "hour", "weekday")
+        self.placed = bundle.mentions("database")
+        """Whether a verdict may depend on the database that is asked in."""
         self._clock = clock
         self._sight = Sight(bundle, cache)
         self._patterns = {

@@ -8,6 +8,9 @@ from lockgate.values.glob import PATTERN_BYTES, compile_glob
 
 _SPECIAL: Final = b"*?["
 
+TRIED_BYTES: Final = 64
+"""The longest pattern of a client's that is compiled to be tried on one name: that takes some 20 us a byte."""
+
 
 def covers(outer: bytes, inner: bytes) -> bool:
     """Whether all that `inner` matches is matched by `outer`, as far as it can be told: False is "perhaps not".
@@ -24,13 +27,16 @@ def covers(outer: bytes, inner: bytes) -> bool:
 
 
 def disjoint(one: bytes, other: bytes) -> bool:
-    """Whether nothing is matched by both, as far as it can be told: False is "perhaps something is"."""
+    """Whether nothing is matched by both, as far as it can be told: False is "perhaps something is".
+
+    `one` is a policy's, `other` may be any.
+    """
     (start, rest), (begin, more) = beginning(one), beginning(other)
     shared = min(len(start), len(begin))
     if start[:shared] != begin[:shared]:
         return True
     # a name that isn't a pattern is simply tried
-    if not rest and len(other) <= PATTERN_BYTES:
+    if not rest and len(other) <= TRIED_BYTES:
         return compile_glob(other).fullmatch(start) is None
     if not more and len(one) <= PATTERN_BYTES:
         return compile_glob(one).fullmatch(begin) is None

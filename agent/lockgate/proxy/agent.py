@@ -438,6 +438,7 @@ class _Agent:
             "datastores": [
                 {
                     "name": store.name,
+                    "protocol": store.protocol,
                     "mode": store.settings.mode,
                     "connections": len(listener.connections),
                     **self._metrics.numbers(store.name),

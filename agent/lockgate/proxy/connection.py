@@ -136,6 +136,8 @@ class ClientSide(_Side):
             super().write(data)
 
     def eof_received(self) -> bool:
+        if self.tls is None and self.connection.client_said_all():
+            return True
         # at once: the transport would first wait for what is still to be written
         if self.tls is not None and not self.tls.established:
             self.connection.insecure("the client closed the connection during the handshake")
@@ -184,6 +186,11 @@ class UpstreamSide(_Side):
             if not connection.spared(error):
                 raise
 
+    def end(self) -> None:
+        """Say no more, behind what was written; what it answers is still heard."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
     def eof_received(self) -> bool:
         if not self.dropped:
             self.connection.upstream_lost()
@@ -217,8 +224,9 @@ class Connection:
     it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
-    __slots__ = ("_blocked", "_ended", "_on_begin", "_on_end", "_on_insecure", "_on_introduced", "_on_secure",
-                 "_pipeline_bytes", "_unrecorded", "alpn", "client", "introduced", "session", "upstream")  # fmt: skip
+    __slots__ = ("_blocked", "_ended", "_lingering", "_on_begin", "_on_end", "_on_insecure", "_on_introduced",
+                 "_on_secure", "_pipeline_bytes", "_said_all", "_unrecorded", "alpn", "client", "introduced", "session",
+                 "upstream")  # fmt: skip
 
     def __init__(
         self,
@@ -248,6 +256,10 @@ class Connection:
         self._blocked: set[str] = set()
         self._ended = True
         """Until it has begun there is nothing to end."""
+        self._said_all: bool | None = False
+        """Whether the client says no more, but listens; None once the server was told so."""
+        self._lingering: asyncio.TimerHandle | None = None
+        """Ends that."""
 
     def begin(self) -> None:
         """The client's socket is there."""
@@ -315,6 +327,10 @@ class Connection:
         if session.closing:
             self.end()
             return
+        if self._said_all:
+            self._tell_server()
+            if self._ended:
+                return
         wanted = 2 if session.wants_upstream else 1 if session.wants_raw else 0
         if wanted > self.introduced:
             self.introduced = wanted
@@ -333,6 +349,27 @@ class Connection:
     def upstream_reading(self, on: bool) -> None:
         if self.upstream is not None:
             self.upstream.read_on(on)
+
+    def client_said_all(self) -> bool:
+        """The client closed its half. Whether it is to hear the answers to what it said: whatever isn't answered within
+        LINGER_SECONDS it doesn't. What waits for nothing but the client ends at once, as the server sees it."""
+        if self._lingering is not None:
+            return not self._ended
+        if self._ended or self.session.heard_out is None:
+            return False
+        self._said_all = True
+        self._lingering = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.client_lost)
+        self._tell_server()
+        return not self._ended
+
+    def _tell_server(self) -> None:
+        upstream, heard_out = self.upstream, self.session.heard_out
+        transport = None if upstream is None else upstream.transport
+        if heard_out is None or (transport is not None and not transport.can_write_eof()):
+            self.client_lost()
+        elif heard_out and upstream is not None:
+            self._said_all = None
+            upstream.end()
 
     def client_lost(self) -> None:
         if not self._ended:
@@ -371,6 +408,8 @@ class Connection:
         if self._ended:
             return
         self._ended = True
+        if self._lingering is not None:
+            self._lingering.cancel()
         try:
             self._on_end(self)
         finally:

@@ -56,7 +56,7 @@ class _Served:
 
     gate: ConnectionGate[Any, Any, Any]
     refused: bool
-    deadline: asyncio.TimerHandle
+    deadline: asyncio.TimerHandle | None = None
     dialing: asyncio.Task[None] | None = None
 
 
@@ -191,9 +191,9 @@ class Listener:
         gate.spawn, gate.resume, gate.notice = self.spawn, connection.resume, notice
         self._store.wired(self, connection, gate)
         gate.busy = lambda: session.awaits_run
-        seconds = limits.startup_seconds if refusal is None else min(REFUSED_SECONDS, limits.startup_seconds)
-        deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
-        self.connections[connection] = _Served(gate, refusal is not None, deadline)
+        self.connections[connection] = _Served(gate, refusal is not None)
+        if refusal is not None or not self._store.silent:
+            self._hurry(connection)
         services.metrics.connected(self._store.name)
         if refusal is not None and len(self.connections) > limits.connections + REFUSED_CONNECTIONS:
             session.client_gone()
@@ -208,6 +208,12 @@ class Listener:
             return self._services.identities.identify(origin), origin.destination, "", None
         except IdentityError as error:
             return None, origin.destination, "identity", Refusal(Why.UNREACHABLE, f"lockgate: {error}")
+
+    def _hurry(self, connection: Connection) -> None:
+        served, seconds = self.connections[connection], self._services.limits.startup_seconds
+        if served.refused:
+            seconds = min(REFUSED_SECONDS, seconds)
+        served.deadline = asyncio.get_running_loop().call_later(seconds, self._expire, connection, seconds)
 
     def _expire(self, connection: Connection, seconds: float) -> None:
         if self._store.observed and connection.upstream is not None:
@@ -235,6 +241,8 @@ class Listener:
 
     def _introduced(self, connection: Connection) -> None:
         served = self.connections[connection]
+        if served.deadline is None:
+            self._hurry(connection)
         served.dialing = self.spawn(self._connect(connection, served.gate.endpoint))
 
     async def _connect(self, connection: Connection, endpoint: Endpoint) -> None:
@@ -273,7 +281,8 @@ class Listener:
 
     def _end(self, connection: Connection) -> None:
         served = self.connections.pop(connection)
-        served.deadline.cancel()
+        if served.deadline is not None:
+            served.deadline.cancel()
         if served.dialing is not None:
             served.dialing.cancel()
         session = connection.session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lockgate.metrics import Metrics
 from lockgate.proxy.judgement import Judgement
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from lockgate.proxy.gate import ConnectionGate
 
 UNJUDGED = "judging this statement failed"
+
+WAIT_SECONDS: Final = 0.25
+"""How long a statement that is only observed waits for what it is to be judged by. Reading a catalog of some thousand
+relations takes as long; a person hardly sees it."""
+
 _OF_VERDICTS = frozenset(("would", "shadow"))
 
 

@@ -37,6 +37,9 @@ class Store(ABC):
     alpn: ClassVar[str | None] = None
     """The registered name (ALPN) that a client which begins with TLS has to ask for; None where there is none."""
 
+    silent: ClassVar[bool] = False
+    """Whether a client may take as long as it likes before it says anything: nobody greets anybody."""
+
     def __init__(
         self,
         settings: config.Datastore,

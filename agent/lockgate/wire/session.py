@@ -116,6 +116,12 @@ class WireSession(ABC):
     def idle(self) -> bool:
         """Whether the connection could be closed without breaking anything off. One that is still made could not."""
 
+    @property
+    def heard_out(self) -> bool | None:
+        """Whether the server was sent all that a client said which says no more, but listens. None where that ends the
+        connection, or what it said can't be sent yet and won't be."""
+        return None
+
 
 class Observing(ABC):
     """What a session has besides that only looks, for a datastore in mode observe."""

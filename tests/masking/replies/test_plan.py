@@ -227,9 +227,11 @@ def test_null_is_what_a_found_value_may_become() -> None:
     assert found.mask(b"$15\r\n%b\r\n" % MAIL, resp3=True)[0] == b"_\r\n"
 
 
-def test_messages_are_looked_through_and_names_are_not(client: Client) -> None:
-    found = detecting(GET)
+@pytest.mark.parametrize("name", ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"])
+def test_messages_are_looked_through_and_names_are_not(client: Client, name: str) -> None:
+    found = detecting(Call(name, (name.encode(), MAIL)))
     confirmation = client.ask("SUBSCRIBE", MAIL)
+    assert found.mask(confirmation, resp3=client.resp3) == (confirmation, 0, {})
     assert found.message(confirmation, resp3=client.resp3) == (confirmation, 0, {})
     kind = b">" if client.resp3 else b"*"
     message = kind + b"3\r\n$7\r\nmessage\r\n$15\r\n%b\r\n$15\r\n%b\r\n" % (MAIL, MAIL)

@@ -68,8 +68,8 @@ def test_whatever_it_is_given_it_shows_text_or_null(masker: str, value: bytes) -
     assert found is None or found.decode() is not None
 
 
-def test_which_maskers_show_nothing_that_was_there() -> None:
-    assert [masker for masker in ALL if text_masker(masker, KEYS).opaque] == ["null", "veil", "redact", "hash"]
+def test_which_maskers_show_nothing_that_hangs_on_the_value() -> None:
+    assert [masker for masker in ALL if text_masker(masker, KEYS).opaque] == ["null", "veil", "redact"]
     assert [masker for masker in ALL if text_masker(masker, KEYS).veils] == ["veil"]
 
 

@@ -64,7 +64,7 @@ def test_a_life_on_a_stock_kernel(vm: Vm) -> None:
     doctor = vm.attempt("lockgate", "doctor")
     assert doctor.status == 0, doctor
     assert ask(vm, CUSTOMER).output == before.output
-    assert record(vm, "ssn", "customers")["connection"]["workload"]["user"] == "ann"
+    assert record(vm, "ssn", "customers", seconds=4 * SETTLED_SECONDS)["connection"]["workload"]["user"] == "ann"
 
     # it enforces
     status = vm.run(f"{SCRIPTS}/host.sh", PACKAGE, LOCAL, LOCAL, "enforce", timeout=SLOWLY)
@@ -89,7 +89,7 @@ def test_a_life_on_a_stock_kernel(vm: Vm) -> None:
     first = next(line for line in vm.journal("early.service") if re.match(r"\d+\|", line))
     tries, name = first.split("|")
     assert int(tries) > len(refused) / 2
-    early = record(vm, "early", "customers")
+    early = record(vm, "early", "customers", seconds=4 * SETTLED_SECONDS)
     assert f"SELECT {tries}, name AS early" in early["statement"]
     assert early["connection"]["principal"] == "ann"
     assert len([each for each in records(vm, "early", "customers") if each["type"] == "statement"]) == 1
@@ -125,7 +125,7 @@ def witnessed(vm: Vm) -> dict[str, list[dict[str, str]]]:
         assert ask(vm, CUSTOMER).output.endswith("|***\n")
     vm.run("systemctl", "kill", "--kill-whom=main", "--signal=INT", "witness.service")
     vm.until(
-        "its end", lambda: "SubState=running" not in vm.run("systemctl", "show", "witness.service"), SETTLED_SECONDS
+        "its end", lambda: "SubState=running" not in vm.run("systemctl", "show", "witness.service"), 4 * SETTLED_SECONDS
     )
     shown = vm.run("systemctl", "show", "witness.service")
     assert "ExecMainStatus=0" in shown, vm.read("/run/witness.err") + vm.read("/run/witness.out")

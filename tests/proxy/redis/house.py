@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 from lockgate.config import Datastore
 from lockgate.masking import RootKey
 from lockgate.proxy.listener import Listener
+from lockgate.proxy.redis.commands import Commands
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.values.identity import Endpoint
 from tests.proxy.house import House
-from tests.support.redis import Redis
 
 POLICIES = """
 @id("work")
@@ -42,12 +42,26 @@ CLASSIFICATION = {"secret:*": ("pii",), "profile:*#email": ("pii",)}
 MARKER = "s3cret"
 
 
+class Server(Protocol):
+    """What listens on a port of 127.0.0.1."""
+
+    port: int
+
+
+def password_file(folder: Path, text: str) -> str:
+    """A file as `password_file` of a credential wants it."""
+    path = folder / "password"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
 class RedisHouse(House):
     """`async with RedisHouse(folder, server) as house:` listens for clients of one datastore, `orders`."""
 
     protocol: ClassVar = "redis"
 
-    def __init__(self, folder: Path, server: Redis, *, policies: str = POLICIES, **more: Any) -> None:
+    def __init__(self, folder: Path, server: Server, *, policies: str = POLICIES, **more: Any) -> None:
         more.setdefault("classification", CLASSIFICATION)
         super().__init__(folder, policies=policies, upstream=Endpoint("127.0.0.1", server.port), **more)
         self.redis = server
@@ -69,6 +83,13 @@ class RedisHouse(House):
     def told(self) -> list[str]:
         """The texts of all that was let pass or refused, in order."""
         return [r["statement"] for r in self.records(type="statement", phase="begin")]
+
+    @property
+    def commands(self) -> Commands:
+        """What is known of its servers' commands."""
+        store = self.listener.store
+        assert isinstance(store, RedisStore)
+        return store.commands
 
     def connect(self, listener: Listener | None = None, **options: Any) -> Any:
         """An ordinary client."""

@@ -81,6 +81,29 @@ def test_what_is_classified_is_masked_and_not_recorded(tmp_path: Path, server: R
     play(use())
 
 
+@RESP
+@pytest.mark.parametrize("pattern", [False, True])
+def test_what_others_publish_is_looked_through(tmp_path: Path, server: Redis, resp: int, pattern: bool) -> None:
+    policies = POLICIES + (
+        '@id("cards") @mask("partial") forbid (principal, action == Action::"reveal_detected", '
+        'resource == Detector::"card");'
+    )
+
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server, policies=policies) as house:
+            listener = house.connect(protocol=resp).pubsub()
+            await (listener.psubscribe("new*") if pattern else listener.subscribe("news"))
+            confirmed = await listener.get_message(timeout=10)
+            assert (confirmed["channel"], confirmed["data"]) == ("new*" if pattern else "news", 1)
+            for said in ("paid by 4111 1111 1111 1111", "nothing new"):
+                server.ask("PUBLISH", "news", said)
+            told = [(await listener.get_message(timeout=10))["data"] for _ in range(2)]
+            assert told == ["paid by **** **** **** 1111", "nothing new"]
+            await listener.aclose()
+
+    play(use())
+
+
 def test_a_pipeline_is_answered_in_its_order_and_recorded_with_one_write(
     tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +227,7 @@ def test_an_approval_is_of_every_argument(tmp_path: Path, server: Redis) -> None
             @id("secrets-by-two") @approvers("dba") forbid (principal, action == Action::"execute_alone",
             resource in Keys::"orders/secret:*") when { context.effects.contains("write") };"""
         )
-        more = {"policies": policies}
+        more: dict[str, Any] = {"policies": policies}
         async with (
             collecting(tmp_path) as collector,
             RedisHouse(tmp_path, server, collector=collector, **more) as house,

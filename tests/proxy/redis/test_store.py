@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from lockgate.config import Credential, Role
 from tests.proxy.house import play
-from tests.proxy.redis.house import RedisHouse
+from tests.proxy.redis.house import RedisHouse, password_file
 from tests.support.certificates import Signer
 from tests.support.redis import Redis
 
@@ -26,16 +26,9 @@ def guarded() -> Iterator[Redis]:
         yield server
 
 
-def password_file(folder: Path, text: str = PASSWORD) -> str:
-    path = folder / "password"
-    path.write_text(text)
-    path.chmod(0o600)
-    return str(path)
-
-
 def test_the_agent_is_who_it_is_configured_to_be_whatever_the_client_shows(tmp_path: Path, guarded: Redis) -> None:
     async def use() -> None:
-        credential = Credential(user="writer", password_file=password_file(tmp_path))
+        credential = Credential(user="writer", password_file=password_file(tmp_path, PASSWORD))
         async with RedisHouse(tmp_path, guarded, credential=credential) as house:
             for shown in ({}, {"password": "wrong"}, {"username": "root", "password": "wrong"}, {"protocol": 3}):
                 client = house.connect(**shown)
@@ -67,7 +60,9 @@ def test_a_group_has_a_user_of_its_own(tmp_path: Path, guarded: Redis) -> None:
 
 def test_one_password_for_everybody_needs_no_user(tmp_path: Path, guarded: Redis) -> None:
     async def use() -> None:
-        async with RedisHouse(tmp_path, guarded, credential=Credential(password_file=password_file(tmp_path))) as house:
+        async with RedisHouse(
+            tmp_path, guarded, credential=Credential(password_file=password_file(tmp_path, PASSWORD))
+        ) as house:
             assert await house.connect().execute_command("ACL", "WHOAMI") == "default"
 
     play(use())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.understand.redis import Understanding, text
+from lockgate.understand.redis import Understanding, text, whole
 from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_BYTES, MAX_CHARACTERS
 from lockgate.values.command import Call
 
@@ -95,3 +95,11 @@ def test_it_is_one_line_of_printable_ascii_that_reads_back(args: list[bytes]) ->
     parts = re.findall(r'"(?:[^"\\]|\\.)*"|[^ ]+', written)
     read = [ast.literal_eval(f"b{part}") if part.startswith('"') else part.encode() for part in parts]
     assert read == [b"X", *args]
+
+
+def test_the_whole_leaves_nothing_out_but_what_is_hidden() -> None:
+    call = Call("MSET", (b"MSET", *[b"k", b"v"] * 50, b"x" * 600, b"last"), secrets=(2,))
+    found = whole(call, lambda place: place == 4, 10_000)
+    assert found == " ".join(["MSET", "k", "?", "k", "?", *["k", "v"] * 48, "x" * 600, "last"])
+    for limit in (0, 10, 100, 300):
+        assert limit < len(whole(call, lambda _: False, limit)) < limit + 10

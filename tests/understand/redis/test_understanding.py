@@ -178,6 +178,49 @@ def test_the_caches_are_bounded() -> None:
     assert len(understanding._statements) <= 16
 
 
+@pytest.mark.parametrize("name", [b"MGET", b"LPUSH", b"SADD", b"SUNION", b"HDEL", b"XADD", b"SET"])
+def test_of_a_long_command_nothing_is_kept(name: bytes) -> None:
+    """A plan has each of its arguments: every length there is would be gigabytes."""
+    understanding = Understanding()
+    for count in range(100, 200):
+        understanding.request((name, *[b"NX"] * count))
+        understanding.request((b"CONFIG", b"SET", *[word for at in range(count) for word in (b"p%d" % at, b"1")]))
+    assert not understanding._plans
+    assert not understanding._set_plans
+    assert len(understanding._statements) <= 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (b"MGET", *[b"k"] * 65_537),
+        (b"MSET", *[b"k"] * (65_537 * 2)),
+        (b"SINTERCARD", b"65537", *[b"k"] * 65_537),
+        (b"EVALSHA", b"0" * 40, b"65537", *[b"k"] * 65_537),
+        (b"XREAD", b"STREAMS", *[b"k"] * (65_537 * 2)),
+        (b"MIGRATE", b"h", b"1", b"", b"0", b"1", b"KEYS", *[b"k"] * 65_537),
+    ],
+    ids=lambda args: args[0].decode(),
+)
+def test_keys_are_bounded(args: tuple[bytes, ...]) -> None:
+    understanding = Understanding()
+    assert understanding.request(args).refusal == "lockgate: more than 65536 keys in one command"
+    assert understanding.request((b"MGET", *[b"k"] * 65_536)).refusal is None
+
+
+def test_patterns_of_channels_are_bounded() -> None:
+    """Each was compiled: two thousand of a thousand bytes held the agent for a minute."""
+    understanding = Understanding()
+    said = "lockgate: more than 256 patterns in one command, or one of 1024 bytes"
+    assert understanding.request((b"PSUBSCRIBE", *[b"*"] * 257)).refusal == said
+    assert understanding.request((b"PSUBSCRIBE", b"a", b"*" * 1025)).refusal == said
+    assert understanding.request((b"PSUBSCRIBE", *[b"*" * 1024] * 256)).refusal is None
+    assert understanding.request((b"SUBSCRIBE", *[b"x" * 2000] * 300)).refusal is None
+    asked = understanding.request((b"PUBSUB", b"CHANNELS", b"a" * 1025)).detail
+    assert isinstance(asked, Call)
+    assert [(use.name, use.pattern) for use in asked.channels] == [(b"*", True)]
+
+
 def test_each_server_has_its_own_commands() -> None:
     understanding = Understanding()
     tables = [CommandTable.builtin(), CommandTable.from_server([[b"get", 2, [b"admin"], 1, 1, 1]])]

@@ -173,22 +173,22 @@ def test_what_would_be_withheld_is_noted_and_passes(play: Playbook) -> None:
 
 
 def elsewhere(where: str) -> bytes:
-    return error(f"ERR lockgate: the datastore redirects {where}, which is not among its addresses for the agent")
+    return error(f"ERR lockgate: the datastore redirects to {where}: add it to its `addresses` in agent.yaml")
 
 
 @pytest.mark.parametrize(
-    ("said", "host", "port"),
+    ("said", "host", "port", "where"),
     [
-        ("MOVED 3999 127.0.0.1:6381", "127.0.0.1", 6381),
-        ("ASK 3999 redis-2.example:6381", "redis-2.example", 6381),
-        ("MOVED 0 ::1:6381", "::1", 6381),
-        ("MOVED 3999 :6381", "", 6381),
-        ("REDIRECT 10.0.0.2:6379", "10.0.0.2", 6379),
+        ("MOVED 3999 127.0.0.1:6381", "127.0.0.1", 6381, "127.0.0.1:6381"),
+        ("ASK 3999 redis-2.example:6381", "redis-2.example", 6381, "redis-2.example:6381"),
+        ("MOVED 0 ::1:6381", "::1", 6381, "[::1]:6381"),
+        ("MOVED 3999 :6381", "", 6381, "port 6381 of the same host"),
+        ("REDIRECT 10.0.0.2:6379", "10.0.0.2", 6379, "10.0.0.2:6379"),
     ],
 )
-def test_a_redirection_leads_to_where_the_agent_is(play: Playbook, said: str, host: str, port: int) -> None:
+def test_a_redirection_leads_to_where_the_agent_is(play: Playbook, said: str, host: str, port: int, where: str) -> None:
     play.client("GET a", "GET b").server(error(said), bulk("1"))
-    play.to_client(elsewhere(f"to {host}:{port}"), bulk("1"))
+    play.to_client(elsewhere(where), bulk("1"))
     assert play.gate.runs[0].error == said.split(" ")[0]
     play.gate.covered.add((host, port))
     again = Playbook(play.gate, split=play.split).begun()
@@ -201,20 +201,22 @@ def test_a_redirection_leads_to_where_the_agent_is(play: Playbook, said: str, ho
      "MOVED 1 127.0.0.1:6381 and more", "MOVED  1 127.0.0.1:6381", "ASK 1 ?:6379x"],
 )  # fmt: skip
 def test_a_redirection_that_cant_be_read_leads_nowhere(play: Playbook, said: str) -> None:
-    play.client("GET a").server(error(said)).to_client(elsewhere("to where can't be read"))
+    play.client("GET a").server(error(said)).to_client(
+        error("ERR lockgate: the datastore redirects to where can't be read")
+    )
 
 
 def test_a_redirection_is_looked_at_wherever_it_hides(play: Playbook) -> None:
     play.gate.rulings["GET secret"] = Ruling(masking=Masked())
-    play.client("GET secret").server(error("MOVED 1 127.0.0.1:6381")).to_client(elsewhere("to 127.0.0.1:6381"))
-    play.client("GET a").server(b"!22\r\nMOVED 1 127.0.0.1:6381\r\n").to_client(elsewhere("to 127.0.0.1:6381"))
+    play.client("GET secret").server(error("MOVED 1 127.0.0.1:6381")).to_client(elsewhere("127.0.0.1:6381"))
+    play.client("GET a").server(b"!22\r\nMOVED 1 127.0.0.1:6381\r\n").to_client(elsewhere("127.0.0.1:6381"))
     play.client("GET a").server(b"|1\r\n+a\r\n+b\r\n" + error("MOVED 1 127.0.0.1:6381"))
     play.broken("the server's error has attributes")
 
 
 def test_exec_may_be_redirected(play: Playbook) -> None:
     play.asks("MULTI", OK).client("GET a", "EXEC").server(status("QUEUED"), error("MOVED 1 127.0.0.1:6381"))
-    play.to_client(status("QUEUED"), elsewhere("to 127.0.0.1:6381"))
+    play.to_client(status("QUEUED"), elsewhere("127.0.0.1:6381"))
     play.session.drain_server()
     play.asks("GET a", bulk("1"))
     assert play.gate.asked[-1] == ("GET a", False)
@@ -222,4 +224,4 @@ def test_exec_may_be_redirected(play: Playbook) -> None:
 
 def test_a_queued_command_may_be_redirected(play: Playbook) -> None:
     play.asks("MULTI", OK).client("GET a").server(error("MOVED 1 127.0.0.1:6381"))
-    play.to_client(elsewhere("to 127.0.0.1:6381"))
+    play.to_client(elsewhere("127.0.0.1:6381"))

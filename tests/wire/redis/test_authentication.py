@@ -89,10 +89,15 @@ def test_hello_tells_in_which_version_the_server_answers(play: Playbook) -> None
     play.server(push(bulk("invalidate"), array(bulk("k")))).broken("a push in RESP2")
 
 
-def test_hello_authenticates_as_the_last_it_names(play: Playbook) -> None:
-    said = "HELLO 3 AUTH ann pw SETNAME x AUTH bob pw"
-    play.client(said, "GET a").to_server(said).server(HELLO_3).to_server("GET a")
-    assert play.gate.became_ == [("bob", None)]
+def test_a_hello_that_could_fail_behind_its_authentication_is_not_sent(play: Playbook) -> None:
+    twice = error("ERR lockgate: HELLO with AUTH twice is refused")
+    named = error("ERR Client names cannot contain spaces, newlines or special characters.")
+    play.client("HELLO 3 AUTH ann pw SETNAME x AUTH bob pw").to_client(twice)
+    for name in (b"a b", b"a\n", b"\x7f", "\u00e9".encode()):
+        play.client(command([b"HELLO", b"3", b"AUTH", b"ann", b"pw", b"SETNAME", name])).to_client(named)
+    play.client("HELLO 3 AUTH ann pw SETNAME x!~", "GET a").to_server("HELLO 3 AUTH ann pw SETNAME x!~")
+    play.server(HELLO_3).to_server("GET a")
+    assert play.gate.became_ == [("ann", None)]
 
 
 def test_an_option_is_read_as_the_server_reads_it(play: Playbook) -> None:

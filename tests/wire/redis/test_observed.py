@@ -175,6 +175,16 @@ def test_what_waits_for_a_ruling_goes_first(play: Looked) -> None:
     play.both_ways()
 
 
+def test_what_waits_to_be_queued_goes_first_too(play: Looked) -> None:
+    play.asks("MULTI", OK)
+    play.gate.settled.clear()
+    play.gate.later.add("LG.GET")
+    play.client("LG.GET a", "GET b").to_server()
+    play.server(b"??\r\n").to_client(b"??\r\n").to_server()
+    play.resume().to_server("LG.GET a", "GET b").outcomes()
+    play.both_ways()
+
+
 def test_a_ruling_behind_which_something_cant_be_read(play: Looked) -> None:
     play.gate.rulings["DEL k"] = None
     play.client("DEL k", "EXEC", "GET a").to_server()

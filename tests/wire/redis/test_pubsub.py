@@ -147,6 +147,15 @@ def test_reset_forgets_subscriptions(play: Playbook) -> None:
     play.outcomes(("SUBSCRIBE a", "completed"), ("RESET", "completed"), ("GET k", "completed"))
 
 
+def test_what_others_have_the_server_say_of_changed_keys_is_left_out(play: Playbook) -> None:
+    """CLIENT TRACKING REDIRECT sends it to who listens to anything in RESP2, whatever that is (tracking.c)."""
+    told = array(bulk("message"), bulk("__redis__:invalidate"), array(bulk("k")))
+    play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1))
+    play.server(told, message("a", "x")).to_client(message("a", "x"))
+    subscribed = confirmed("subscribe", "__redis__:invalidate", 2)
+    play.asks("SUBSCRIBE __redis__:invalidate", subscribed).server(told).to_client(told)
+
+
 # what a server must not say to a subscriber
 
 

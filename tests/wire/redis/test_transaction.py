@@ -74,6 +74,30 @@ def test_a_command_that_is_refused_locally_makes_the_transaction_fail(multi: Pla
     assert multi.gate.asked == [("GET d", False)]
 
 
+def test_whether_a_command_may_be_queued_may_take_time(multi: Playbook) -> None:
+    multi.gate.later.add("LG.GET")
+    multi.client("SET a 1", "LG.GET a", "GET b", "EXEC").to_server("SET a 1").server(QUEUED).to_client(QUEUED)
+    assert multi.session.parked
+    multi.resume().to_server("LG.GET a", "GET b", "EXEC")
+    assert multi.gate.asked == [("EXEC(SET a 1; LG.GET a; GET b)", True)]
+    multi.server(QUEUED, QUEUED).to_client(QUEUED, QUEUED)
+    multi.server(array(OK, bulk("1"), bulk("2"))).to_client(array(OK, bulk("1"), bulk("2")))
+
+
+def test_and_the_answer_be_no(multi: Playbook) -> None:
+    multi.gate.later.add("LG.GET")
+    multi.client("SET a 1", "LG.GET a", "EXEC").to_server("SET a 1").server(QUEUED).to_client(QUEUED)
+    multi.resume(DENIED).to_client(DENIED_REPLY).to_server("DISCARD").server(OK).to_client(ABORTED)
+    multi.outcomes()
+
+
+def test_nothing_of_it_is_settled_when_the_client_goes_meanwhile(multi: Playbook) -> None:
+    multi.gate.later.add("LG.GET")
+    multi.client("LG.GET a").to_server()
+    multi.session.client_gone()
+    multi.resume().to_server().outcomes()
+
+
 @pytest.mark.parametrize(
     "refused",
     ["SELECT 1", "AUTH x y", "HELLO 3", "SUBSCRIBE c", "PUNSUBSCRIBE", "SSUBSCRIBE c", "MONITOR", "CLIENT REPLY OFF",
@@ -221,6 +245,12 @@ def test_more_bytes_are_queued_than_may_be(multi: Playbook) -> None:
     assert b"-ERR lockgate: more than" in multi.session.drain_client()
     multi.client("EXEC").to_server("DISCARD").server(OK).to_client(ABORTED)
     multi.asks("MULTI", OK).asks(large, QUEUED)
+
+
+def test_arguments_without_a_byte_count_as_well(multi: Playbook) -> None:
+    empty = command([b"MGET", *[b""] * 400])
+    multi.client(empty, empty).to_server(empty).server(QUEUED)
+    assert b"-ERR lockgate: more than" in multi.session.drain_client()
 
 
 def test_a_push_inside_the_reply_of_exec_ends_the_connection(play: Playbook) -> None:

@@ -9,11 +9,17 @@ The table says of a command, by the name that `Call` has, which shape its reply 
   (SISMEMBER, an intersection, a MATCH of SSCAN), where (LPOS, ZRANK), what lies between two bounds (ZRANGEBYSCORE), how
   long a string is (STRLEN). Whether there is a key or a field, how many elements it has, how much memory it takes, of
   which type it is and when it expires may be asked.
-- What writes a value is answered with counts, which pass. So who may write to a masked set and ask for its size can
-  find out whether a member he guesses is in it: what may be guessed is not kept secret by masks alone.
-- What changes a part of a value in place (APPEND, SETRANGE, INCR) could make its mask show another part of it, and is
-  refused where the mask shows any (`partial`, `tokenise`, `truncate`, `date_shift`), or is of places in a document.
-- What copies a value is refused unless the key it goes to has the same masks, or stricter ones.
+- What writes a value is answered with counts, which pass, unless it picks what it writes by a question of those above
+  (ZREMRANGEBYLEX, ZADD GT, an intersection that is stored, SORT by the value). So who may write to a masked set and ask
+  for its size can find out whether a member he guesses is in it, and of a sorted set, which stands first: what may be
+  guessed is not kept secret by masks alone, but by a policy that lets nobody write who isn't to know.
+- What writes a part of a string (SETRANGE, SETBIT), or computes with it and fails by what it is (INCRBY, BITOP of
+  several), is refused too: with all but one bit written over, any command that fails or not tells that bit. INCR may
+  be asked, and so tells whether the value is a number.
+- What makes another value of it in place (APPEND, INCR) could make its mask show another part, and is refused where
+  what the mask shows hangs on the value (all but `null`, `redact` and `veil`), or is of places in a document.
+- What copies a value is refused unless the key it goes to has the same masks, or stricter ones; to another database
+  always (MOVE, COPY with DB, SWAPDB), where other masks may be.
 - Scripts: one that is reviewed, so that it touches its declared keys only, has its whole reply masked (numbers are 0)
   with the strictest masker of its keys. Another could write down what it reads, elsewhere or in the shape of its reply:
   it is refused to whom anything in the datastore is masked.
@@ -114,15 +120,15 @@ def _count_of_several(view: View) -> Shape:
     return KEPT
 
 
-def _changed(view: View) -> Shape:
-    """A part of a string is changed, and its length or what it was before is answered."""
+def _appended(view: View) -> Shape:
+    """A string becomes longer, and its length is answered."""
     rule = view.rule(1)
     view.changes(rule)
     return Number() if rule.element is not None else KEPT
 
 
 def _counted(view: View) -> Shape:
-    """A number is changed, and answered."""
+    """A number is changed by one, and answered."""
     rule = view.rule(1)
     if rule.whole is not None:
         view.changes(rule)
@@ -130,12 +136,23 @@ def _counted(view: View) -> Shape:
     return KEPT
 
 
+def _added(view: View) -> Shape:
+    """A number is changed by any other, and answered: that this overflows tells that it is larger than a guess."""
+    rule = view.rule(1)
+    if rule.whole is not None:
+        view.answers(rule)
+    return KEPT
+
+
 def _bitop(view: View) -> Shape:
+    """How long the longest is is answered; of what is computed with a guess, other commands tell more."""
     rule = view.every(but=(2,))
+    if len(view.call.keys) > 2:
+        view.answers(rule)
     view.copies(rule, 2, fields=False)
     for computed in (rule, view.rule(2)):
         view.changes(computed)
-    return Answer()
+    return Number() if rule.element is not None else Answer()
 
 
 def _delex(view: View) -> Shape:
@@ -199,12 +216,11 @@ def _hstrlen(view: View) -> Shape:
 
 
 def _hincrby(view: View) -> Shape:
+    """As `_added`."""
     treatment = view.rule(1).named(_argument(view, 2))
-    if treatment is None or treatment.masker is None:
-        return KEPT
-    if not treatment.masker.opaque:
-        raise view.refuse("changes a part of a masked value, so that its mask could show another")
-    return Number()
+    if treatment is not None and treatment.masker is not None:
+        raise view.refuse("answers a question about a masked value")
+    return KEPT
 
 
 # lists and sets
@@ -234,12 +250,16 @@ def _scanned(view: View) -> Shape:
     return Items((KEPT, Elements(rule.element)))
 
 
-def _union(view: View) -> Shape:
-    return Elements(view.every().element)
-
-
 def _store_first(view: View) -> Shape:
-    """What is computed of several keys goes to the first."""
+    """What is computed of several keys goes to the first, and how many elements that has is answered."""
+    rule = view.every(but=(1,))
+    if len(view.call.keys) > 2:
+        view.answers(rule)
+    view.copies(rule, 1, fields=False)
+    return Answer()
+
+
+def _pfmerge(view: View) -> Shape:
     view.copies(view.every(but=(1,)), 1, fields=False)
     return Answer()
 
@@ -249,7 +269,10 @@ def _store_first(view: View) -> Shape:
 
 def _zadd(view: View) -> Shape:
     rule = view.rule(1)
-    if b"INCR" in view.upper(2)[:6]:
+    options = view.upper(2)[:6]
+    if b"GT" in options or b"LT" in options:
+        view.answers(rule)
+    if b"INCR" in options:
         return Number() if rule.whole is not None else KEPT
     return Answer()
 
@@ -285,12 +308,8 @@ def _zscan(view: View) -> Shape:
     return Items((KEPT, Scored(rule)))
 
 
-def _zunion(view: View) -> Shape:
-    return _members(view.every(), scores=b"WITHSCORES" in view.upper(2))
-
-
 def _zcombined(view: View) -> Shape:
-    """ZINTER and ZDIFF."""
+    """ZINTER, ZUNION and ZDIFF."""
     rule = view.every()
     if len(view.call.keys) > 1:
         view.answers(rule)
@@ -312,12 +331,18 @@ def _geo(view: View) -> Shape:
 
 
 def _geosearchstore(view: View) -> Shape:
-    view.copies(view.rule(2), 1, fields=False)
+    rule = view.rule(2)
+    view.answers(rule)
+    view.copies(rule, 1, fields=False)
     return Answer()
 
 
 def _zrangestore(view: View) -> Shape:
-    view.copies(view.rule(2), 1, fields=False)
+    rule = view.rule(2)
+    options = view.upper(5)
+    if b"BYSCORE" in options or b"BYLEX" in options:
+        view.answers(rule)
+    view.copies(rule, 1, fields=False)
     return Answer()
 
 
@@ -356,7 +381,25 @@ def _xinfo_stream(view: View) -> Shape:
 
 
 def _copy(view: View) -> Shape:
+    if view.call.name == "COPY" and b"DB" in view.upper(3):
+        return _leaves_database(view)
     view.copies(view.rule(1), 2, fields=True)
+    return Answer()
+
+
+def _leaves_database(view: View) -> Shape:
+    """MOVE, and COPY with DB: what is masked in one database need not be in another."""
+    rule = view.every() if view.call.name == "MOVE" else view.rule(1)
+    if rule:
+        raise view.refuse("takes a masked key to another database")
+    if view.call.name == "COPY":
+        view.rule(2)
+    return Answer()
+
+
+def _swapdb(view: View) -> Shape:
+    if view.elsewhere:
+        raise view.refuse("takes all keys to another database, and some are masked")
     return Answer()
 
 
@@ -370,6 +413,7 @@ def _leaves(view: View) -> Shape:
 def _sort(view: View) -> Shape:
     rule = view.rule(1)
     store = None
+    sorts = True
     options = view.upper(2)
     at = 0
     while at < len(options):
@@ -377,11 +421,16 @@ def _sort(view: View) -> Shape:
             at += 2
         elif options[at] in (b"BY", b"GET") and at + 1 < len(options):
             at += 1
-            _sort_pattern(view, rule, view.args[2 + at], by=options[at - 1] == b"BY")
+            by, pattern = options[at - 1] == b"BY", view.args[2 + at]
+            sorts = sorts and not (by and b"*" not in pattern)
+            _sort_pattern(view, rule, pattern, by=by)
         elif options[at] == b"STORE" and at + 1 < len(options):
             at += 1
             store = 2 + at
         at += 1
+    if sorts:
+        # that it fails tells that one is no number, and what stands first that it is the least
+        view.answers(rule)
     if store is None:
         return Elements(rule.element)
     view.copies(rule, store, fields=False)
@@ -533,7 +582,8 @@ def _each_of(handler: Handler, command: str, names: str) -> Iterable[tuple[str, 
 COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     # about keys, and nothing of their values
     *_each(_harmless, "DEL UNLINK EXISTS TOUCH TYPE TTL PTTL EXPIRE PEXPIRE EXPIREAT PEXPIREAT EXPIRETIME PEXPIRETIME"
-           " PERSIST MOVE WATCH RESTORE RESTORE-ASKING"),
+           " PERSIST WATCH RESTORE RESTORE-ASKING"),
+    ("MOVE", _leaves_database),
     *_each_of(_harmless, "OBJECT", "ENCODING FREQ IDLETIME REFCOUNT HELP"),
     *_each_of(_harmless, "MEMORY", "USAGE DOCTOR HELP MALLOC-STATS PURGE STATS"),
     *_each(_copy, "RENAME RENAMENX COPY"),
@@ -544,9 +594,11 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     ("SET", _set),
     ("MGET", _mget),
     *_each(_write, "SETNX SETEX PSETEX MSET MSETNX MSETEX"),
-    *_each(_asks, "GETRANGE SUBSTR LCS STRLEN BITCOUNT BITPOS GETBIT BITFIELD BITFIELD_RO DIGEST"),
-    *_each(_changed, "APPEND SETRANGE SETBIT"),
-    *_each(_counted, "INCR INCRBY INCRBYFLOAT DECR DECRBY"),
+    *_each(_asks, "GETRANGE SUBSTR LCS STRLEN BITCOUNT BITPOS GETBIT BITFIELD BITFIELD_RO DIGEST"
+           " SETRANGE SETBIT"),
+    ("APPEND", _appended),
+    *_each(_counted, "INCR DECR"),
+    *_each(_added, "INCRBY INCRBYFLOAT DECRBY"),
     ("BITOP", _bitop),
     ("DELEX", _delex),
     ("DELIFEQ", _asks),
@@ -572,8 +624,7 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     # sets
     *_each(_value, "SMEMBERS SRANDMEMBER SPOP"),
     ("SSCAN", _scanned),
-    ("SUNION", _union),
-    *_each(_asks_of_several, "SINTER SDIFF"),
+    *_each(_asks_of_several, "SINTER SUNION SDIFF"),
     *_each(_count_of_several, "SINTERCARD ZINTERCARD PFCOUNT"),
     *_each(_asks, "SISMEMBER SMISMEMBER"),
     *_each(_store_first, "SINTERSTORE SUNIONSTORE SDIFFSTORE"),
@@ -589,13 +640,12 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     *_each(_bzpop, "BZPOPMIN BZPOPMAX"),
     *_each(_zmpop, "ZMPOP BZMPOP"),
     ("ZSCAN", _zscan),
-    ("ZUNION", _zunion),
-    *_each(_zcombined, "ZINTER ZDIFF"),
+    *_each(_zcombined, "ZINTER ZUNION ZDIFF"),
     *_each(_store_first, "ZUNIONSTORE ZINTERSTORE ZDIFFSTORE"),
     ("ZRANGESTORE", _zrangestore),
     *_each(_asks, "ZSCORE ZMSCORE ZRANK ZREVRANK ZCOUNT ZLEXCOUNT ZRANGEBYSCORE ZREVRANGEBYSCORE ZRANGEBYLEX"
-           " ZREVRANGEBYLEX"),
-    *_each(_write, "ZREM ZCARD ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX"),
+           " ZREVRANGEBYLEX ZREMRANGEBYSCORE ZREMRANGEBYLEX"),
+    *_each(_write, "ZREM ZCARD ZREMRANGEBYRANK"),
     # places
     *_each(_asks, "GEOPOS GEODIST GEOHASH GEOSEARCH"),
     *_each(_geo, "GEORADIUS GEORADIUS_RO GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO"),
@@ -612,7 +662,7 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     *_each(_harmless, "XADD XDEL XTRIM XLEN XACK XACKDEL XDELEX XCFGSET XSETID XPENDING"),
     # HyperLogLogs
     *_each(_write, "PFADD"),
-    ("PFMERGE", _store_first),
+    ("PFMERGE", _pfmerge),
     *_each(_spies, "PFDEBUG"),
     ("PFSELFTEST", _harmless),
     # scripts
@@ -638,7 +688,8 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     # the server, the session, transactions
     *_each(_harmless, "PING ECHO AUTH HELLO SELECT QUIT RESET TIME INFO DBSIZE LASTSAVE ROLE WAIT WAITAOF LOLWUT MULTI"
            " DISCARD UNWATCH READONLY READWRITE ASKING SAVE BGSAVE BGREWRITEAOF SHUTDOWN REPLICAOF SLAVEOF FAILOVER"
-           " FLUSHALL FLUSHDB SWAPDB"),
+           " FLUSHALL FLUSHDB"),
+    ("SWAPDB", _swapdb),
     *_each_of(_harmless, "ACL", "CAT DELUSER DRYRUN GENPASS GETUSER HELP LIST LOAD LOG SAVE SETUSER USERS WHOAMI"),
     *_each_of(_harmless, "CLIENT", "CACHING CAPA GETNAME GETREDIR HELP ID IMPORT-SOURCE INFO KILL LIST NO-EVICT"
               " NO-TOUCH PAUSE REPLY SETINFO SETNAME TRACKING TRACKINGINFO UNBLOCK UNPAUSE"),
@@ -665,6 +716,10 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
 """Every command there is a shape of, by `Call.name`. EXEC has none: it is planned as what it runs (`plan_exec`)."""
 
 
+LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
+"""Commands that are answered with names, and behind which come messages, with whatever others publish."""
+
+
 def shape_of(view: View) -> Shape:
     """That of a command's reply. Raises Unmaskable."""
     handler = COMMANDS.get(view.call.name)
@@ -685,4 +740,4 @@ def conceals(name: str) -> bool:
 
 def shows_names(name: str) -> bool:
     """Whether a command shows names of keys and channels, and nothing else."""
-    return COMMANDS.get(name) is _names
+    return COMMANDS.get(name) is _names and name not in LISTENING

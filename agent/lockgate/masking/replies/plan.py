@@ -15,7 +15,7 @@ from typing import Final
 from lockgate.masking.keys import Keys
 from lockgate.masking.plan import Unmaskable
 from lockgate.masking.replies import resp
-from lockgate.masking.replies.commands import KEPT, NAMES, conceals, shape_of, shows_names
+from lockgate.masking.replies.commands import KEPT, LISTENING, NAMES, conceals, shape_of, shows_names
 from lockgate.masking.replies.resp import Malformed, parse
 from lockgate.masking.replies.rules import rule_of
 from lockgate.masking.replies.shapes import InTurn, Shape, Work, apply
@@ -28,6 +28,7 @@ from lockgate.values.selector import ClassifiedName, Selector
 
 _MESSAGES: Final = frozenset({b"message", b"pmessage", b"smessage"})
 """Their last thing is what was published; before it stand names."""
+_LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
 _NAMING: Final = frozenset(
     b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
 )
@@ -158,11 +159,16 @@ def plan_reply(
         shape = shape_of(View(call, rules, [mask.name.pattern for mask in elsewhere]))
         if rules:
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
-    if scan is None or shows_names(call.name):
+    if scan is None:
+        return None
+    if call.name in _LISTENING:
+        # the answer has names only, and what comes because of it is looked through
+        return ReplyMasker(NAMES, scan, None)
+    if shows_names(call.name):
         return None
     if conceals(call.name):
         raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")
-    return ReplyMasker(KEPT, scan, None)
+    return ReplyMasker(NAMES if call.name in LISTENING else KEPT, scan, None)
 
 
 @lru_cache(maxsize=256)

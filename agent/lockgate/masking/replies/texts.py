@@ -15,7 +15,7 @@ from lockgate.masking.keys import Keys
 from lockgate.masking.partial import REDACTED
 from lockgate.masking.spec import Masker, Name, parse_masker
 
-_OPAQUE: Final = frozenset({Name.NULL, Name.VEIL, Name.REDACT, Name.HASH})
+_OPAQUE: Final = frozenset({Name.NULL, Name.VEIL, Name.REDACT})
 _DATE: Final = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME: Final = re.compile(rb"([0-9]{4}-[0-9]{2}-[0-9]{2})([ T])([0-9:.]{8,15})(Z|[+-][0-9:]{2,8})?")
 
@@ -41,7 +41,10 @@ class TextMasker:
 
     @property
     def opaque(self) -> bool:
-        """Whether nothing shown is a part, or the shape, of the value: not even of one that somebody helped to make."""
+        """Whether nothing shown hangs on the value: not even on one that somebody helped to make.
+
+        The hash of a value of which all but one byte was written over is that of one of 256 that anybody can write.
+        """
         return self.masker.name in _OPAQUE
 
     @property

@@ -22,18 +22,23 @@ class View:
     elsewhere: Sequence[bytes]
     seen: set[int] = field(default_factory=set)
     """Places that the table knows the part of."""
+    places: frozenset[int] = field(init=False)
+    """Those of all its keys, masked or not."""
+
+    def __post_init__(self) -> None:
+        self.places = frozenset(use.place for use in self.call.keys)
 
     @property
     def args(self) -> tuple[bytes, ...]:
         return self.call.args
 
     def upper(self, start: int) -> list[bytes]:
-        """The arguments from a place on, as options are compared."""
-        return [arg.upper() for arg in self.args[start:]]
+        """The arguments from a place on, as options are compared: in capitals, and only up to a NUL (strcasecmp)."""
+        return [arg.partition(b"\0")[0].upper() for arg in self.args[start:]]
 
     def rule(self, place: int) -> Rule:
         """That of the key which the table has in this place. Raises Unmaskable when understanding has none there."""
-        if all(use.place != place for use in self.call.keys):
+        if place not in self.places:
             raise Unmaskable(f"{self.call.name} was not understood to use the key that it does")
         self.seen.add(place)
         return self.rules.get(place, NOTHING)

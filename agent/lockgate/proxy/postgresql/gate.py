@@ -15,6 +15,7 @@ from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound, Coverage
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.holds import no
+from lockgate.proxy.observing import WAIT_SECONDS
 from lockgate.proxy.outlook import Outlook
 from lockgate.proxy.postgresql import admission, locks, startup
 from lockgate.proxy.postgresql.catalog import Snapshot
@@ -22,7 +23,7 @@ from lockgate.proxy.postgresql.catalog_reader import CatalogError
 from lockgate.proxy.postgresql.grants import coverage
 from lockgate.proxy.postgresql.judge import ROWLESS_EFFECTS, StatementJudgement
 from lockgate.proxy.postgresql.parameters import formats, shown
-from lockgate.proxy.postgresql.patience import TOO_SLOW, WAIT_SECONDS
+from lockgate.proxy.postgresql.patience import TOO_SLOW
 from lockgate.proxy.postgresql.result_masking import ResultMasking
 from lockgate.proxy.postgresql.store import PostgresStore
 from lockgate.proxy.postgresql.watching import Watch

@@ -7,8 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-WAIT_SECONDS: Final = 0.25
-"""Reading a catalog of some thousand relations takes as long; a person hardly sees it."""
+from lockgate.proxy.observing import WAIT_SECONDS
 
 PAUSE_SECONDS: Final = 10.0
 """How long nothing waits behind one that waited in vain: 0.25 s in 10 are lost at most."""

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import hiredis
 
@@ -18,10 +18,9 @@ from lockgate.proxy.roles import RoleError, Roles
 from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError
 from lockgate.understand.redis import CommandTable
 from lockgate.values.identity import Endpoint
-from lockgate.wire.redis.requests import encode_command
-
-if TYPE_CHECKING:
-    from lockgate.values.secret import Secret
+from lockgate.values.secret import Secret
+from lockgate.wire.redis._resp import ReplyScanner, encode_command
+from lockgate.wire.redis.errors import code_of, text_of
 
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 """The longest answer to COMMAND that is read. Redis 8 with all its modules says some 500 KiB."""
@@ -40,15 +39,17 @@ log = logging.getLogger(__name__)
 
 
 class _Asking(asyncio.Protocol):
-    """Says what it is given; `answers` has so many replies, as hiredis reads them."""
+    """Says what it is given; `answers` has so many replies, whole and as they came."""
 
     def __init__(self, said: bytes, replies: int) -> None:
         self._said = said
         self._wanted = replies
-        self._found: list[object] = []
+        self._found: list[bytes] = []
+        self._came = bytearray()
         self._bytes = 0
-        self._reader = hiredis.Reader()
-        self.answers: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+        # hiredis would make room for what is only announced
+        self._scanner = ReplyScanner()
+        self.answers: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).write(self._said)
@@ -60,15 +61,16 @@ class _Asking(asyncio.Protocol):
         if self._bytes > ANSWER_BYTES:
             self.answers.set_exception(ConnectionError(f"it says more than {ANSWER_BYTES} bytes"))
             return
-        try:
-            self._reader.feed(data)
-            while (reply := self._reader.gets()) is not False:
-                self._found.append(reply)
-        except hiredis.ProtocolError as error:
-            self.answers.set_exception(ConnectionError(str(error)))
-            return
+        held, start = len(self._came), 0
+        self._came += data
+        for stop in self._scanner.scan(data, 0, len(data)):
+            self._found.append(bytes(self._came[start : (end := held + (stop >> 8))]))
+            start = end
+        del self._came[:start]
         if len(self._found) >= self._wanted:
             self.answers.set_result(self._found)
+        elif self._scanner.broken is not None:
+            self.answers.set_exception(ConnectionError(f"what it says can't be read: {self._scanner.broken}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.answers.done():
@@ -77,10 +79,22 @@ class _Asking(asyncio.Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """One server: `table` is what is known of its commands now, and `until` when it is worth asking again."""
+    """One server: `table` is what is known of its commands now, and `until` when it is worth asking again.
+
+    `secured` says that clients come through to it in TLS of theirs.
+    """
 
     table: CommandTable
     until: float = 0.0
+    secured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A server is being asked. `since` is when that began, in seconds of the clock."""
+
+    task: asyncio.Task[None]
+    since: float
 
 
 class Commands:
@@ -105,7 +119,7 @@ class Commands:
         self._seconds = seconds
         self._clock = clock
         self._servers: OrderedDict[Endpoint, Server] = OrderedDict()
-        self._reading: dict[Endpoint, asyncio.Task[None]] = {}
+        self._reading: dict[Endpoint, _Reading] = {}
 
     def server(self, endpoint: Endpoint) -> Server:
         """What is known of a server, now and as long as a connection to it lasts."""
@@ -116,53 +130,81 @@ class Commands:
                 self._servers.popitem(last=False)
         return found
 
+    def reached(self, endpoint: Endpoint, *, client_tls: bool) -> None:
+        """A client got through to a server, in TLS of its own or not: where that decides, it is asked the same way."""
+        self.server(endpoint).secured = client_tls
+
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether the server could be asked, and would be."""
         return self._reader is not None and self._clock() >= self.server(endpoint).until
 
-    async def read(self, endpoint: Endpoint) -> None:
-        """Ask it, once for all that wait. What is known stays when it doesn't answer."""
-        task = self._reading.get(endpoint)
-        if task is None:
-            task = self._reading[endpoint] = asyncio.get_running_loop().create_task(self._read(endpoint))
+    async def read(self, endpoint: Endpoint, patience: float | None = None) -> None:
+        """Ask it, once for all that wait. What is known stays when it doesn't answer.
+
+        `patience` is for how many seconds since the asking began it is waited for; None: for as long as it takes.
+        """
+        reading = self._reading.get(endpoint)
+        if reading is None:
+            task = asyncio.get_running_loop().create_task(self._read(endpoint))
+            reading = self._reading[endpoint] = _Reading(task, self._clock())
             task.add_done_callback(lambda _: self._reading.pop(endpoint, None))
-        await asyncio.shield(task)
+        left = None if patience is None else max(0.0, reading.since + patience - self._clock())
+        done, _ = await asyncio.wait((reading.task,), timeout=left)
+        if done and not reading.task.cancelled():
+            reading.task.result()  # a mistake of ours is nothing to pass over
 
     async def close(self) -> None:
         """The agent stops."""
-        for task in tuple(self._reading.values()):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        for reading in tuple(self._reading.values()):
+            reading.task.cancel()
+            await asyncio.gather(reading.task, return_exceptions=True)
 
     async def _read(self, endpoint: Endpoint) -> None:
-        server, wait = self.server(endpoint), FRESH_SECONDS
+        server, wait = self.server(endpoint), RETRY_SECONDS
         try:
             async with asyncio.timeout(self._seconds):
                 server.table = CommandTable.from_server(await self._ask(endpoint))
+            wait = FRESH_SECONDS
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
-            log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, error or "it took too long")
-            wait = RETRY_SECONDS
+            why = str(error) or "it took too long"
+            log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, why)
         server.until = self._clock() + wait
 
     async def _ask(self, endpoint: Endpoint) -> object:
+        """What it answers to COMMAND, as hiredis reads it. Raises what connecting does, RoleError and TimeoutError."""
         if self._reader is None:
             raise ConnectionError("there is no `catalog` to read them as")
         password = await self._roles.password(self._reader)
         commands = [encode_command((b"COMMAND",))]
-        if password is not None:
-            commands.insert(0, _authentication(self._reader, password))
+        if self._reader.user is not None or password is not None:
+            commands.insert(0, _authentication(self._reader, password or Secret("")))
         asking = b"".join(commands)
         transport, protocol = await connect(
-            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self._tls.required
+            endpoint, self._tls, lambda: _Asking(asking, len(commands)), client_tls=self.server(endpoint).secured
         )
         try:
             answers = await protocol.answers
         finally:
             transport.abort()
-        refused = next((answer for answer in answers if isinstance(answer, hiredis.ReplyError)), None)
-        if refused is not None:
-            raise ConnectionError(" ".join(str(refused).split())[:200])
-        return answers[-1]
+        for command, answer in zip(("AUTH", "COMMAND")[-len(commands) :], answers, strict=False):
+            if (text := text_of(answer)) is not None:
+                if command == "AUTH":
+                    self._roles.refused(self._reader)
+                # the first word only: what else it says could quote the password
+                raise ConnectionError(f"it answers {command} with {code_of(text)}")
+        return _array(answers[-1])
+
+
+def _array(answer: bytes) -> object:
+    reader = hiredis.Reader()
+    reader.feed(answer)
+    try:
+        found: object = reader.gets()
+    except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a map whose keys are arrays
+        raise ConnectionError(f"what it says can't be read: {error}") from None
+    if not isinstance(found, list):
+        raise ConnectionError("it answers COMMAND with something else than a list")
+    return found
 
 
 def _authentication(credential: config.Credential, password: Secret) -> bytes:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Final
 
+from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
-from lockgate.proxy import second_key
+from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis.batch import Batch
 from lockgate.proxy.redis.judge import CommandJudgement
-from lockgate.proxy.redis.masking import Masking
+from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.services import Services
-from lockgate.understand.redis import text, whole
+from lockgate.understand.redis import bare, text, whole
 from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
-from lockgate.wire.gate import Asked, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import Execution
+from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
+from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -59,7 +61,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         claimed = parameters.get("user", DEFAULT_USER)
         self.user = claimed
         if self._refusal is None and self.store.observed:
-            self._admit(claimed)
+            self._admit()
             return None
         refusal = self._refusal or self.refresh()
         if refusal is not None or not self.known:
@@ -68,26 +70,35 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self.user = self.role.user or claimed
         return self.open_record(None, user=self.user, application="") or unmapped
 
-    def _admit(self, claimed: str) -> None:
-        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`)."""
-        if self.known:
-            gone = self.refresh()
-            if gone is not None:
-                self.blind = self.blind or gone.message.removeprefix("lockgate: ")
-            elif self.role.find(self.claims.groups) is None:
-                self.user = self.role.user or claimed
-            else:
-                # who has no role with the agent authenticates itself, as it would without it
-                self.lingers = True
+    def _admit(self) -> None:
+        """It is only looked at: it is let in. What can't be looked at goes on unread (`blind`).
+
+        Clients authenticate themselves, as they would without the agent: its own credential might allow less.
+        """
+        gone = self.refresh() if self.known else None
+        if gone is not None:
+            self.blind = self.blind or gone.message.removeprefix("lockgate: ")
+        settings = self.store.settings
+        # enforced, it would be somebody else
+        self.lingers = settings.credential is not None or bool(settings.roles)
         self.open_record(None, user=self.user, application="")
 
     def understand(self, args: tuple[bytes, ...]) -> Request:
         return self._request(args, self._server.table, self._reviewed)
 
-    def queue(self, request: Request) -> Refusal | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         asked = Asked(request, in_transaction=True)
+        if self.store.unsettled(request, self.endpoint):
+            self._stage()
+            self.wait(asked, self._queue_slowly(request))
+            return NOT_YET
         gone = self.refresh()
         return self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True)
+
+    async def _queue_slowly(self, request: Request) -> Ruling:
+        asked = Asked(await self._settled(request), in_transaction=True)
+        gone = self.refresh()
+        return Ruling(self.prepared(asked, self.judge(asked, None), None, gone=gone, decided=True))
 
     def whole(self, execution: Execution) -> Request:
         own = self.understand((b"EXEC",))
@@ -131,7 +142,9 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         else:
             batch.facts = together
         batch.add(self.recordable(asked.request, judgement, evidence))
-        if judgement.masking is None and not judgement.barrier and not judgement.deaf:
+        if "shadow" in judgement.facts:
+            observing.count(self.services.metrics, self.store.name, judgement.facts)
+        if judgement.masking is None and not judgement.barrier and judgement.waits is None:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
@@ -164,17 +177,24 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.services.metrics.upstream(self.recorder.end(batch.begun, batch.outcome, batch.ends()))
 
     async def _run_slowly(self, request: Request, *, in_transaction: bool) -> Ruling:
-        """Once it is known which commands the server has."""
-        await self.store.commands.read(self.endpoint)
-        call = request.detail
-        if isinstance(call, Call):
-            request = self.understand(call.args)
-        asked = Asked(request, in_transaction=in_transaction)
+        asked = Asked(await self._settled(request), in_transaction=in_transaction)
         gone = self.refresh()
         judgement = self.judge(asked, None)
         if gone is None and self.held(judgement):
             return await second_key.hold(self, asked, judgement, None)
         return self.let_pass(asked, judgement, None, gone)
+
+    async def _settled(self, request: Request) -> Request:
+        """The command again, once it is known which commands the server has."""
+        store, enforced = self.store, False
+        while not enforced:
+            enforced = store.enforced
+            await store.settled(self.endpoint)
+            if store.observed or not store.unsettled(request, self.endpoint):
+                break
+        self._server = store.commands.server(self.endpoint)
+        call = request.detail
+        return self.understand(call.args) if isinstance(call, Call) else request
 
     def became(self, *, user: str | None = None, database: int | None = None) -> None:
         if user is not None:
@@ -200,7 +220,19 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         masking = None if judgement.masking is None else Masking(judgement.masking)
         if not self.store.enforced:
             return Ruling(barrier=judgement.barrier, handle=begun, rehearsal=masking)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, deaf=judgement.deaf)
+        if judgement.waits is not None:
+            # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
+            return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+
+    def _later(self, request: Request) -> Masking | None:
+        """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""
+        gone = self.refresh()
+        judgement = self.judge(Asked(request), None)
+        refusal = gone or judgement.refusal
+        if refusal is not None:
+            raise MaskingError(f"meanwhile: {refusal.message.removeprefix('lockgate: ')}")
+        return None if judgement.masking is None else Masking(judgement.masking)
 
     def recordable(self, request: Request, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: the values of classified keys are left out, and passwords always."""
@@ -209,10 +241,26 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return self._shown(detail)
         return "\n".join([self._shown(call) for call in _calls(request)]) or request.text
 
+    def shown(self, asked: Asked, judgement: CommandJudgement, evidence: None) -> str:
+        """See `ConnectionGate`: all of it, where the text leaves something out that isn't hidden."""
+        calls = _calls(asked.request)
+        found: list[str] = []
+        left = TEXT_CHARACTERS
+        for call in calls:
+            if left < 0:
+                break
+            found.append(whole(call, self._hidden(call).__contains__, left))
+            left -= len(found[-1]) + 1
+        full = "\n".join(found)
+        return "" if full == "\n".join([self._shown(call) for call in calls]) else f"\n-- in full:\n{full}"
+
     def _shown(self, call: Call) -> str:
         if self.store.judge.hides(call):
             return text(call, frozenset(call.values).__contains__)
-        return whole(call)
+        return bare(call)
+
+    def _hidden(self, call: Call) -> frozenset[int]:
+        return frozenset(call.values) if self.store.judge.hides(call) else frozenset()
 
     def bound(self, asked: Asked) -> Bound:
         """See `ConnectionGate`: to every argument, also those that nobody is shown."""

@@ -18,9 +18,10 @@ from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
-from lockgate.policy.touches import Names, calls_of, classified
+from lockgate.policy.touches import NOT_CLASSIFIED, Names, calls_of, classified
 from lockgate.proxy.judgement import Judgement, denied, facts
 from lockgate.proxy.outlook import Outlook
+from lockgate.proxy.redis import databases
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker
 from lockgate.values.selector import parse_name
@@ -34,31 +35,48 @@ UNKNOWN: Final = "ERR"
 EXEC: Final = "EXEC"
 """It stands behind what was queued, and shows nothing of its own."""
 
+LISTENING: Final = frozenset(("MONITOR", "CLIENT TRACKING"))
+"""Besides those that name channels."""
+
+WATCH: Final = "WATCH"
+"""What it is told of, at EXEC, lasts too."""
+
 CACHED_CHARACTERS: Final = 8192
 """Characters of a client's making that a kept judgement may keep alive, as in the rooms it asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandJudgement(Judgement):
-    """`masking` is what the reply goes through, None where it passes.
+    """`masking` is what the reply goes through, None where it passes. `listens`: the client is told from then on what
+    others do.
 
-    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further.
+    `masks` are all that who asks has in the datastore, whatever the command is about: it may reach further. `blocking`:
+    it is one that may wait at the server. `waits` is the request where it does: its reply may come long after, when
+    another judgement is due.
     """
 
     masking: ReplyMasker | None = None
+    listens: bool = False
     masks: tuple[NameMask, ...] = ()
+    blocking: bool = False
+    waits: Request | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
-    """A judgement, and what it was taken on beside what its key says."""
+    """Judgements but for what hangs on the keys, and what they were taken on beside what their key says.
+
+    `other` is by what is tried, None where nothing is. `passes`: of keys that nobody classified nothing is masked.
+    """
 
     asker: Asker
     engine: Engine
     tried: Engine | None
     minute: int
     statements: tuple[Statement, ...]
-    judgement: CommandJudgement
+    inforce: CommandJudgement
+    other: CommandJudgement | None
+    passes: bool = False
 
     def holds(
         self, asker: Asker, engine: Engine, tried: Engine | None, minute: int, statements: tuple[Statement, ...]
@@ -98,28 +116,45 @@ class CommandJudge:
         self._kept: Generations[tuple[object, ...], _Kept] = Generations(cache)
 
     def judge(self, asker: Asker, request: Request) -> CommandJudgement:
-        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says."""
+        """What becomes of `request`, a command or EXEC with all that was queued. Never raises for what it says.
+
+        What reaches other databases than the one it is sent in is judged as if sent in each: the strictest counts.
+        """
         engine, tried = self._policies.engine, self._shadow.engine
+        found = self._here(engine, tried, asker, request)
+        if engine.placed or (tried is not None and tried.placed):
+            for database in databases.reached(calls_of(request), asker.database):
+                there = self._here(engine, tried, replace(asker, database=database), request)
+                found = _stricter(found, there)
+        if found.blocking and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
+            return replace(found, waits=request)
+        return found
+
+    def _here(self, engine: Engine, tried: Engine | None, asker: Asker, request: Request) -> CommandJudgement:
+        """The same in the asker's database."""
         minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
         detail, name = request.detail, self._datastore.name
         if not isinstance(detail, Call):
             calls = calls_of(request)
             return self._whole(engine, tried, asker, request, calls, self._shown(calls))
-        columns = classified(detail, self._names).shown if self._names.names else ()
+        told = classified(detail, self._names) if self._names.names else NOT_CLASSIFIED
+        bare = told is NOT_CLASSIFIED or not (any(told.keys) or told.anywhere)
+        columns = told.shown
         touched = engine.touched(name, detail)
         key = (id(asker), request.shape, touched, None if tried is None else tried.touched(name, detail), columns)
         kept = self._kept.get(key)
         if kept is None or not kept.holds(asker, engine, tried, minute, request.statements):
-            judgement = self._whole(engine, tried, asker, request, (detail,), columns)
-            kept = _Kept(asker, engine, tried, minute, request.statements, judgement)
+            inforce, other = self._both(engine, tried, asker, request, columns)
+            kept = _Kept(asker, engine, tried, minute, request.statements, inforce, other)
             if len(request.shape) + sum(map(len, columns)) <= CACHED_CHARACTERS:
                 self._kept.put(key, kept)
-            return judgement
-        judgement = kept.judgement
-        if judgement.masks or judgement.verdict.detects or tried is not None:
-            # what is masked of a reply hangs on the keys
-            return self._whole(engine, tried, asker, request, (detail,), columns)
-        return judgement
+        if kept.passes and bare:
+            return kept.inforce
+        # what is masked of a reply hangs on the keys
+        found = self._carried_out(kept.inforce, kept.other, (detail,))
+        if found is kept.inforce and bare and not detail.anywhere and detail.script is None:
+            kept.passes = True
+        return found
 
     def _whole(
         self,
@@ -130,13 +165,23 @@ class CommandJudge:
         calls: tuple[Call, ...],
         columns: tuple[str, ...],
     ) -> CommandJudgement:
-        whole = engine.resolved(self._datastore.name, request)
-        found = self._carried_out(self._judge(engine, asker, whole, columns), calls)
-        if tried is None:
+        return self._carried_out(*self._both(engine, tried, asker, request, columns), calls)
+
+    def _both(
+        self, engine: Engine, tried: Engine | None, asker: Asker, request: Request, columns: tuple[str, ...]
+    ) -> tuple[CommandJudgement, CommandJudgement | None]:
+        """By what is in force, and by what is tried: that may name other patterns."""
+        name = self._datastore.name
+        inforce = self._judge(engine, asker, engine.resolved(name, request), columns)
+        return inforce, None if tried is None else self._judge(tried, asker, tried.resolved(name, request), columns)
+
+    def _carried_out(
+        self, inforce: CommandJudgement, other: CommandJudgement | None, calls: tuple[Call, ...]
+    ) -> CommandJudgement:
+        found = self._planned(inforce, calls)
+        if other is None:
             return found
-        # it may name other patterns, and so tell commands apart that are the same to what is in force
-        other = self._judge(tried, asker, tried.resolved(self._datastore.name, request), columns)
-        shadow = self._carried_out(other, calls).outlook.beside(found.outlook, tried.epoch)
+        shadow = self._planned(other, calls).outlook.beside(found.outlook, other.verdict.epoch)
         return found if shadow is None else replace(found, facts={**found.facts, "shadow": shadow})
 
     def hides(self, call: Call) -> bool:
@@ -167,8 +212,8 @@ class CommandJudge:
         outlook = Outlook.of(verdict, refusal)
         told = facts(whole, verdict, outlook, self._datastore.mode)
         told["objects"] = sorted({name for s in whole.statements for t in s.touches for name in t.patterns or ("*",)})
-        effects = whole.effects
-        listens = any(
+        kinds = {s.kind for s in whole.statements}
+        listens = bool(kinds & LISTENING) or any(
             t.place is Place.CHANNEL and Effect.READ in t.effects for s in whole.statements for t in s.touches
         )
         return CommandJudgement(
@@ -176,25 +221,23 @@ class CommandJudge:
             refusal=refusal,
             facts=told,
             outlook=outlook,
-            barrier=Effect.SESSION in effects,
-            deaf=listens and bool(verdict.detects),
+            barrier=Effect.SESSION in whole.effects or listens or WATCH in kinds,
+            listens=listens,
+            blocking=any("blocking" in statement.categories for statement in whole.statements),
             masks=tuple(NameMask(self._parsed[mask.column], mask.masker) for mask in masks),
         )
 
-    def _carried_out(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> CommandJudgement:
+    def _planned(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> CommandJudgement:
         """With what it takes to mask the reply; refused where that can't be done."""
-        if judgement.refusal is not None:
+        if judgement.refusal is not None or not (judgement.masks or judgement.verdict.detects):
             return judgement
         try:
             masking = self._plan(judgement, calls)
         except Unmaskable as error:
-            refusal = Refusal(Why.DENIED, f"lockgate: {error}")
-            outlook = Outlook.refused(refusal.message)
-            told = judgement.facts
-            if self._datastore.mode == "observe":
-                told = {**told, **outlook.facts()}
-            return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
-        return replace(judgement, masking=masking)
+            return _refused(judgement, Refusal(Why.DENIED, f"lockgate: {error}"))
+        if masking is None:
+            return judgement
+        return replace(judgement, masking=masking, deaf=judgement.listens)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
         masks = judgement.masks
@@ -206,3 +249,50 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def _waits(call: Call) -> bool:
+    """Whether the server may keep a command that is counted among @blocking until others have done something."""
+    streams = call.name in ("XREAD", "XREADGROUP")
+    return not streams or any(arg.partition(b"\0")[0].upper() == b"BLOCK" for arg in call.args[1:])
+
+
+def _refused(judgement: CommandJudgement, refusal: Refusal) -> CommandJudgement:
+    """What policy would let pass, and can't be carried out."""
+    outlook = Outlook.refused(refusal.message)
+    told = judgement.facts
+    if told["mode"] == "observe":
+        told = {**told, **outlook.facts()}
+    return replace(judgement, refusal=refusal, outlook=outlook, facts=told)
+
+
+def _stricter(one: CommandJudgement, other: CommandJudgement) -> CommandJudgement:
+    """What becomes of what is judged twice: refused where either is, held where either is, by whom both allow.
+
+    `one` is of the database that it is sent in, whose masks are those of the keys that it names.
+    """
+    if one.refusal is not None or other.refusal is not None:
+        return one if one.refusal is not None else other
+    if one.masking is None and other.masking is not None:
+        # of what it doesn't name it shows what is in the other
+        one = replace(one, masking=other.masking)
+    if other.verdict.decision is not Decision.HOLD:
+        return one
+    first, second = one.verdict, other.verdict
+    if first.decision is not Decision.HOLD:
+        held = replace(second, masks=first.masks, detects=first.detects)
+    else:
+        both = tuple(group for group in first.approvers if group in second.approvers)
+        if not both:
+            why = f"no group may approve this in both databases, under {first.policy} and {second.policy}"
+            return _refused(other, Refusal(Why.DENIED, f"lockgate: {why}"))
+        held = replace(
+            first,
+            approvers=both,
+            timeout=min(first.timeout, second.timeout),
+            timeout_in_transaction=min(first.timeout_in_transaction, second.timeout_in_transaction),
+            grant=min(first.grant, second.grant),
+        )
+    told = {**other.facts, **{name: one.facts[name] for name in ("masks", "detects") if name in one.facts}}
+    outlook = replace(other.outlook, masks=one.outlook.masks, detects=one.outlook.detects)
+    return replace(one, verdict=held, facts=told, outlook=outlook, deaf=one.deaf or other.deaf)

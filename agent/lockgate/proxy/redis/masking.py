@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lockgate.masking.plan import Unmaskable
@@ -28,3 +29,23 @@ class Masking:
             return self.masker.message(push, resp3=resp3)
         except Unmaskable as error:
             raise MaskingError(f"lockgate: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The same, found once there is a reply: it may be long until there is.
+
+    `found` gives what masks it, None for nothing, and raises MaskingError where it must not be shown.
+    """
+
+    found: Callable[[], Masking | None]
+
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        """See `ReplyMask`."""
+        masking = self.found()
+        return (reply, 0, {}) if masking is None else masking.mask(reply, resp3=resp3)
+
+    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        """See `ReplyMask`."""
+        masking = self.found()
+        return (push, 0, {}) if masking is None else masking.message(push, resp3=resp3)

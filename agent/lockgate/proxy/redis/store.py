@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lockgate import config
 from lockgate.identity.cache import Identified
@@ -13,13 +13,14 @@ from lockgate.masking import Keys
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
 from lockgate.proxy.connection import UpstreamSide
+from lockgate.proxy.observing import WAIT_SECONDS
 from lockgate.proxy.redis import upstream
 from lockgate.proxy.redis.batch import Together
 from lockgate.proxy.redis.commands import Commands
 from lockgate.proxy.redis.judge import CommandJudge
 from lockgate.proxy.store import Leads, Store
 from lockgate.proxy.upstream_tls import UpstreamTls
-from lockgate.understand.redis import Understanding
+from lockgate.understand.redis import REFUSED, Understanding
 from lockgate.values.identity import Endpoint
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Request
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 class RedisStore(Store):
     """What is classified is `pattern`, `pattern#field` or `pattern#$.path`."""
+
+    silent: ClassVar = True
 
     def __init__(
         self,
@@ -66,7 +69,12 @@ class RedisStore(Store):
 
     def unsettled(self, request: Request, endpoint: Endpoint) -> bool:
         """Whether the server is worth asking what this command is: it is unknown, and may be one of a module's."""
-        return request.refusal is not None and self.commands.stale(endpoint)
+        (first, *more) = request.statements
+        return not more and first.kind == REFUSED and self.commands.stale(endpoint)
+
+    async def settled(self, endpoint: Endpoint) -> None:
+        """Ask it. What is only observed doesn't wait for long."""
+        await self.commands.read(endpoint, None if self.enforced else WAIT_SECONDS)
 
     def native(self, code: str) -> str:
         """The word that an error of Redis' begins with."""
@@ -97,7 +105,9 @@ class RedisStore(Store):
         self, endpoint: Endpoint, tls: UpstreamTls, protocol: Callable[[], UpstreamSide], *, client_tls: bool
     ) -> tuple[asyncio.Transport, UpstreamSide]:
         """See `Store`."""
-        return await upstream.connect(endpoint, tls, protocol, client_tls=client_tls)
+        found = await upstream.connect(endpoint, tls, protocol, client_tls=client_tls)
+        self.commands.reached(endpoint, client_tls=client_tls)
+        return found
 
     def answering(self, credential: config.Credential, password: Secret | None) -> Login | None:
         """See `Store`. With neither a user nor a password there is nothing to say: the server takes everybody in."""

@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha1
 from typing import Final
 
-from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, whole_number, word
+from lockgate.understand.redis.keys import BOTH, READ, WRITE, Unreadable, bounded, whole_number, word
 from lockgate.values.command import ChannelUse, KeyUse
 from lockgate.values.statement import Effect
 
@@ -24,6 +24,12 @@ NOTHING: Effects = frozenset()
 
 ANY_CHANNEL = b"*"
 """As a pattern it is every channel."""
+
+PATTERNS: Final = 256
+"""Patterns of channels in one command: each is compared with every one that policies name, byte by byte."""
+
+PATTERN_BYTES: Final = 1024
+"""The longest of them: as long as one of a policy may be."""
 
 _SHA = re.compile(rb"[0-9a-f]{40}")
 _FUNCTION = re.compile(rb"[A-Za-z0-9_]{1,128}")
@@ -139,7 +145,9 @@ def _streams(known: dict[bytes, int], effects: Effects) -> Callable[[Args], Foun
                 rest = len(args) - at
                 if rest % 2:
                     raise Unreadable("unbalanced list of streams: for each stream key an ID must be specified")
-                return Found(tuple(_use(args, place, effects, shows=True) for place in range(at, at + rest // 2)))
+                return Found(
+                    tuple(_use(args, place, effects, shows=True) for place in bounded(range(at, at + rest // 2)))
+                )
         raise Unreadable("syntax error")
 
     return read
@@ -153,7 +161,7 @@ def _migrate(args: Args) -> Found:
         if option == b"KEYS":
             if args[3]:
                 raise Unreadable("the key argument must be set to the empty string with KEYS")
-            places = range(at, len(args))
+            places = bounded(range(at, len(args)))
             break
     return Found(tuple(_use(args, place, BOTH, shows=True) for place in places))
 
@@ -163,7 +171,7 @@ def _declared(args: Args, effects: Effects) -> tuple[KeyUse, ...]:
     count = whole_number(args[2])
     if count > len(args) - 3:
         raise Unreadable("Number of keys can't be greater than number of args")
-    return tuple(_use(args, place, effects, shows=True) for place in range(3, 3 + count))
+    return tuple(_use(args, place, effects, shows=True) for place in bounded(range(3, 3 + count)))
 
 
 def _script(read_only: bool, *, digest: bool) -> Callable[[Args], Found]:
@@ -223,6 +231,8 @@ def _listening(args: Args, *, pattern: bool) -> Found:
 
     Keyspace notifications (documentation of that name): of one key, or the names of all to which something happens.
     """
+    if pattern and (len(args) > 1 + PATTERNS or any(len(argument) > PATTERN_BYTES for argument in args[1:])):
+        raise Unreadable(f"lockgate: more than {PATTERNS} patterns in one command, or one of {PATTERN_BYTES} bytes")
     keys: list[KeyUse] = []
     anywhere = NOTHING
     for place in range(1, len(args)):
@@ -239,7 +249,7 @@ def _channel_names(args: Args) -> Found:
     """PUBSUB CHANNELS: which ones of a pattern somebody listens to."""
     if len(args) > 3:
         raise Unreadable("wrong number of arguments")
-    if len(args) == 3:
+    if len(args) == 3 and len(args[2]) <= PATTERN_BYTES:
         return Found(channels=(ChannelUse(args[2], 2, READ, pattern=True),))
     return _every_channel(args)
 

@@ -55,7 +55,7 @@ def text(call: Call, hide: Callable[[int], bool]) -> str:
     return " ".join(found)
 
 
-def whole(call: Call) -> str:
+def bare(call: Call) -> str:
     """`text` with nothing hidden but `secrets`."""
     args = call.args
     if not call.secrets and len(args) <= MAX_ARGUMENTS:
@@ -72,9 +72,26 @@ def _shown(place: int) -> bool:
     return False
 
 
+def whole(call: Call, hide: Callable[[int], bool], limit: int) -> str:
+    """The same with nothing left out but what is hidden. Beyond `limit` characters it ends anywhere."""
+    found, secrets = [call.name], frozenset(call.secrets)
+    left = limit - len(call.name)
+    for place in range(1 + (" " in call.name), len(call.args)):
+        if left < 0:
+            break
+        hidden = place in secrets or hide(place)
+        found.append(HIDDEN if hidden else _written(call.args[place][: left + 1]))
+        left -= len(found[-1]) + 1
+    return " ".join(found)
+
+
 def spelt(argument: bytes) -> str:
     if len(argument) > MAX_BYTES:
         return f"{_quoted(argument[:MAX_BYTES])}... ({len(argument)} bytes)"
+    return _written(argument)
+
+
+def _written(argument: bytes) -> str:
     return argument.decode("ascii") if _PLAIN.fullmatch(argument) else _quoted(argument)
 
 

@@ -22,6 +22,10 @@ from lockgate.values.statement import Effect, Request, Statement
 REFUSED: Final = "UNKNOWN"
 """The `kind` of a command that there isn't, as far as anybody knows."""
 
+PLANNED: Final = 64
+"""Arguments (or parameters that are set) of a call of which something is kept: a plan costs some 100 bytes for each,
+and a client may send calls of every length there is. Clients that name more keys at once are few."""
+
 _SAYABLE = re.compile(rb"[A-Za-z][A-Za-z_.-]{0,31}")
 """A name that may stand in a record though no command has it: letters only, as passwords rarely are."""
 
@@ -47,7 +51,7 @@ class Understanding:
     """Reads Redis's commands. Not for several threads at once.
 
     `limit` bounds the cache of what the names of commands and numbers of arguments say (the oldest goes first); it
-    keeps no argument alive. Each entry takes some 1 KiB.
+    keeps no argument alive. Each entry takes some 1 KiB, 8 KiB at most.
     """
 
     def __init__(self, limit: int = 4096) -> None:
@@ -98,6 +102,8 @@ class Understanding:
         except Unreadable as reason:
             return self._unreadable(args, command, str(reason))
         request = self._judged(args, command, facts, found, reviewed)
+        if len(args) > PLANNED:
+            return request
         if _is_fixed(command, len(args)):
             _keep(self._plans, (table, args[0], len(args)), plan_of(request), self._limit)
         elif options is not None:
@@ -158,7 +164,8 @@ class Understanding:
                 categories=tuple(sorted(command.categories)),
             )
             known = (statement,), _shape(statement, elsewhere)
-            _keep(self._statements, key, known, self._limit)
+            if len(found.settings) <= PLANNED:
+                _keep(self._statements, key, known, self._limit)
         return known
 
     def _unreadable(self, args: tuple[bytes, ...], command: Command, reason: str) -> Request:

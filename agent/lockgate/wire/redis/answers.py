@@ -289,6 +289,8 @@ class Answers:
         """An array in RESP2 while there are subscriptions: a message, or the answer to what may be sent then."""
         conversation = self._conversation
         word, name = self._head(reply)
+        if word in pubsub.MESSAGES and conversation.subscriptions.unasked(pubsub.MESSAGES[word], name):
+            return
         if word in pubsub.MESSAGES:
             masking = conversation.subscriptions.masking(pubsub.MESSAGES[word], name)
             self._shown(self._message(masking, reply))
@@ -395,7 +397,10 @@ class Answers:
             return False  # it may be one of another kind: `_push` looks at it once it is whole
         if found is None or found[0] not in pubsub.MESSAGES:
             return False
-        return conversation.subscriptions.masking(pubsub.MESSAGES[found[0]], found[1]) is None
+        kind, name = pubsub.MESSAGES[found[0]], found[1]
+        return not conversation.subscriptions.unasked(kind, name) and (
+            conversation.subscriptions.masking(kind, name) is None
+        )
 
     @property
     def _longer(self) -> str:

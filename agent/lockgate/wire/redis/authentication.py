@@ -7,6 +7,7 @@ swallowed: AUTH is answered as a server does that takes it, HELLO is sent withou
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = "default"
 """The user of a connection that nobody has authenticated."""
+
+
+_NAMED: Final = re.compile(rb"[!-~]*")
+"""Names that a client may have (networking.c, `validateClientName`)."""
 
 
 class AuthenticationError(Exception):
@@ -167,8 +172,15 @@ def hello(commands: Commands, args: tuple[bytes, ...]) -> None:
         # options are compared as C strings: what stands behind a NUL is nothing to the server
         option, left = args[at].partition(b"\0")[0].upper(), len(args) - at - 1
         if option == b"AUTH" and left >= 2:
+            if user is not None:
+                commands.refuse("lockgate: HELLO with AUTH twice is refused")
+                return
             user, taken = args[at + 1], 3
         elif option == b"SETNAME" and left:
+            if not _NAMED.fullmatch(args[at + 1]):
+                # the server authenticates before it comes to this, and stays so
+                commands.refuse("Client names cannot contain spaces, newlines or special characters.")
+                return
             taken = 2
         else:
             shown = args[at].decode("ascii", "replace")

@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from lockgate.values.statement import Request
-from lockgate.wire.gate import ProtocolError, Ruling, Run
+from lockgate.wire.gate import ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.redis import authentication, errors, frames, pubsub, transaction
 from lockgate.wire.redis._resp import CommandReader, encode_command
 from lockgate.wire.redis.conversation import PIPELINE, Awaited, Conversation
+from lockgate.wire.redis.gate import NOT_YET
 from lockgate.wire.session import Bytes
 
 Args: TypeAlias = tuple[bytes, ...]
@@ -37,6 +38,8 @@ class _Question:
     make: Make | None
     barrier: bool
     refused: Callable[[bytes], None]
+    queued: bool = False
+    """Whether it is about to be queued inside MULTI."""
 
 
 class Commands:
@@ -219,6 +222,10 @@ class Commands:
             self._rule(question, ruling)
 
     def _rule(self, question: _Question, ruling: Ruling) -> None:
+        if question.queued:
+            request = self.conversation.gate.understand(question.args)
+            self._enqueued(question.args, request, ruling.refusal)
+            return
         if ruling.refusal is not None:
             question.refused(errors.error_reply(ruling.refusal))
             return
@@ -232,17 +239,26 @@ class Commands:
         queue = conversation.queue
         if queue is None:
             raise RuntimeError("there is no transaction")
-        conversation.queued_bytes += sum(map(len, args))
+        conversation.queued_bytes += sum(map(len, args)) + transaction.ARGUMENT_BYTES * len(args)
         if len(queue.requests) >= transaction.QUEUED or conversation.queued_bytes > self._queue_bytes:
             self.refuse(f"lockgate: more than {transaction.QUEUED} commands are queued, or {self._queue_bytes} bytes")
             return
         request = conversation.gate.understand(args)
         refusal = conversation.gate.queue(request)
+        if refusal is NOT_YET:
+            self._parked = _Question(args, request, None, False, conversation.say, queued=True)
+        else:
+            self._enqueued(args, request, refusal)
+
+    def _enqueued(self, args: Args, request: Request, refusal: Refusal | None) -> None:
+        conversation = self.conversation
         if refusal is not None:
             conversation.aborted = True
             conversation.say(errors.error_reply(refusal))
             return
-        queue.requests.append(request)
+        if conversation.queue is None:
+            raise RuntimeError("there is no transaction")
+        conversation.queue.requests.append(request)
         conversation.send(encode_command(args), transaction.Queued())
 
     def close(self, reply: bytes, how: str) -> None:
@@ -274,7 +290,7 @@ class Commands:
     def drop(self, ruling: Ruling, outcome: str = "disconnected") -> None:
         """The ruling came when nothing is sent any more that hangs on one: what it lets run ends with `outcome`."""
         question, self._parked = self._parked, None
-        if question is not None and ruling.refusal is None:
+        if question is not None and not question.queued and ruling.refusal is None:
             self.conversation.settle(Run(question.request, ruling), outcome)
 
 

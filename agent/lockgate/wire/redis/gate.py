@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import Enum, auto
+from typing import Final, Protocol
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Request
@@ -47,6 +48,15 @@ class Execution:
     requests: list[Request] = field(default_factory=list)
 
 
+class NotYet(Enum):
+    """An answer that takes time."""
+
+    NOT_YET = auto()
+
+
+NOT_YET: Final = NotYet.NOT_YET
+
+
 class CommandGate(Protocol):
     """`lockgate.wire.gate.Gate` for commands. `open` is called with `user` (`default`) and `database` (`0`)."""
 
@@ -55,10 +65,11 @@ class CommandGate(Protocol):
     def understand(self, args: tuple[bytes, ...]) -> Request:
         """What the command would do. Never raises for anything a client sends."""
 
-    def queue(self, request: Request) -> Refusal | None:
+    def queue(self, request: Request) -> Refusal | NotYet | None:
         """The command is about to be queued inside MULTI, and will be judged again at EXEC. Recorded as prepared.
 
-        A refusal when it would be denied whatever stands around it.
+        A refusal when it would be denied whatever stands around it. NOT_YET: wait for `Session.resume`, and then
+        understand it anew.
         """
 
     def whole(self, execution: Execution) -> Request:

@@ -142,6 +142,13 @@ class ObservedSession(Session, Observing):
         return super().ended_well or (self.unread is not None and self._left)
 
     @property
+    def heard_out(self) -> bool | None:
+        """See `WireSession`."""
+        if self.unread is None or self.parked:
+            return super().heard_out
+        return self._upstream
+
+    @property
     def idle(self) -> bool:
         """See `WireSession`."""
         return self.unread is None and super().idle

@@ -30,6 +30,9 @@ _UNSUBSCRIBED: Final = {b"unsubscribe": 0, b"punsubscribe": 1, b"sunsubscribe": 
 CONFIRMS: Final = {**_SUBSCRIBED, **_UNSUBSCRIBED}
 """First words of answers, and which kind of subscription they are about."""
 MESSAGES: Final = {b"message": 0, b"pmessage": 1, b"smessage": 2}
+INVALIDATIONS: Final = b"__redis__:invalidate"
+"""Where a RESP2 client that listens to anything is told which keys have changed, whether it listens to this or not:
+any other may have it told so (CLIENT TRACKING REDIRECT)."""
 _SHARDED: Final = b"sunsubscribe"
 _TAKEN_AWAY: Final = b"*3\r\n$12\r\nsunsubscribe\r\n"
 
@@ -52,6 +55,10 @@ class Subscriptions:
 
     def has(self, kind: int) -> bool:
         return bool(self._kinds[kind])
+
+    def unasked(self, kind: int, name: bytes | None) -> bool:
+        """Whether it is a message that somebody else had the server send here."""
+        return name == INVALIDATIONS and name not in self._kinds[kind]
 
     def masking(self, kind: int, name: bytes | None) -> ReplyMask | None:
         """What masks a message of it. Raises ProtocolError when nobody has subscribed to that."""

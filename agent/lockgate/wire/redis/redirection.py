@@ -31,6 +31,9 @@ def address(text: bytes) -> tuple[str, int] | None:
 
 
 def elsewhere(found: tuple[str, int] | None) -> bytes:
-    """The error that stands in place of a redirection which would lead past the agent."""
-    where = "to where can't be read" if found is None else f"to {found[0]}:{found[1]}"
-    return error(f"ERR lockgate: the datastore redirects {where}, which is not among its addresses for the agent")
+    """The error that stands in place of a redirection which would lead past the agent: how it would not."""
+    if found is None:
+        return error("ERR lockgate: the datastore redirects to where can't be read")
+    host, port = found
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else f"port {port} of the same host"
+    return error(f"ERR lockgate: the datastore redirects to {where}: add it to its `addresses` in agent.yaml")

@@ -163,6 +163,14 @@ class Session(WireSession):
         return self._commands.closed or self.idle
 
     @property
+    def heard_out(self) -> bool | None:
+        """See `WireSession`: Redis answers who has closed its half (networking.c, `readQueryFromClient`). What is held
+        is held for nobody then."""
+        if self.parked or not (self.wants_upstream or self.wants_raw):
+            return None
+        return self._conversation.ready and not (self._commands.waits or self._early)
+
+    @property
     def waiting_bytes(self) -> int:
         """See `WireSession`."""
         return self._commands.waiting_bytes + len(self._early)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 QUEUED: Final = 65_536
 """Commands that may be queued: all of them are judged at once."""
 
+ARGUMENT_BYTES: Final = 128
+"""What an argument that is queued counts for beside its own bytes: it may be a key, and empty, and there may be as many
+in each command as there may be commands."""
+
 DISCARD: Final = encode_command((b"DISCARD",))
 ABORTED: Final = frames.error("EXECABORT Transaction discarded because of previous errors.")
 
