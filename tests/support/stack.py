@@ -302,7 +302,7 @@ class Stack:
         return found[0]
 
     def _stop_everything(self) -> None:
-        for name in list(self.processes):
+        for name in reversed(list(self.processes)):  # an agent whose collector has gone waits for it a while
             try:
                 self.stop(name)
             except subprocess.TimeoutExpired:
