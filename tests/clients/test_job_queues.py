@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,22 +65,18 @@ def environ_of(server: Redis) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", WORKERS)
-def test_directly(kind: str, tmp_path: Path) -> None:
-    """What the next test holds the agent against is what a plain server gives."""
+def test_the_same_work_directly_and_through_the_agent(cache: RedisStack, kind: str, tmp_path: Path) -> None:
     worker, expected = WORKERS[kind]
-    with Redis() as server:
-        environ = environ_of(server)
-        with working(worker(environ["REDIS_URL"]), environ, tmp_path / "log"):
-            asked = directly([sys.executable, "-c", f"import jobs; jobs.ask_{kind}()"], environ=environ)
-    assert asked.stdout.splitlines() == expected, asked.stderr
-
-
-@pytest.mark.parametrize("kind", WORKERS)
-def test_through_the_agent(cache: RedisStack, kind: str, tmp_path: Path) -> None:
-    worker, expected = WORKERS[kind]
-    environ = environ_of(cache.redis)
-    with working(cache.command("bob", worker(environ["REDIS_URL"])), environ, tmp_path / "log"):
-        asked = cache.run("bob", [sys.executable, "-c", f"import jobs; jobs.ask_{kind}()"], environ)
+    code = f"import jobs; jobs.ask_{kind}()"
+    with Redis() as server, ThreadPoolExecutor() as pool:
+        there, here = environ_of(server), environ_of(cache.redis)
+        with (
+            working(worker(there["REDIS_URL"]), there, tmp_path / "there"),
+            working(cache.command("bob", worker(here["REDIS_URL"])), here, tmp_path / "here"),
+        ):
+            alone = pool.submit(directly, [sys.executable, "-c", code], environ=there)
+            asked = cache.run("bob", [sys.executable, "-c", code], here)
+            assert alone.result().stdout.splitlines() == expected, alone.result().stderr
     assert asked.stdout.splitlines() == expected, asked.stderr
     programs = {
         r["connection"]["workload"]["exe"].rpartition("/")[2] for r in cache.records(type="statement", phase="begin")
