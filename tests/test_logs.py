@@ -40,7 +40,7 @@ def test_a_line_says_when_how_bad_where_and_what() -> None:
     assert line(record("%d of %s", 3, "x", epoch=7)) == {
         "time": "2027-01-15T08:00:00.250Z",
         "level": "warning",
-        "room": "proxy.gate",
+        "room": "proxy.postgresql.gate",
         "message": "3 of x",
         "epoch": 7,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from tests.bench import database, features
+from tests.bench import database, features, redis_workloads
 from tests.bench.__main__ import selected
 from tests.bench.features import GROUPS, KEPT, TLS, UPSTREAM_TLS, WORKLOADS
 from tests.bench.peers import Peer
@@ -32,7 +32,7 @@ def test_every_masker_is_measured_in_every_form() -> None:
 
 def test_groups_are_chosen_by_name() -> None:
     assert selected("tls, maskers") == {"tls", "maskers"}
-    assert selected("") == GROUPS
+    assert selected("") == GROUPS | {redis_workloads.GROUP}
     assert "relay" in GROUPS
     with pytest.raises(click.UsageError, match="tsl"):
         selected("tsl")
