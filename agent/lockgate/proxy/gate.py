@@ -122,7 +122,7 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         return False
 
     async def locks(self) -> Locks:
-        """What this connection keeps locked at the datastore."""
+        """What this connection keeps locked at the datastore. Asked only where it `keeps_locks`."""
         raise NotImplementedError
 
     def transaction_age(self) -> float:

@@ -145,3 +145,14 @@ class Observing(ABC):
     @abstractmethod
     def evades(self) -> bool:
         """Whether it can't be enforced any more: it isn't read, or keeps what enforcing would not have let happen."""
+
+
+def taken(parts: list[bytes]) -> bytes:
+    """All of `parts` as one, which are none then: what `drain_client` and `drain_server` give."""
+    if not parts:
+        return b""
+    if len(parts) == 1:
+        return parts.pop()
+    whole = b"".join(parts)
+    parts.clear()
+    return whole

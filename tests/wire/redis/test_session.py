@@ -351,5 +351,5 @@ def test_idle_is_who_has_nothing_to_lose(play: Playbook) -> None:
 def test_the_session_is_as_the_io_wants_it() -> None:
     session = Session(ScriptedGate(), message_bytes=1, row_bytes=1)
     assert not session.wants_raw
-    session.cancelled()
+    session.client_gone()
     assert session.closing

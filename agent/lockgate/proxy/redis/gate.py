@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
+from lockgate.policy.touches import calls_of
 from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
@@ -239,11 +240,11 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         detail = request.detail
         if isinstance(detail, Call):
             return self._shown(detail)
-        return "\n".join([self._shown(call) for call in _calls(request)]) or request.text
+        return "\n".join([self._shown(call) for call in calls_of(request)]) or request.text
 
     def shown(self, asked: Asked, judgement: CommandJudgement, evidence: None) -> str:
         """See `ConnectionGate`: all of it, where the text leaves something out that isn't hidden."""
-        calls = _calls(asked.request)
+        calls = calls_of(asked.request)
         found: list[str] = []
         left = TEXT_CHARACTERS
         for call in calls:
@@ -255,24 +256,16 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         return "" if full == "\n".join([self._shown(call) for call in calls]) else f"\n-- in full:\n{full}"
 
     def _shown(self, call: Call) -> str:
-        if self.store.judge.hides(call):
-            return text(call, frozenset(call.values).__contains__)
-        return bare(call)
+        hidden = self._hidden(call)
+        return text(call, hidden.__contains__) if hidden else bare(call)
 
     def _hidden(self, call: Call) -> frozenset[int]:
         return frozenset(call.values) if self.store.judge.hides(call) else frozenset()
 
     def bound(self, asked: Asked) -> Bound:
         """See `ConnectionGate`: to every argument, also those that nobody is shown."""
-        calls = _calls(asked.request)
+        calls = calls_of(asked.request)
         parameters: list[bytes | None] = []
         for call in calls:
             parameters += (b"%d" % len(call.args), *call.args)
         return Bound(asked.request.text.replace("\0", " "), parameters)
-
-
-def _calls(request: Request) -> tuple[Call, ...]:
-    detail = request.detail
-    if isinstance(detail, Call):
-        return (detail,)
-    return tuple(one for one in detail if isinstance(one, Call)) if isinstance(detail, tuple) else ()

@@ -136,7 +136,7 @@ class CommandJudge:
         detail, name = request.detail, self._datastore.name
         if not isinstance(detail, Call):
             calls = calls_of(request)
-            return self._whole(engine, tried, asker, request, calls, self._shown(calls))
+            return self._carried_out(*self._both(engine, tried, asker, request, self._shown(calls)), calls)
         told = classified(detail, self._names) if self._names.names else NOT_CLASSIFIED
         bare = told is NOT_CLASSIFIED or not (any(told.keys) or told.anywhere)
         columns = told.shown
@@ -155,17 +155,6 @@ class CommandJudge:
         if found is kept.inforce and bare and not detail.anywhere and detail.script is None:
             kept.passes = True
         return found
-
-    def _whole(
-        self,
-        engine: Engine,
-        tried: Engine | None,
-        asker: Asker,
-        request: Request,
-        calls: tuple[Call, ...],
-        columns: tuple[str, ...],
-    ) -> CommandJudgement:
-        return self._carried_out(*self._both(engine, tried, asker, request, columns), calls)
 
     def _both(
         self, engine: Engine, tried: Engine | None, asker: Asker, request: Request, columns: tuple[str, ...]
@@ -195,8 +184,6 @@ class CommandJudge:
         """The classified names that the calls may show values of, or may do so elsewhere."""
         if not self._names.names:
             return ()
-        if len(calls) == 1:
-            return classified(calls[0], self._names).shown
         return tuple(dict.fromkeys(name for call in calls for name in classified(call, self._names).shown))
 
     def _judge(self, engine: Engine, asker: Asker, whole: Request, columns: tuple[str, ...]) -> CommandJudgement:

@@ -24,7 +24,7 @@ from lockgate.wire.postgresql.conversation import Conversation
 from lockgate.wire.postgresql.frontend import Frontend
 from lockgate.wire.postgresql.gate import RowKernel, StatementGate
 from lockgate.wire.postgresql.versions import NEWEST, OPTION, SECRET_BYTES, Version
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession, taken
 
 AUTHENTICATION_BYTES = 65_536
 """The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
@@ -181,11 +181,11 @@ class Session(WireSession):
 
     def drain_client(self) -> bytes:
         """What is to be sent to the client, taken."""
-        return _take(self._to_client)
+        return taken(self._to_client)
 
     def drain_server(self) -> bytes:
         """What is to be sent to the server, taken."""
-        return _take(self._to_server)
+        return taken(self._to_server)
 
     @property
     def parked(self) -> bool:
@@ -361,13 +361,3 @@ def _sees_no_binding(payload: bytearray) -> bool:
     """Whether a SASLInitialResponse says that the client could bind to its TLS and the server can't (RFC 5802)."""
     mechanism, _, response = payload.partition(b"\0")
     return mechanism == b"SCRAM-SHA-256" and response[4:5] == b"y"
-
-
-def _take(parts: list[bytes]) -> bytes:
-    if not parts:
-        return b""
-    if len(parts) == 1:
-        return parts.pop()
-    whole = b"".join(parts)
-    parts.clear()
-    return whole

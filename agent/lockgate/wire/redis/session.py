@@ -21,7 +21,7 @@ from lockgate.wire.redis.commands import Commands
 from lockgate.wire.redis.conversation import Conversation
 from lockgate.wire.redis.gate import CommandGate, Login
 from lockgate.wire.redis.pubsub import Subscriptions
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession, taken
 
 NO_TLS: Final = "this is TLS, which is not offered here"
 
@@ -122,10 +122,6 @@ class Session(WireSession):
     def notice(self, message: str, hint: str | None = None) -> None:
         """See `WireSession`: Redis has no way to say anything beside an answer that clients would understand."""
 
-    def cancelled(self) -> None:
-        """Never called: Redis has no connection that is nothing but a request to cancel."""
-        self._end("disconnected")
-
     def client_gone(self) -> None:
         """See `WireSession`."""
         self._end("disconnected")
@@ -136,11 +132,11 @@ class Session(WireSession):
 
     def drain_client(self) -> bytes:
         """See `WireSession`."""
-        return _take(self._to_client)
+        return taken(self._to_client)
 
     def drain_server(self) -> bytes:
         """See `WireSession`."""
-        return _take(self._to_server)
+        return taken(self._to_server)
 
     @property
     def parked(self) -> bool:
@@ -222,13 +218,3 @@ class Session(WireSession):
         if not self.closing:
             self.closing = True
             self._conversation.settle_all(outcome)
-
-
-def _take(parts: list[bytes]) -> bytes:
-    if not parts:
-        return b""
-    if len(parts) == 1:
-        return parts.pop()
-    whole = b"".join(parts)
-    parts.clear()
-    return whole
