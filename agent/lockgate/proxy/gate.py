@@ -7,7 +7,7 @@ import logging
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from lockgate.approval.hold import Locks
 from lockgate.identity.cache import Identified
@@ -46,9 +46,6 @@ class ConnectionGate(ABC, Generic[S, J, E]):
     `blind` says why. `lingers` once something that enforcing would not let happen lasts as long as it does. `spawn`
     starts what takes time, and the agent waits for it.
     """
-
-    staging: ClassVar = False
-    """Whether what is let pass in one go is recorded with one write, which `unrecorded` comes to before it is sent."""
 
     def __init__(
         self,
@@ -243,10 +240,7 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         begun, metrics, enforced = self.recorder.next(), self.services.metrics, self.store.enforced
         text = self.recordable(asked.request, judgement, evidence)
         told = judgement.facts if enforced else observing.facts(judgement, gone)
-        if enforced and self.staging:
-            unrecorded = self.recorder.stage(begun, text, told)
-        else:
-            unrecorded = self.recorder.begin("statement", begun, text, told, must=enforced)
+        unrecorded = self.recorder.begin("statement", begun, text, told, must=enforced)
         if unrecorded is not None:
             return Ruling(unrecorded)
         metrics.statement(self.store.name, "allow")
@@ -281,7 +275,7 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         return unrecorded or refusal
 
     def unrecorded(self) -> Refusal | None:
-        """Why what was let pass must not be sent: it isn't recorded. None when it is."""
+        """Why what was let pass must not be sent: it isn't recorded. What was staged is written here."""
         return self.recorder.written()
 
     # what takes time

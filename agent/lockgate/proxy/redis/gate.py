@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Final
+from typing import Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
@@ -35,8 +35,6 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
 
     Commands come in pipelines, so what comes in one read is recorded with one write.
     """
-
-    staging: ClassVar = True
 
     def __init__(
         self,
