@@ -93,6 +93,10 @@ class Engine:
         patterns = self._patterns.get(datastore)
         return request if patterns is None else resolved(request, patterns)
 
+    def patterns(self, datastore: str) -> Patterns | None:
+        """Those of a datastore that has any: all that judging a command needs to know of its keys and channels."""
+        return self._patterns.get(datastore)
+
     def touched(self, datastore: str, call: Call) -> Found | None:
         """What tells `resolved` requests of one shape apart; None for what touches nothing."""
         patterns = self._patterns.get(datastore)

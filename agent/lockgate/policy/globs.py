@@ -1,7 +1,12 @@
-"""What can be told of two globs without trying keys: that everything one matches the other does too, or nothing."""
+"""Which of many globs match a key; and what can be told of two globs without trying keys: that everything one matches
+the other does too, or nothing.
+
+`Matching` is the reference: `_matching.pyx` is the same, compiled, and what runs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from lockgate.values.glob import PATTERN_BYTES, compile_glob
@@ -10,6 +15,17 @@ _SPECIAL: Final = b"*?["
 
 TRIED_BYTES: Final = 64
 """The longest pattern of a client's that is compiled to be tried on one name: that takes some 20 us a byte."""
+
+
+class Matching:
+    """`patterns` are names, each with its glob. Raises ValueError for a glob that `compile_glob` refuses."""
+
+    def __init__(self, patterns: Iterable[tuple[str, bytes]]) -> None:
+        self._globs = [(name, compile_glob(pattern)) for name, pattern in patterns]
+
+    def match(self, key: bytes) -> tuple[str, ...]:
+        """The names of the patterns that match `key`, in the order given. `()` is always the same object."""
+        return tuple([name for name, glob in self._globs if glob.fullmatch(key)])
 
 
 def covers(outer: bytes, inner: bytes) -> bool:

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import combinations
 from typing import Final
 
+from lockgate.policy._matching import Matching
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
-from lockgate.policy.globs import beginning, covers, disjoint
+from lockgate.policy.globs import covers, disjoint
 from lockgate.values.command import Call
-from lockgate.values.glob import compile_glob
 from lockgate.values.selector import parse_name
 from lockgate.values.statement import Effect, Place, Request, Statement, Touch
-
-NAMES_KEPT: Final = 16384
-"""Keys and channels of which is remembered what they match."""
-
-NAME_KEPT_BYTES: Final = 256
-"""The longest that is remembered: 4 MiB of names at most. Redis' own advice is to keep keys short; longer ones are
-matched every time."""
 
 MAYBE: Final = 3
 """Named patterns that a client's pattern may share channels with, and may not: each doubles what it touches. Beyond, it
@@ -61,9 +53,9 @@ class Patterns:
 
     def __init__(self, keys: Sequence[str] = (), channels: Sequence[str] = ()) -> None:
         self._channels = tuple(channels)
-        self.key = _matching([(pattern, pattern.encode()) for pattern in keys])
+        self.key: Matches = Matching([(pattern, pattern.encode()) for pattern in keys]).match
         """A key -> the patterns that match it, in the order given."""
-        self.channel = _matching([(pattern, pattern.encode()) for pattern in channels])
+        self.channel: Matches = Matching([(pattern, pattern.encode()) for pattern in channels]).match
         self.kept: Generations[tuple[str, Found], _Kept] = Generations(RESOLVED_KEPT)
 
     @classmethod
@@ -194,7 +186,7 @@ class Names:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.key = _matching([(name, parse_name(name).pattern) for name in names])
+        self.key: Matches = Matching([(name, parse_name(name).pattern) for name in names]).match
         """A key -> the names whose pattern matches it."""
 
 
@@ -210,31 +202,3 @@ def classified(call: Call, names: Names) -> Classified:
     keys = tuple([names.key(key.key) for key in call.keys])
     shown = dict.fromkeys([name for key, found in zip(call.keys, keys, strict=True) if key.shows for name in found])
     return Classified(keys, anywhere, (*shown, *(name for name in anywhere if name not in shown)))
-
-
-def _matching(patterns: Iterable[tuple[str, bytes]]) -> Matches:
-    """What tells of a key which names match it; `patterns` are names with their patterns."""
-    # a key that is new (in a store of sessions most are) is looked up by how it begins, once for each length of what
-    # patterns begin with: however many patterns there are, that is few
-    begun: dict[int, dict[bytes, list[tuple[int, str, Callable[[bytes], object] | None]]]] = {}
-    for place, (name, pattern) in enumerate(patterns):
-        begin, rest = beginning(pattern)
-        further = None if rest and not rest.strip(b"*") else compile_glob(pattern).fullmatch
-        begun.setdefault(len(begin), {}).setdefault(begin, []).append((place, name, further))
-    if not begun:
-        return lambda key: ()
-    lengths = sorted(begun.items())
-
-    def match(key: bytes) -> tuple[str, ...]:
-        found = [
-            (place, name)
-            for length, begins in lengths
-            for place, name, matches in begins.get(key[:length], ())
-            if matches is None or matches(key)
-        ]
-        if len(found) > 1:
-            found.sort()
-        return tuple([name for _, name in found])
-
-    kept = lru_cache(maxsize=NAMES_KEPT)(match)
-    return lambda key: kept(key) if len(key) <= NAME_KEPT_BYTES else match(key)

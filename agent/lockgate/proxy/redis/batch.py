@@ -32,11 +32,13 @@ _SETS: Final = ("effects", "objects", "kinds")
 
 @dataclass(slots=True)
 class Batch:
-    """`ruling` is that of each command of which nothing is masked. `staged` says that its beginning is recorded."""
+    """`texts` are the lines of its `commands`, `owed` how many of them have not ended. `ruling` is that of each of which
+    nothing is masked. `staged` says that its beginning is recorded."""
 
     begun: Begun
     facts: Mapping[str, Any]
     texts: list[str] = field(default_factory=list)
+    commands: int = 0
     characters: int = 0
     owed: int = 0
     bytes: int = 0
@@ -53,13 +55,20 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        return len(self.texts) >= COMMANDS or self.characters >= CHARACTERS
+        return self.commands >= COMMANDS or self.characters >= CHARACTERS
 
-    def add(self, text: str) -> None:
-        """One more command, about to be sent."""
+    def add(self, text: str, commands: int = 1) -> None:
+        """One more command, about to be sent, or as many as `text` has lines."""
         self.texts.append(text)
         self.characters += len(text)
-        self.owed += 1
+        self.commands += commands
+        self.owed += commands
+
+    def settle_followed(self, count: int, size: int) -> bool:
+        """So many of them have completed, with answers of `size` bytes. Whether all have ended."""
+        self.bytes += size
+        self.owed -= count
+        return not self.owed
 
     def settle(self, run: Run) -> bool:
         """One of them has ended. Whether all have."""
@@ -78,8 +87,7 @@ class Batch:
 
     def begins(self) -> dict[str, Any]:
         """The facts of its first record."""
-        count = len(self.texts)
-        return {**self.facts, "commands": count} if count > 1 else dict(self.facts)
+        return {**self.facts, "commands": self.commands} if self.commands > 1 else dict(self.facts)
 
     def ends(self) -> dict[str, Any]:
         """The fields of its second."""
@@ -90,7 +98,7 @@ class Batch:
             fields["detected"] = self.detected
         if self.error is not None:
             fields["error"] = {"code": self.error}
-            if len(self.texts) > 1:
+            if self.commands > 1:
                 fields["failed"] = self.failed
         return fields
 

@@ -25,6 +25,11 @@ _NAMING: Final = frozenset(("COPY", "MOVE", "SWAPDB"))
 _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 
 
+def stays(call: Call) -> bool:
+    """Whether no command like it, whatever its arguments are, reaches a database beside the one it is sent in."""
+    return not call.anywhere and call.name not in _NAMING
+
+
 def reached(calls: Iterable[Call], database: str) -> tuple[str, ...]:
     """Those that calls reach beside `database`, in order."""
     found: dict[str, None] = {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
@@ -14,7 +14,9 @@ from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
 from lockgate.proxy.recorder import Begun
-from lockgate.proxy.redis.batch import Batch
+from lockgate.proxy.redis import databases
+from lockgate.proxy.redis._precedents import Precedents
+from lockgate.proxy.redis.batch import COMMANDS, Batch
 from lockgate.proxy.redis.judge import CommandJudgement
 from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
@@ -23,8 +25,9 @@ from lockgate.understand.redis import bare, text, whole
 from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
+from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
+from lockgate.wire.redis.gate import NOT_YET, Execution, Followed, NotYet
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -50,6 +53,11 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self._request, self._reviewed = store.understanding.request, store.reviewed
         self._batch: Batch | None = None
         """Commands that are about to be sent."""
+        self._passed: CommandJudgement | None = None
+        """That of the command that was let pass last, where nothing is done about it but sending it on."""
+        self._precedents: Precedents | None = None
+        self._taken_on: tuple[object, ...] = ()
+        """What those were judged on, beside what they know."""
         self._lost: Refusal | None = None
         """Why some that are about to be sent are not recorded."""
 
@@ -126,24 +134,94 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return None
         return self.let_pass(asked, judgement, None, gone)
 
+    def learn(self, request: Request) -> None:
+        judgement, self._passed = self._passed, None
+        call = request.detail
+        if judgement is None or not isinstance(call, Call) or not self._is_like_all(judgement, call):
+            return
+        plan = self.store.understanding.plan(call.args, self._server.table)
+        if plan is None or plan.channels:
+            return
+        known = self._binding()
+        if known is None:
+            engine, tried, judge = self.store.policies.engine, self.store.shadow.engine, self.store.judge
+            patterns = engine.patterns(self.store.name)
+            if patterns is None:
+                return
+            others = None if tried is None else tried.patterns(self.store.name)
+            known = self._precedents = Precedents(
+                patterns.key, patterns.key if others is None else others.key, judge.classified
+            )
+            self._taken_on = self._grounds()
+        known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), request, judgement.facts)
+
+    @staticmethod
+    def _is_like_all(judgement: CommandJudgement, call: Call) -> bool:
+        """Whether nothing but the name, the number of arguments and what the keys match told what becomes of it."""
+        plain = judgement.verdict.decision is Decision.ALLOW and "shadow" not in judgement.facts
+        return plain and not judgement.blocking and call.script is None and databases.stays(call)
+
+    def _grounds(self) -> tuple[object, ...]:
+        store = self.store
+        engine, tried = store.policies.engine, store.shadow.engine
+        minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
+        return self.asker, engine, tried, minute, store.judge, self._server
+
+    def _binding(self) -> Precedents | None:
+        """Those that still hold."""
+        known = self._precedents
+        if known is not None:
+            for now, then in zip(self._grounds(), self._taken_on, strict=True):
+                if now is not then and (type(now) is not int or now != then):
+                    known = self._precedents = None
+                    break
+        return known
+
+    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> Followed | None:
+        if self._precedents is None or self.store.observed:
+            return None
+        batch = self._batch
+        # as for `run`
+        if batch is None and self.refresh() is not None:
+            return None
+        known = self._binding()
+        if known is None:
+            return None
+        count = known.follow(commands, at, min(room, COMMANDS if batch is None else COMMANDS - batch.commands))
+        if not count:
+            return None
+        batch = self._joined(known.facts)
+        batch.add(known.text, count)
+        return Followed(count, known.sent, batch.ruling, known.request)
+
+    def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
+        batch = ruling.handle
+        if batch.settle_followed(count, size):
+            self._ended(batch)
+
+    def _joined(self, facts: Mapping[str, Any]) -> Batch:
+        """Where what comes now with these facts is recorded: with what came before it, if that can be."""
+        batch = self._batch
+        together = None if batch is None or batch.full else self.store.together.of(batch.facts, facts)
+        if batch is None or together is None:
+            self._stage()
+            batch = self._batch = Batch(self.recorder.next(), facts)
+        else:
+            batch.facts = together
+        return batch
+
     def let_pass(self, asked: Asked, judgement: CommandJudgement, evidence: None, gone: Refusal | None) -> Ruling:
         """See `ConnectionGate`. What passes is recorded with what comes with it, before all of it is sent."""
+        self._passed = None
         if gone is not None or judgement.refusal is not None or self.store.observed:
             self._stage()
             return super().let_pass(asked, judgement, evidence, gone)
-        batch = self._batch
-        together = None
-        if batch is not None and not batch.full:
-            together = self.store.together.of(batch.facts, judgement.facts)
-        if batch is None or together is None:
-            self._stage()
-            batch = self._batch = Batch(self.recorder.next(), judgement.facts)
-        else:
-            batch.facts = together
+        batch = self._joined(judgement.facts)
         batch.add(self.recordable(asked.request, judgement, evidence))
         if "shadow" in judgement.facts:
             observing.count(self.services.metrics, self.store.name, judgement.facts)
         if judgement.masking is None and not judgement.barrier and judgement.waits is None:
+            self._passed = judgement
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
@@ -158,7 +236,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         batch, self._batch = self._batch, None
         if batch is None:
             return
-        self.services.metrics.statement(self.store.name, "allow", len(batch.texts))
+        self.services.metrics.statement(self.store.name, "allow", batch.commands)
         refusal = self.recorder.stage(batch.begun, "\n".join(batch.texts), batch.begins())
         batch.staged = refusal is None
         self._lost = self._lost or refusal
@@ -168,12 +246,18 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         batch = run.ruling.handle
         if type(batch) is not Batch:
             super().settle(run)
-        elif batch.settle(run) and batch.staged:
-            if batch.masked:
-                self.services.metrics.masked(self.store.name, batch.masked)
-            if batch.detected:
-                self.services.metrics.detected(batch.detected)
-            self.services.metrics.upstream(self.recorder.end(batch.begun, batch.outcome, batch.ends()))
+        elif batch.settle(run):
+            self._ended(batch)
+
+    def _ended(self, batch: Batch) -> None:
+        """All commands of a record have."""
+        if not batch.staged:
+            return
+        if batch.masked:
+            self.services.metrics.masked(self.store.name, batch.masked)
+        if batch.detected:
+            self.services.metrics.detected(batch.detected)
+        self.services.metrics.upstream(self.recorder.end(batch.begun, batch.outcome, batch.ends()))
 
     async def _run_slowly(self, request: Request, *, in_transaction: bool) -> Ruling:
         asked = Asked(await self._settled(request), in_transaction=in_transaction)

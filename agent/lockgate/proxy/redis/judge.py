@@ -18,7 +18,7 @@ from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
 from lockgate.policy.reload import Policies
 from lockgate.policy.shadow import Shadow
-from lockgate.policy.touches import NOT_CLASSIFIED, Names, calls_of, classified
+from lockgate.policy.touches import NOT_CLASSIFIED, Matches, Names, calls_of, classified
 from lockgate.proxy.judgement import Judgement, denied, facts
 from lockgate.proxy.outlook import Outlook
 from lockgate.proxy.redis import databases
@@ -172,6 +172,11 @@ class CommandJudge:
             return found
         shadow = self._planned(other, calls).outlook.beside(found.outlook, other.verdict.epoch)
         return found if shadow is None else replace(found, facts={**found.facts, "shadow": shadow})
+
+    @property
+    def classified(self) -> Matches:
+        """Tells of a key which classified names match it."""
+        return self._names.key
 
     def hides(self, call: Call) -> bool:
         """Whether values that it names may be classified ones, so that they must not be recorded."""

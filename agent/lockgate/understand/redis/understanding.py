@@ -85,6 +85,11 @@ class Understanding:
             return self._read(args, table, reviewed)
         return made(plan, args)
 
+    def plan(self, args: tuple[bytes, ...], table: CommandTable) -> Plan | None:
+        """What is so of every command of this name (as it is spelt) with as many arguments; None where they differ in
+        more than what the keys, channels and values are, or none was read yet."""
+        return self._plans.get((table, args[0], len(args)))
+
     def _read(self, args: tuple[bytes, ...], table: CommandTable, reviewed: frozenset[str]) -> Request:
         command = table.find(args)
         if command is None:

@@ -6,9 +6,10 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
-from lockgate.wire.redis.frames import ARGUMENTS, INLINE_BYTES, split_inline, unexpected
+from lockgate.wire.redis.frames import ARGUMENTS, INLINE_BYTES, QUEUED, split_inline, unexpected
+from lockgate.wire.redis.replies import COMMON
 
 cdef enum:
     DIGITS = 18  # the most that a length may have: string2ll takes one more, and no server or client has use for it
@@ -236,6 +237,28 @@ cdef char *_header(char *out, char kind, Py_ssize_t number) noexcept:
     out[0] = c"\r"
     out[1] = c"\n"
     return out + 2
+
+
+cdef unsigned char _common[256]
+for _byte in range(256):
+    _common[_byte] = _byte in COMMON
+cdef bytes _queued = QUEUED
+
+
+def ordinary(bytes data, Py_ssize_t at, list stops, Py_ssize_t index, Py_ssize_t most):
+    cdef const char *begin = PyBytes_AS_STRING(data)
+    cdef const char *queued = PyBytes_AS_STRING(_queued)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(_queued)
+    cdef Py_ssize_t count = 0, code, stop, end = min(len(stops), index + most)
+    while index < end:
+        code = <object>stops[index]
+        stop = code >> 8
+        if not _common[code & 255] or (stop - at == length and memcmp(begin + at, queued, length) == 0):
+            break
+        at = stop
+        count += 1
+        index += 1
+    return count, at
 
 
 # Where a scanner is.

@@ -11,15 +11,14 @@ from typing import Final
 
 from lockgate.wire.gate import MaskingError, ProtocolError, Run
 from lockgate.wire.redis import errors, frames, pubsub, redirection, transaction
-from lockgate.wire.redis._resp import ReplyScanner
-from lockgate.wire.redis.conversation import Awaited, Conversation
+from lockgate.wire.redis._resp import ReplyScanner, ordinary
+from lockgate.wire.redis.conversation import Alike, Awaited, Conversation
 from lockgate.wire.redis.gate import ReplyMask
 from lockgate.wire.redis.pubsub import Subscribing
+from lockgate.wire.redis.replies import COMMON
 from lockgate.wire.session import Bytes
 
 _ERRORS: Final = (ord("-"), ord("!"))
-_COMMON: Final = frozenset(b"+:$*_#,(=~%")
-"""Types of replies that are what was asked for, and no errors. Without attributes: those come with another number."""
 _HEAD_BYTES: Final = 65_536
 """How much of a message is looked at before it is held whole: channels that have longer names are none to stream."""
 _PUSH: Final = ord(">")
@@ -105,11 +104,27 @@ class Answers:
         usual, barrier = self._usual, conversation.barrier
         passed = at
         try:
-            for code in stops:
-                stop, first = code >> 8, code & 255
-                if usual and first in _COMMON and pending:
+            index = 0
+            while index < len(stops):
+                stop, first = stops[index] >> 8, stops[index] & 255
+                if usual and pending:
                     run = pending[0]
-                    if type(run) is Run and run is not barrier:
+                    if type(run) is Alike:
+                        count, stop = ordinary(data, at, stops, index, run.left)
+                        if count:
+                            index += count
+                            conversation.passed(run, count)
+                            conversation.gate.settle_followed(run.ruling, count, stop - at)
+                            at = stop
+                            if conversation.said:
+                                to_client.append(data[passed:at])
+                                passed = at
+                                conversation.speak()
+                                if conversation.over is not None:
+                                    return
+                            continue
+                        stop = stops[index] >> 8
+                    elif type(run) is Run and first in COMMON and run is not barrier:
                         ruling = run.ruling
                         if ruling.masking is None and ruling.rehearsal is None:
                             if first == _STATUS and data[at:stop] == frames.QUEUED:
@@ -119,6 +134,7 @@ class Answers:
                             run.outcome = "completed"
                             run.settled = True
                             settle(run)
+                            index += 1
                             at = stop
                             if conversation.said:
                                 to_client.append(data[passed:at])
@@ -127,6 +143,7 @@ class Answers:
                                 if conversation.over is not None:
                                     return
                             continue
+                index += 1
                 if at > passed:
                     to_client.append(data[passed:at])
                     passed = at

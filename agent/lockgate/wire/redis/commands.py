@@ -75,7 +75,7 @@ class Commands:
         return (
             self._parked is not None
             or conversation.barrier is not None
-            or len(conversation.pending) >= PIPELINE
+            or conversation.owed >= PIPELINE
             or not conversation.ready
         )
 
@@ -112,12 +112,19 @@ class Commands:
         """Go on as far as it goes."""
         conversation = self.conversation
         pending, to_server, gate = conversation.pending, conversation.to_server, conversation.gate
-        understand, run, special_of = gate.understand, gate.run, SPECIAL.get
+        understand, run, follow, special_of = gate.understand, gate.run, gate.follow, SPECIAL.get
         while not (self.closed or self.blocked):
             batch, at = self._batch, self._at
-            count, room, watching, stopped = len(batch), PIPELINE - len(pending), conversation.watching, True
+            count, room, watching, stopped = len(batch), PIPELINE - conversation.owed, conversation.watching, True
             try:
                 while at < count:
+                    if not conversation.unusual and (followed := follow(batch, at, room)) is not None:
+                        conversation.follow(followed)
+                        at += followed.count
+                        room -= followed.count
+                        if room <= 0:
+                            break
+                        continue
                     args = batch[at]
                     name = args[0].upper()
                     special = special_of(name)
@@ -140,6 +147,7 @@ class Commands:
                         if ruling.barrier:
                             conversation.barrier = entry
                             break
+                        gate.learn(request)
                     room -= 1
                     if room <= 0:
                         break

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from lockgate.wire.gate import ProtocolError, Run
-from lockgate.wire.redis.gate import CommandGate, Execution, Login, ReplyMask
+from lockgate.values.statement import Request
+from lockgate.wire.gate import ProtocolError, Ruling, Run
+from lockgate.wire.redis.gate import CommandGate, Execution, Followed, Login, ReplyMask
 
 if TYPE_CHECKING:
     from lockgate.wire.redis.pubsub import Subscriptions
@@ -40,10 +41,22 @@ class Said(Awaited):
         self.ends = ends
 
 
+class Alike:
+    """Answers to commands that passed together under one ruling: `left` of them are owed, one behind the other."""
+
+    __slots__ = ("left", "request", "ruling")
+
+    def __init__(self, request: Request, ruling: Ruling, left: int) -> None:
+        self.request = request
+        self.ruling = ruling
+        self.left = left
+
+
 class Conversation:
     """The state of one connection.
 
-    `pending` has the answers that are owed, as the run of an ordinary command or what takes the place of one. `barrier`
+    `pending` has the answers that are owed, as the run of an ordinary command or what takes the place of one, or of
+    several: `owed` counts them. `barrier`
     is the one of them that has to come before the next command is looked at. `resp` is the version that the server
     answers in. `queue` has what is queued since MULTI was answered, None outside; `aborted` says that EXEC won't run
     it. `watching` says that keys may be watched. `monitor` is set while the server tells of every command. `midway`
@@ -51,14 +64,16 @@ class Conversation:
     what is in `to_client` has been sent. `observed`: nothing is refused here, and redirections lead where they will.
     """
 
-    __slots__ = ("aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "observed",
+    __slots__ = ("_folded", "aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "observed",
                  "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions", "to_client",
                  "to_server", "tracking", "unusual", "watching")  # fmt: skip
 
     def __init__(self, gate: CommandGate, subscriptions: Subscriptions) -> None:
         self.gate = gate
         self.subscriptions = subscriptions
-        self.pending: deque[Run | Awaited] = deque()
+        self.pending: deque[Run | Awaited | Alike] = deque()
+        self._folded = 0
+        """How many more are owed than `pending` has elements."""
         self.to_client: list[bytes] = []
         self.to_server: list[bytes] = []
         self.barrier: Run | Awaited | None = None
@@ -114,15 +129,41 @@ class Conversation:
         self.to_client.append(reply)
         self.over = self.over or ends
 
+    @property
+    def owed(self) -> int:
+        """How many answers are."""
+        return len(self.pending) + self._folded
+
+    def follow(self, followed: Followed) -> None:
+        """The server is sent commands of which each answer is passed on."""
+        self.to_server.append(followed.sent)
+        self.pending.append(Alike(followed.request, followed.ruling, followed.count))
+        self._folded += followed.count - 1
+
+    def passed(self, alike: Alike, count: int) -> None:
+        """So many of the answers that are due first were passed on."""
+        alike.left -= count
+        self._folded -= count
+        if not alike.left:
+            self._folded += 1
+            self.pending.popleft()
+
     def next(self) -> Run | Awaited:
         """The answer that is due. Raises ProtocolError when none is."""
         if not self.pending:
             raise ProtocolError("the server answered what nobody asked")
-        return self.pending[0]
+        first = self.pending[0]
+        if not isinstance(first, Alike):
+            return first
+        self.passed(first, 1)
+        run = Run(first.request, first.ruling)
+        self.pending.appendleft(run)
+        return run
 
     def answered(self) -> Run | Awaited:
         """The answer that was due has come."""
-        awaited = self.pending.popleft()
+        awaited = self.next()
+        self.pending.popleft()
         if awaited is self.barrier:
             self.barrier = None
         return awaited
@@ -145,9 +186,9 @@ class Conversation:
 
     def settle_all(self, outcome: str) -> None:
         """Nothing more will be answered."""
-        pending, self.barrier, self.said = list(self.pending), None, 0
-        self.pending.clear()
-        for awaited in pending:
+        self.barrier, self.said = None, 0
+        while self.pending:
+            awaited = self.answered()
             run = awaited.run if isinstance(awaited, Awaited) else awaited
             if run is not None:
                 self.settle(run, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -48,6 +48,16 @@ class Execution:
     requests: list[Request] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Commands that pass: how many, what the server is sent, the ruling on each, and the request of one like them."""
+
+    count: int
+    sent: bytes
+    ruling: Ruling
+    request: Request
+
+
 class NotYet(Enum):
     """An answer that takes time."""
 
@@ -80,6 +90,25 @@ class CommandGate(Protocol):
 
         `in_transaction` says that keys are watched or commands are queued. AUTH, HELLO and SELECT are asked about too,
         and so are MULTI, DISCARD and RESET; where the agent has a `Login`, AUTH is not, and HELLO comes without it.
+        """
+
+    def learn(self, request: Request) -> None:
+        """What `run` has just let pass was an ordinary command, whose answer changes nothing: others may `follow` it.
+
+        To be said of no command that the session knows by its name.
+        """
+
+    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> Followed | None:
+        """Let pass what of `commands` from `at` on, `room` at most, is like commands that passed before. Recorded as
+        by `run`, which has to be asked about the next. None where that is the first.
+
+        None of it is masked, waits for anything, or is a barrier.
+        """
+
+    def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
+        """So many commands that were followed under `ruling` have completed, with answers of `size` bytes in all.
+
+        What else becomes of one is told by `settle`.
         """
 
     def settle(self, run: Run) -> None:

@@ -8,10 +8,10 @@ belongs to the value behind it, and counts as no element.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lockgate.wire.redis.frames import ATTRIBUTES, DEPTH, LINE_BYTES, integer
+from lockgate.wire.redis.frames import ATTRIBUTES, DEPTH, LINE_BYTES, QUEUED, integer
 
 _TEXTS: Final = b"+-,("
 _LINES: Final = {
@@ -24,6 +24,25 @@ _NUMBERS: Final = {ord(","): b"0123456789+-.eEinfa", ord("("): b"0123456789+-"}
 _STRINGS: Final = b"$=!;"
 _AGGREGATES: Final = b"*~%>|"
 _STREAMED: Final = b"$*~%>"
+
+
+COMMON: Final = frozenset(b"+:$*_#,(=~%")
+"""Types of replies that are what was asked for, and no errors. Without attributes: those come with another number."""
+
+
+def ordinary(data: bytes, at: int, stops: Sequence[int], index: int, most: int) -> tuple[int, int]:
+    """How many replies from `index` on (`most` at most) are ordinary answers, and where the last of them ends.
+
+    `stops` are what `ReplyScanner.scan` found in `data`, of which the first here begins at `at`. An error is none, a
+    push neither, nor what is said to a command inside MULTI.
+    """
+    count = 0
+    for stop in stops[index : index + most]:
+        if stop & 255 not in COMMON or data[at : stop >> 8] == QUEUED:
+            break
+        at = stop >> 8
+        count += 1
+    return count, at
 
 
 class _Broken(Exception):

@@ -1,0 +1,223 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Commands like others that were let pass before, compiled. `precedents.py` says what it does: tests hold it to that."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memcpy
+
+from lockgate.proxy.redis.precedents import CHARACTERS, KINDS, WAYS
+from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_BYTES, MAX_CHARACTERS, PLAIN, PLAIN_FIRST, spelt
+
+cdef enum:
+    KEEP = 1 << 20  # of a buffer that was needed once, as much is kept
+
+cdef Py_ssize_t _most_arguments = MAX_ARGUMENTS, _most_bytes = MAX_BYTES, _most_characters = MAX_CHARACTERS
+cdef Py_ssize_t _characters = CHARACTERS, _kinds = KINDS, _ways = WAYS
+cdef unsigned char _plain[256]
+cdef unsigned char _plain_first[256]
+for _byte in range(256):
+    _plain[_byte] = _byte in PLAIN
+    _plain_first[_byte] = _byte in PLAIN_FIRST
+
+
+cdef class _Buffer:
+    cdef char *at
+    cdef Py_ssize_t size, room
+
+    def __cinit__(self):
+        self.at = NULL
+        self.size = self.room = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self.at)
+
+    cdef int begin(self) except -1:
+        self.size = 0
+        if self.room > KEEP:
+            PyMem_Free(self.at)
+            self.at = NULL
+            self.room = 0
+        return 0
+
+    cdef int need(self, Py_ssize_t more) except -1:
+        cdef Py_ssize_t room
+        cdef char *at
+        if self.size + more > self.room:
+            room = 2 * (self.size + more) + 256
+            at = <char *>PyMem_Realloc(self.at, room)
+            if at == NULL:
+                raise MemoryError
+            self.at = at
+            self.room = room
+        return 0
+
+    cdef int put(self, const char *data, Py_ssize_t size) except -1:
+        self.need(size)
+        memcpy(self.at + self.size, data, size)
+        self.size += size
+        return 0
+
+    cdef int header(self, char kind, Py_ssize_t number) except -1:
+        """`*3` or `$12`, and CR LF."""
+        cdef char digits[24]
+        cdef int count = 0
+        self.need(26)
+        self.at[self.size] = kind
+        self.size += 1
+        if number == 0:
+            digits[0] = c"0"
+            count = 1
+        while number:
+            digits[count] = <char>(c"0" + number % 10)
+            number //= 10
+            count += 1
+        while count:
+            count -= 1
+            self.at[self.size] = digits[count]
+            self.size += 1
+        self.at[self.size] = c"\r"
+        self.at[self.size + 1] = c"\n"
+        self.size += 2
+        return 0
+
+
+cdef class _Kind:
+    cdef object request
+    cdef bytes name
+    cdef tuple places
+    cdef dict ways
+
+    def __init__(self, request, name, places):
+        self.request = request
+        self.name = name.encode("ascii")
+        self.places = places
+        self.ways = {}
+
+
+cdef class Precedents:
+    cdef readonly object request, facts
+    cdef object _key, _tried, _classified
+    cdef dict _kinds
+    cdef Py_ssize_t _count
+    cdef _Buffer _text, _sent
+
+    def __init__(self, key, tried, classified):
+        self._key = key
+        self._tried = tried
+        self._classified = classified
+        self._kinds = {}
+        self._count = 0
+        self._text = _Buffer()
+        self._sent = _Buffer()
+        self.request = self.facts = None
+
+    @property
+    def text(self):
+        return PyUnicode_DecodeASCII(self._text.at, self._text.size, NULL) if self._text.size else ""
+
+    @property
+    def sent(self):
+        return PyBytes_FromStringAndSize(self._sent.at, self._sent.size)
+
+    def learn(self, tuple args, str name, tuple places, request, facts):
+        cdef _Kind kind
+        cdef dict counts
+        way = self._way(args, places)
+        if way is None or len(args) > _most_arguments:
+            return
+        counts = self._kinds.get(args[0])
+        kind = None if counts is None else counts.get(len(args))
+        if kind is None:
+            if self._count >= _kinds:
+                self._kinds.clear()
+                self._count = 0
+            kind = self._kinds.setdefault(args[0], {})[len(args)] = _Kind(request, name, places)
+            self._count += 1
+        if len(kind.ways) >= _ways:
+            kind.ways.clear()
+        kind.ways[way] = facts
+
+    def follow(self, list commands, Py_ssize_t at, Py_ssize_t room):
+        cdef Py_ssize_t count = len(commands), taken = 0, text, sent
+        cdef tuple args
+        cdef _Kind kind
+        cdef object facts = None, told, counts, way
+        self._text.begin()
+        self._sent.begin()
+        while at < count and taken < room and self._text.size < _characters:
+            args = <tuple>commands[at]
+            counts = self._kinds.get(args[0])
+            if counts is None:
+                break
+            kind = (<dict>counts).get(len(args))
+            if kind is None:
+                break
+            way = self._way(args, kind.places)
+            if way is None:
+                break
+            told = kind.ways.get(way)
+            if told is None or (taken and told is not facts):
+                break
+            text, sent = self._text.size, self._sent.size
+            if taken:
+                self._text.put(b"\n", 1)
+            if not self._write(kind, args):
+                self._text.size, self._sent.size = text, sent
+                break
+            if taken == 0:
+                facts = told
+                self.request = kind.request
+            taken += 1
+            at += 1
+        self.facts = facts
+        return taken
+
+    cdef bint _write(self, _Kind kind, tuple args) except -1:
+        """The command, and its line. False where the line gets too long."""
+        cdef Py_ssize_t begun = self._text.size, size, i, count = len(args)
+        cdef bytes arg
+        cdef const char *at
+        self._text.put(PyBytes_AS_STRING(kind.name), PyBytes_GET_SIZE(kind.name))
+        self._sent.header(c"*", count)
+        for i in range(count):
+            arg = <bytes>args[i]
+            at = PyBytes_AS_STRING(arg)
+            size = PyBytes_GET_SIZE(arg)
+            self._sent.header(c"$", size)
+            self._sent.need(size + 2)
+            self._sent.put(at, size)
+            self._sent.put(b"\r\n", 2)
+            if i:
+                self._text.put(b" ", 1)
+                self._spell(arg, <const unsigned char *>at, size)
+                if self._text.size - begun > _most_characters:
+                    return False
+        return True
+
+    cdef int _spell(self, bytes arg, const unsigned char *at, Py_ssize_t size) except -1:
+        cdef Py_ssize_t i = 1
+        cdef bytes told
+        if 0 < size <= _most_bytes and _plain_first[at[0]]:
+            while i < size and _plain[at[i]]:
+                i += 1
+            if i == size:
+                return self._text.put(<const char *>at, size)
+        told = (<str>spelt(arg)).encode("ascii")
+        return self._text.put(PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told))
+
+    cdef object _way(self, tuple args, tuple places):
+        """What the keys match, None where they differ in that, or any is classified."""
+        cdef object found = (), tried = (), one, other, key
+        cdef Py_ssize_t i
+        for i in range(len(places)):
+            key = args[<Py_ssize_t>places[i]]
+            if self._classified(key):
+                return None
+            one = self._key(key)
+            other = self._tried(key)
+            if i == 0:
+                found, tried = one, other
+            elif (found is not one and found != one) or (tried is not other and tried != other):
+                return None
+        return found, tried

@@ -1,0 +1,106 @@
+"""Commands like others that were let pass before: they pass without being understood and judged once more.
+
+A judgement of an ordinary command hangs on its name, the number of its arguments, which of the patterns that policies
+name its keys match, and whether any of them is classified. `Precedents` remembers those of one connection on which
+nothing was masked, held or waited for; whoever asks it sees to it that nothing else they were taken on has changed.
+
+This is the reference: `_precedents.pyx` is the same, compiled, and what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lockgate.policy.touches import Matches
+from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_CHARACTERS, spelt
+from lockgate.values.statement import Request
+from lockgate.wire.redis._resp import encode_command
+
+KINDS: Final = 128
+"""Names, with a number of arguments, of which judgements are remembered: as many as there are commands that an
+application sends, several times over. All are forgotten when one is too many."""
+
+WAYS: Final = 64
+"""Ways in which the keys of one of them match."""
+
+CHARACTERS: Final = 65_536
+"""Of the text of commands that are followed at once, give or take one command's."""
+
+Args = tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class _Kind:
+    """`places` are those of the keys, `ways` the facts by what they match, `request` the first of its kind."""
+
+    request: Request
+    name: str
+    places: tuple[int, ...]
+    ways: dict[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Precedents:
+    """`key` tells which patterns match a key, of the policies in force, and `tried` of those that are only tried;
+    `classified` which classified names do.
+
+    Of the last commands that were followed, `request` is one like them, `facts` what their record says of them, `text`
+    their lines in it and `sent` what the server is sent.
+    """
+
+    def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None:
+        self._key = key
+        self._tried = tried
+        self._classified = classified
+        self._kinds: dict[tuple[bytes, int], _Kind] = {}
+        self.request: Request | None = None
+        self.facts: Mapping[str, Any] | None = None
+        self.text = ""
+        self.sent = b""
+
+    def learn(
+        self, args: Args, name: str, places: tuple[int, ...], request: Request, facts: Mapping[str, Any]
+    ) -> None:
+        """A command was let pass with these facts, as all are of this name and number of arguments whose keys, which
+        stand at `places`, match the same."""
+        way = self._way(args, places)
+        if way is None or len(args) > MAX_ARGUMENTS:
+            return
+        kind = self._kinds.get((args[0], len(args)))
+        if kind is None:
+            if len(self._kinds) >= KINDS:
+                self._kinds.clear()
+            kind = self._kinds[args[0], len(args)] = _Kind(request, name, places)
+        if len(kind.ways) >= WAYS:
+            kind.ways.clear()
+        kind.ways[way] = facts
+
+    def follow(self, commands: Sequence[Args], at: int, room: int) -> int:
+        """How many of `commands` from `at` on, `room` at most, pass as one like them did before: all with one facts."""
+        texts: list[str] = []
+        sent: list[bytes] = []
+        facts, length = None, 0
+        for args in commands[at : at + room]:
+            kind = self._kinds.get((args[0], len(args)))
+            way = None if kind is None else self._way(args, kind.places)
+            told = None if kind is None or way is None else kind.ways.get(way)
+            if kind is None or told is None or (facts is not None and told is not facts) or length >= CHARACTERS:
+                break
+            text = " ".join([kind.name, *map(spelt, args[1:])])
+            if len(text) > MAX_CHARACTERS:
+                break
+            texts.append(text)
+            sent.append(encode_command(args))
+            facts = told
+            length += len(text) + 1
+            self.request = self.request if len(texts) > 1 else kind.request
+        self.facts, self.text, self.sent = facts, "\n".join(texts), b"".join(sent)
+        return len(texts)
+
+    def _way(self, args: Args, places: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """What the keys match, None where they differ in that, or any is classified."""
+        ways = {(self._key(args[place]), self._tried(args[place])) for place in places} or {((), ())}
+        if len(ways) > 1 or any(self._classified(args[place]) for place in places):
+            return None
+        return ways.pop()
