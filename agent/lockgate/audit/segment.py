@@ -89,7 +89,10 @@ def read_header(data: bytes) -> tuple[Header, int]:
 
 
 def encode_frame(record: bytes, time: int) -> bytes:
-    """A frame of one record; `time` in nanoseconds since the epoch (its seconds are cut to 32 bits, as Forward has)."""
+    """A frame of one record; `time` in nanoseconds since the epoch (its seconds are cut to 32 bits, as Forward has).
+
+    The reference of `_forms.framed`, which is what runs.
+    """
     seconds, nanoseconds = divmod(time, _SECOND)
     payload = _pack_entry(0x92, 0xD7, 0x00, seconds & 0xFFFFFFFF, nanoseconds) + record
     return _pack_frame(len(payload), zlib.crc32(payload)) + payload

@@ -13,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from lockgate.audit import chain
+from lockgate.audit._forms import Form, framed
 from lockgate.audit.chain import Head, Signer, step
 from lockgate.audit.errors import SpoolDamaged, SpoolError, SpoolFull
+from lockgate.audit.forms import Varying
 from lockgate.audit.journal import Batch, Journal
 from lockgate.audit.record import MAX_RECORD_BYTES, VERSION, Fields, encoder
-from lockgate.audit.segment import encode_frame
 from lockgate.config import SpoolSettings
 
 __all__ = ["Batch", "Spool", "SpoolDamaged", "SpoolError", "SpoolFull"]
@@ -107,12 +108,26 @@ class Spool:
         now = self._clock()
         seq = self._seq + 1
         record = self._encode({**fields, "v": VERSION, "host": self.host, "seq": seq, "prev": self._hash, "time": now})
+        self._stage(record, seq, now, self._most_to_begin if fields.get("phase") == "begin" else self._most)
+
+    def form(self, fields: Fields | Mapping[str, object], varying: tuple[str, ...]) -> Form:
+        """That of records which have `fields` in common, of this host, and differ in `varying`."""
+        return Form({**fields, "v": VERSION, "host": self.host}, varying)
+
+    def append_formed(self, form: Form, values: tuple[Varying, ...], *, begins: bool) -> None:
+        """As `append`, of a record in a form of this spool's. `begins` says that its phase is `begin`."""
+        now = self._clock()
+        seq = self._seq + 1
+        record = form.record(values, self._hash, seq, now)
+        self._stage(record, seq, now, self._most_to_begin if begins else self._most)
+
+    def _stage(self, record: bytes, seq: int, now: int, most: int) -> None:
         if len(record) > MAX_RECORD_BYTES:
             raise SpoolError(f"a record of {len(record)} bytes: {MAX_RECORD_BYTES} are the most")
-        frame = encode_frame(record, now)
+        frame = framed(record, now)
         staged = self._staged_bytes + len(frame)
         used = self._journal.bytes
-        if used + staged > (self._most_to_begin if fields.get("phase") == "begin" else self._most):
+        if used + staged > most:
             raise SpoolFull(f"{self.folder}: full, {used} bytes wait for the collector")
         self._staged.append(frame)
         self._staged_bytes = staged

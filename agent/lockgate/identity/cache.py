@@ -89,7 +89,7 @@ class Identities:
         if known is None:
             return self._look(key, origin, None)
         self._known.move_to_end(key)
-        return known if self._holds(known) else self._look(key, origin, known)
+        return known if self.holds(known) else self._look(key, origin, known)
 
     def fresh(self, identified: Identified) -> Identified:
         """The same while it holds, renewed when its token is about to end or identities.yaml was read again.
@@ -97,11 +97,11 @@ class Identities:
         To be called for every statement. Raises ProcessGone when the process that connected has ended, or has become
         another program: whoever holds its connection now is not who opened it.
         """
-        if self._holds(identified):
+        if self.holds(identified):
             return identified
         key = _key(identified.origin)
         known = self._known.get(key)
-        if known is not None and self._holds(known):
+        if known is not None and self.holds(known):
             return known
         return self._look(key, identified.origin, identified)
 
@@ -121,7 +121,8 @@ class Identities:
         self._forget_all()
         self._loop = None
 
-    def _holds(self, identified: Identified) -> bool:
+    def holds(self, identified: Identified) -> bool:
+        """Whether it need not be renewed."""
         now = self._clock()
         return identified.valid_from <= now < identified.renew_at and identified.generation == self._generation
 

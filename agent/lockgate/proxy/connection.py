@@ -10,12 +10,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from lockgate.proxy.tls import READ_BYTES, Tls, TlsError
 from lockgate.proxy.upstream_tls import told
 from lockgate.wire.gate import Refusal, Ruling, Why
-from lockgate.wire.session import Observing, WantsTls, WireSession
+from lockgate.wire.session import Observing, WantsTls, WireSession, taken
 
 LINGER_SECONDS: Final = 30.0
 """How long a side that is over may take for what was written to it: nginx's lingering_time."""
@@ -25,6 +25,21 @@ BROKEN: Final = Refusal(Why.FAILED, "lockgate: the connection failed; nothing mo
 MISTAKE: Final = "a mistake of the agent's own"
 
 log = logging.getLogger(__name__)
+
+
+class Recording(Protocol):
+    """Records what a session has for the server, before it is sent."""
+
+    @property
+    def staging(self) -> bool:
+        """Whether any of it is still to be recorded, and can be together with what others send."""
+
+    def stage(self) -> None:
+        """Record it, but for the writing."""
+
+    def unrecorded(self) -> Refusal | None:
+        """Write what was staged. Why none of it may be sent, if any isn't recorded."""
+
 
 _buffer: Final = memoryview(bytearray(READ_BYTES))
 
@@ -216,16 +231,17 @@ class Connection:
     `on_begin` makes the session when the client's socket is there, `on_introduced` runs when the session wants its
     upstream (twice, where one was connected for a request for encryption only), `on_end` once, when both sockets are
     gone or going. `on_secure` gives the context when the client begins TLS and `on_insecure` runs, with the reason,
-    when that fails. A client that begins with TLS has to ask for `alpn` where that isn't None. `unrecorded` says why
-    what the session has for the server must not be sent. `pipeline_bytes` is what a client may send behind a statement
-    that waits.
+    when that fails. A client that begins with TLS has to ask for `alpn` where that isn't None. `on_begin` also gives
+    what records what is sent. `together` has what this connection sends recorded with what others send in this turn of
+    the loop: it calls `stage` of each, writes once, and calls `send`. `pipeline_bytes` is what a client may send behind
+    a statement that waits.
 
     An exception out of the session or the house is a bug of ours: nothing more is forwarded, both sides are closed, and
     it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
-    __slots__ = ("_blocked", "_ended", "_lingering", "_on_begin", "_on_end", "_on_insecure", "_on_introduced",
-                 "_on_secure", "_pipeline_bytes", "_said_all", "_unrecorded", "alpn", "client", "introduced", "session",
+    __slots__ = ("_blocked", "_ended", "_leaving", "_lingering", "_on_begin", "_on_end", "_on_insecure", "_on_introduced",
+                 "_on_secure", "_pipeline_bytes", "_recording", "_said_all", "_together", "alpn", "client", "introduced", "session",
                  "upstream")  # fmt: skip
 
     def __init__(
@@ -233,14 +249,18 @@ class Connection:
         *,
         pipeline_bytes: int,
         alpn: str | None,
-        on_begin: Callable[[Connection], WireSession],
+        on_begin: Callable[[Connection], tuple[WireSession, Recording]],
         on_introduced: Callable[[Connection], None],
         on_secure: Callable[[Connection], ssl.SSLContext],
         on_insecure: Callable[[Connection, str], None],
         on_end: Callable[[Connection], None],
-        unrecorded: Callable[[Connection], Refusal | None],
+        together: Callable[[Connection], None],
     ) -> None:
         self.session: WireSession
+        self._recording: Recording
+        self._together = together
+        self._leaving: list[bytes] = []
+        """What is sent to the server once it is recorded."""
         self.alpn = alpn
         self.client = ClientSide(self)
         self.upstream: UpstreamSide | None = None
@@ -252,7 +272,6 @@ class Connection:
         self._on_secure = on_secure
         self._on_insecure = on_insecure
         self._on_end = on_end
-        self._unrecorded = unrecorded
         self._blocked: set[str] = set()
         self._ended = True
         """Until it has begun there is nothing to end."""
@@ -264,7 +283,7 @@ class Connection:
     def begin(self) -> None:
         """The client's socket is there."""
         try:
-            self.session = self._on_begin(self)
+            self.session, self._recording = self._on_begin(self)
         except BaseException:
             self.client.close()
             raise
@@ -316,11 +335,11 @@ class Connection:
         if upstream is not None:
             data = session.drain_server()
             if data:
-                refusal = self._unrecorded(self)
-                if refusal is None:
-                    upstream.write(data)
-                else:
-                    session.failed(refusal)
+                self._leaving.append(data)
+                if self._said_all or session.closing or not self._recording.staging:
+                    self._leave()
+                elif len(self._leaving) == 1:
+                    self._together(self)
         data = session.drain_client()
         if data:
             self.client.write(data)
@@ -337,6 +356,36 @@ class Connection:
             self._on_introduced(self)
         if self._blocked or session.waiting_bytes > self._pipeline_bytes:
             self.client_reading("pipeline is full", session.waiting_bytes <= self._pipeline_bytes)
+
+    def stage(self) -> None:
+        """Have what is about to be sent recorded, as far as that goes without writing."""
+        if self._leaving and not self._ended:
+            try:
+                self._recording.stage()
+            except BaseException as error:
+                if not self.spared(error):
+                    raise
+
+    def send(self) -> None:
+        """Send what is recorded now. What can't be recorded isn't sent, and is the connection's end."""
+        if self._leaving and not self._ended:
+            try:
+                if not self._leave():
+                    self.session.drain_server()
+                    self.flush()
+            except BaseException as error:
+                if not self.spared(error):
+                    raise
+
+    def _leave(self) -> bool:
+        data = taken(self._leaving)
+        refusal = self._recording.unrecorded()
+        if refusal is not None:
+            self.session.failed(refusal)
+            return False
+        if self.upstream is not None:
+            self.upstream.write(data)
+        return True
 
     def client_reading(self, why: str, on: bool) -> None:
         """Read from the client again once no reason to stop is left."""
@@ -355,6 +404,7 @@ class Connection:
         LINGER_SECONDS it doesn't. What waits for nothing but the client ends at once, as the server sees it."""
         if self._lingering is not None:
             return not self._ended
+        self.send()
         if self._ended or self.session.heard_out is None:
             return False
         self._said_all = True
@@ -372,6 +422,7 @@ class Connection:
             upstream.end()
 
     def client_lost(self) -> None:
+        self.send()
         if not self._ended:
             try:
                 self.session.client_gone()

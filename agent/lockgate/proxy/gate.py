@@ -219,6 +219,8 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         """
         if self._identified is None:
             return Refusal(Why.UNREACHABLE, NOT_INTERCEPTED)
+        if self.services.identities.holds(self._identified):
+            return None
         try:
             identified = self.services.identities.fresh(self._identified)
         except IdentityError as error:
@@ -273,6 +275,14 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         unrecorded = self.recorder.begin(kind, begun, self.recordable(asked.request, judgement, evidence), fields)
         self.recorder.end(begun, "denied", {"error": {"code": self.store.native(refusal.code)}}, kind)
         return unrecorded or refusal
+
+    @property
+    def staging(self) -> bool:
+        """See `lockgate.proxy.connection.Recording`."""
+        return False
+
+    def stage(self) -> None:
+        """See `lockgate.proxy.connection.Recording`."""
 
     def unrecorded(self) -> Refusal | None:
         """Why what was let pass must not be sent: it isn't recorded. What was staged is written here."""

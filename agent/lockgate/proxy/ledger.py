@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+from lockgate.audit._forms import Form
 from lockgate.audit.errors import SpoolError
+from lockgate.audit.forms import Varying
 from lockgate.audit.spool import Spool
 from lockgate.metrics import Metrics
 from lockgate.wire.gate import Refusal, Why
@@ -15,27 +18,42 @@ from lockgate.wire.gate import Refusal, Why
 log = logging.getLogger(__name__)
 
 
+class Sender(Protocol):
+    """What sends bytes that have to be recorded before. Neither method may raise twice."""
+
+    def stage(self) -> None: ...
+
+    def send(self) -> None: ...
+
+
 class Ledger:
     """The spool, as connections write to it. One for an agent, on its event loop.
 
     The end of a statement is written with the next beginning, or when this turn of the loop is over: one write less
     for a statement, and none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a
-    write too: `written` comes before any byte of theirs leaves.
+    write too, also those of different connections in one turn (`together`): `written` comes before any byte of theirs
+    leaves.
 
     What is not recorded is counted, and told once until the spool takes records again; one record then says how many
     statements went on without theirs, which only what is observed may.
     """
 
-    __slots__ = ("_failures", "_loop", "_losing", "_metrics", "_missed", "_soon", "_spool", "_why")
+    __slots__ = ("_called", "_completed", "_failures", "_loop", "_losing", "_metrics", "_missed", "_sending", "_soon", "_spool", "_why")
 
     def __init__(self, spool: Spool, metrics: Metrics) -> None:
         self._spool = spool
         self._metrics = metrics
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._completed = spool.form(
+            {"type": "statement", "phase": "end", "outcome": "completed", "rows": 0}, ("bytes", "duration_us", "id")
+        )
         self._failures = 0
         """Writes that failed: what was staged for them is gone."""
         self._soon = 0
         """Records staged that `_flush` is going to write."""
+        self._sending: deque[Sender] = deque()
+        self._called = False
+        """Whether `_turn` is going to be called."""
         self._losing = False
         """Whether it was told that records are lost."""
         self._missed = 0
@@ -49,10 +67,14 @@ class Ledger:
             return None
         return self._refused(error)
 
-    def stage(self, fields: Mapping[str, Any]) -> tuple[Refusal | None, int]:
+    def form(self, fields: Mapping[str, Any], varying: tuple[str, ...]) -> Form:
+        """See `Spool.form`."""
+        return self._spool.form(fields, varying)
+
+    def stage(self, form: Form, values: tuple[Varying, ...]) -> tuple[Refusal | None, int]:
         """Record what is about to be sent with others. A refusal when it can't be, and what `written` wants to know."""
         try:
-            self._spool.append(fields)
+            self._spool.append_formed(form, values, begins=True)
         except (SpoolError, UnicodeEncodeError) as error:
             return self._refused(error), self._failures
         return None, self._failures
@@ -105,12 +127,49 @@ class Ledger:
         except (SpoolError, UnicodeEncodeError) as error:
             self._lost(1, error)
             return
-        if not self._soon:
-            if self._loop is None:
-                # asked for once: CPython 3.11 makes it a system call
-                self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
+
+    def completed(self, identifier: str, size: int, duration_us: int) -> None:
+        """Record, as `soon`, that a statement has completed with `size` bytes and no rows that are counted."""
+        try:
+            self._spool.append_formed(self._completed, (size, duration_us, identifier), begins=False)
+        except SpoolError as error:
+            self._lost(1, error)
+            return
+        self._flush_soon()
+
+    def together(self, sender: Sender) -> None:
+        """When this turn of the loop is over `stage` what it sends, write, and let it `send`."""
+        self._sending.append(sender)
+        self._call_soon()
+
+    def _flush_soon(self) -> None:
         self._soon += 1
+        self._call_soon()
+
+    def _call_soon(self) -> None:
+        if self._called:
+            return
+        if self._loop is None:
+            # asked for once: CPython 3.11 makes it a system call
+            self._loop = asyncio.get_running_loop()
+        self._called = True
+        self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """This turn of the loop is over."""
+        self._called = False
+        sending = self._sending
+        try:
+            for sender in sending:
+                sender.stage()
+            self._flush()
+            while sending:
+                sending.popleft().send()
+        finally:
+            if sending:
+                # one has failed: it won't again, and the others' turn is the next
+                self._call_soon()
 
     def _write(self, fields: Mapping[str, Any]) -> Exception | None:
         try:

@@ -164,10 +164,10 @@ class Listener:
             on_secure=self._secure,
             on_insecure=self._insecure,
             on_end=self._end,
-            unrecorded=self._unrecorded,
+            together=self._services.ledger.together,
         )
 
-    def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> WireSession:
+    def _begin(self, is_ours: Callable[[Endpoint], bool], connection: Connection) -> tuple[WireSession, Recording]:
         services, limits = self._services, self._services.limits
         identified, endpoint, why, refusal = self._identify(connection.client_fd)
         if refusal is None and len(self.connections) >= limits.connections:
@@ -197,7 +197,7 @@ class Listener:
         services.metrics.connected(self._store.name)
         if refusal is not None and len(self.connections) > limits.connections + REFUSED_CONNECTIONS:
             session.client_gone()
-        return session
+        return session, gate
 
     def _identify(self, fd: int) -> tuple[Identified | None, Endpoint, str, Refusal | None]:
         """Who connected and where to, or a word and a refusal that say why that can't be told."""
@@ -227,8 +227,6 @@ class Listener:
         endpoint = self.connections[connection].gate.endpoint
         return self._services.leaves.context(endpoint.host, self._store.tls.names(endpoint))
 
-    def _unrecorded(self, connection: Connection) -> Refusal | None:
-        return self.connections[connection].gate.unrecorded()
 
     def _insecure(self, connection: Connection, why: str) -> None:
         self._services.metrics.refused("client-tls")

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from lockgate.approval.client import Resolution
 from lockgate.approval.hold import Hold
 from lockgate.audit import record
+from lockgate.audit._forms import Form
 from lockgate.identity.cache import Identified
 from lockgate.proxy.ledger import Ledger
 from lockgate.values.identity import Endpoint
 from lockgate.wire.gate import Refusal
 
 NOTHING = msgspec.Raw(b"\xc0")
+
+FORMS: Final = 32
+"""Forms of records that are kept for a connection, some 2 KiB each. All are forgotten when one is too many."""
 
 
 @dataclass(slots=True)
@@ -39,12 +43,14 @@ class Recorder:
     With `must` False nothing is refused for want of a record.
     """
 
-    __slots__ = ("_facts", "_identified", "_ledger", "_opened", "_place", "_staged", "_statements", "id")
+    __slots__ = ("_facts", "_forms", "_identified", "_ledger", "_opened", "_place", "_staged", "_statements", "id")
 
     def __init__(self, ledger: Ledger, identifier: str) -> None:
         self.id = identifier
         self._ledger = ledger
         self._facts = NOTHING
+        self._forms: dict[tuple[int, bool], tuple[Mapping[str, Any], Form]] = {}
+        """By the identity of the facts, which are kept with it: so it is nobody else's."""
         self._identified: Identified | None = None
         self._place: Mapping[str, str] = {}
         self._statements = 0
@@ -103,6 +109,7 @@ class Recorder:
 
     def _tell(self) -> None:
         identified = self._identified
+        self._forms.clear()
         if identified is None:
             self._facts = msgspec.Raw(record.encoder.encode({"id": self.id, **self._place}))
         else:
@@ -130,19 +137,40 @@ class Recorder:
         begun.recorded = self._ledger.try_now(begins)
         return None
 
-    def stage(self, begun: Begun, text: str, fields: Mapping[str, Any]) -> Refusal | None:
-        """As `begin` of what must be recorded, together with others: `written` comes before they are sent."""
-        begins = {"type": "statement", "phase": "begin", "id": begun.id, "connection": self._facts, "statement": text,
-                  **fields}  # fmt: skip
-        refusal, since = self._ledger.stage(begins)
+    def stage(self, begun: Begun, text: str, facts: Mapping[str, Any], commands: int) -> Refusal | None:
+        """As `begin` of what must be recorded, together with others: `written` comes before they are sent.
+
+        `facts` are fields that others have in common with it, and nobody changes; `text` has so many commands.
+        """
+        several = commands > 1
+        form = self._form(facts, several)
+        values = (commands, begun.id, text) if several else (begun.id, text)
+        refusal, since = self._ledger.stage(form, values)
         if refusal is None and self._staged is None:
             self._staged = since
         return refusal
+
+    def _form(self, facts: Mapping[str, Any], several: bool) -> Form:
+        known = self._forms.get((id(facts), several))
+        if known is not None:
+            return known[1]
+        if len(self._forms) >= FORMS:
+            self._forms.clear()
+        fields = {"type": "statement", "phase": "begin", "connection": self._facts, **facts}
+        form = self._ledger.form(fields, ("commands", "id", "statement") if several else ("id", "statement"))
+        self._forms[id(facts), several] = facts, form
+        return form
 
     def written(self) -> Refusal | None:
         """Write what was staged. A refusal when it isn't there: then none of it may go forward."""
         since, self._staged = self._staged, None
         return None if since is None else self._ledger.written(since)
+
+    def completed(self, begun: Begun, size: int) -> int:
+        """It has completed, and all that there is to say is how many bytes came back. As `end`."""
+        duration = time.monotonic_ns() - begun.sent
+        self._ledger.completed(begun.id, size, duration // 1000)
+        return duration
 
     def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> int:
         """What became of it. The answer is how long it took, in ns."""

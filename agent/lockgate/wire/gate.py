@@ -54,9 +54,9 @@ class MaskingError(Exception):
     """What a result column holds could not be told: the rows must not leave."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each statement, and that would take three times as long
 class Ruling:
-    """Go on, or don't.
+    """Go on, or don't. Nobody changes it.
 
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is

@@ -85,9 +85,10 @@ class Batch:
         self.owed -= 1
         return not self.owed
 
-    def begins(self) -> dict[str, Any]:
-        """The facts of its first record."""
-        return {**self.facts, "commands": self.commands} if self.commands > 1 else dict(self.facts)
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing to say of how it ended but how many bytes came back."""
+        return self.outcome == "completed" and not (self.masked or self.detected or self.error is not None)
 
     def ends(self) -> dict[str, Any]:
         """The fields of its second."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lockgate.approval.hold import TEXT_CHARACTERS
 from lockgate.identity.cache import Identified
+from lockgate.policy.decide import Engine
 from lockgate.policy.touches import calls_of
 from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
@@ -17,13 +18,13 @@ from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis import databases
 from lockgate.proxy.redis._precedents import Precedents
 from lockgate.proxy.redis.batch import COMMANDS, Batch
-from lockgate.proxy.redis.judge import CommandJudgement
+from lockgate.proxy.redis.judge import CommandJudge, CommandJudgement, minute_of
 from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
 from lockgate.proxy.services import Services
-from lockgate.understand.redis import bare, text, whole
+from lockgate.understand.redis import CommandTable, bare, text, whole
 from lockgate.values.command import Call
-from lockgate.values.identity import Endpoint
+from lockgate.values.identity import Asker, Endpoint
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
@@ -56,7 +57,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         self._passed: CommandJudgement | None = None
         """That of the command that was let pass last, where nothing is done about it but sending it on."""
         self._precedents: Precedents | None = None
-        self._taken_on: tuple[object, ...] = ()
+        self._grounds: tuple[Asker, Engine, Engine | None, int, CommandJudge, CommandTable] | None = None
         """What those were judged on, beside what they know."""
         self._lost: Refusal | None = None
         """Why some that are about to be sent are not recorded."""
@@ -96,7 +97,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
     def queue(self, request: Request) -> Refusal | NotYet | None:
         asked = Asked(request, in_transaction=True)
         if self.store.unsettled(request, self.endpoint):
-            self._stage()
+            self.stage()
             self.wait(asked, self._queue_slowly(request))
             return NOT_YET
         gone = self.refresh()
@@ -125,11 +126,11 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         gone = self.refresh() if self._batch is None else None
         judgement = self.judge(asked, None)
         if judgement.refusal is not None and self.store.unsettled(request, self.endpoint):
-            self._stage()
+            self.stage()
             self.wait(asked, self._run_slowly(request, in_transaction=in_transaction))
             return None
         if gone is None and self.held(judgement):
-            self._stage()
+            self.stage()
             self.wait(asked, second_key.hold(self, asked, judgement, None))
             return None
         return self.let_pass(asked, judgement, None, gone)
@@ -152,7 +153,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             known = self._precedents = Precedents(
                 patterns.key, patterns.key if others is None else others.key, judge.classified
             )
-            self._taken_on = self._grounds()
+            self._grounds = self.asker, engine, tried, minute_of(engine, tried), judge, self._server.table
         known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), request, judgement.facts)
 
     @staticmethod
@@ -161,24 +162,26 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         plain = judgement.verdict.decision is Decision.ALLOW and "shadow" not in judgement.facts
         return plain and not judgement.blocking and call.script is None and databases.stays(call)
 
-    def _grounds(self) -> tuple[object, ...]:
-        store = self.store
-        engine, tried = store.policies.engine, store.shadow.engine
-        minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
-        return self.asker, engine, tried, minute, store.judge, self._server
-
     def _binding(self) -> Precedents | None:
         """Those that still hold."""
-        known = self._precedents
-        if known is not None:
-            for now, then in zip(self._grounds(), self._taken_on, strict=True):
-                if now is not then and (type(now) is not int or now != then):
-                    known = self._precedents = None
-                    break
-        return known
+        grounds, store = self._grounds, self.store
+        if grounds is None:
+            return None
+        asker, engine, tried, minute, judge, table = grounds
+        if (
+            store.policies.engine is engine
+            and store.shadow.engine is tried
+            and store.judge is judge
+            and self._server.table is table
+            and self.asker is asker
+            and minute_of(engine, tried) == minute
+        ):
+            return self._precedents
+        self._precedents = self._grounds = None
+        return None
 
     def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> Followed | None:
-        if self._precedents is None or self.store.observed:
+        if self._precedents is None or not self.store.enforced:
             return None
         batch = self._batch
         # as for `run`
@@ -204,7 +207,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         batch = self._batch
         together = None if batch is None or batch.full else self.store.together.of(batch.facts, facts)
         if batch is None or together is None:
-            self._stage()
+            self.stage()
             batch = self._batch = Batch(self.recorder.next(), facts)
         else:
             batch.facts = together
@@ -214,7 +217,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         """See `ConnectionGate`. What passes is recorded with what comes with it, before all of it is sent."""
         self._passed = None
         if gone is not None or judgement.refusal is not None or self.store.observed:
-            self._stage()
+            self.stage()
             return super().let_pass(asked, judgement, evidence, gone)
         batch = self._joined(judgement.facts)
         batch.add(self.recordable(asked.request, judgement, evidence))
@@ -225,21 +228,26 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
-    def unrecorded(self) -> Refusal | None:
+    @property
+    def staging(self) -> bool:
         """See `ConnectionGate`."""
-        self._stage()
-        lost, self._lost = self._lost, None
-        return super().unrecorded() or lost
+        return self._batch is not None
 
-    def _stage(self) -> None:
-        """Record what is about to be sent. Where that can't be, none of it may be (`unrecorded`)."""
+    def stage(self) -> None:
+        """See `ConnectionGate`. Where it can't be recorded, none of it may be sent (`unrecorded`)."""
         batch, self._batch = self._batch, None
         if batch is None:
             return
         self.services.metrics.statement(self.store.name, "allow", batch.commands)
-        refusal = self.recorder.stage(batch.begun, "\n".join(batch.texts), batch.begins())
+        refusal = self.recorder.stage(batch.begun, "\n".join(batch.texts), batch.facts, batch.commands)
         batch.staged = refusal is None
         self._lost = self._lost or refusal
+
+    def unrecorded(self) -> Refusal | None:
+        """See `ConnectionGate`."""
+        self.stage()
+        lost, self._lost = self._lost, None
+        return super().unrecorded() or lost
 
     def settle(self, run: Run) -> None:
         """See `ConnectionGate`."""
@@ -252,6 +260,9 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
     def _ended(self, batch: Batch) -> None:
         """All commands of a record have."""
         if not batch.staged:
+            return
+        if batch.plain:
+            self.services.metrics.upstream(self.recorder.completed(batch.begun, batch.bytes))
             return
         if batch.masked:
             self.services.metrics.masked(self.store.name, batch.masked)

@@ -132,7 +132,7 @@ class CommandJudge:
 
     def _here(self, engine: Engine, tried: Engine | None, asker: Asker, request: Request) -> CommandJudgement:
         """The same in the asker's database."""
-        minute = engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
+        minute = minute_of(engine, tried)
         detail, name = request.detail, self._datastore.name
         if not isinstance(detail, Call):
             calls = calls_of(request)
@@ -241,6 +241,11 @@ class CommandJudge:
             if call.name != EXEC
         ]
         return plan_exec(plans) if several else plans[0] if plans else None
+
+
+def minute_of(engine: Engine, tried: Engine | None) -> int:
+    """The time, as far as a policy looks at it that is in force or tried."""
+    return engine.minute if engine.timed else tried.minute if tried is not None and tried.timed else 0
 
 
 def _waits(call: Call) -> bool:

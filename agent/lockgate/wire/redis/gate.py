@@ -48,7 +48,7 @@ class Execution:
     requests: list[Request] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as a ruling isn't
 class Followed:
     """Commands that pass: how many, what the server is sent, the ruling on each, and the request of one like them."""
 
