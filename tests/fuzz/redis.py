@@ -25,6 +25,7 @@ from tests.support.redis_playbook import (
     PONG,
     QUEUED,
     RESET,
+    Following,
     array,
     bulk,
     command,
@@ -59,10 +60,16 @@ class Everything(ReplyMask):
         return (status("***") if push[:1] == b"+" else push[:1] + b"1\r\n" + bulk("***")), 1, {}
 
 
-class Judge:
-    """Lets everything run but what has `forbidden` in it, and takes its time over `wait`. Remembers what it let."""
+class Judge(Following):
+    """Lets everything run but what has `forbidden` in it, and takes its time over `wait`. Remembers what it let.
 
-    def __init__(self) -> None:
+    All replies are masked unless `shown`; what is shown it lets pass together, where it `follows`.
+    """
+
+    def __init__(self, *, shown: bool = False, follows: bool = False) -> None:
+        super().__init__()
+        self.shown = shown
+        self.follows = follows
         self.let: list[tuple[bytes, ...]] = []
         self.ran = 0
         self.settled: list[Run] = []
@@ -92,12 +99,15 @@ class Judge:
             return None
         return self._ruling(request, refuse="forbidden" in request.text)
 
+    def passes(self, request: Request) -> bool:
+        return self.follows and not any(word in request.text for word in ("forbidden", "wait", "barrier"))
+
     def _ruling(self, request: Request, *, refuse: bool) -> Ruling:
         if refuse:
             return Ruling(DENIED)
         self._sent(request)
         self.ran += 1
-        return Ruling(masking=Everything(), barrier="barrier" in request.text)
+        return Ruling(masking=None if self.shown else Everything(), barrier="barrier" in request.text)
 
     def _sent(self, request: Request) -> None:
         assert isinstance(request.detail, tuple)
@@ -110,6 +120,7 @@ class Judge:
         return self._ruling(request, refuse=refuse)
 
     def settle(self, run: Run) -> None:
+        self.own(run)
         self.settled.append(run)
 
     def became(self, *, user: str | None = None, database: int | None = None) -> None:
@@ -122,12 +133,12 @@ class Judge:
 class World:
     """One session, fed with steps. `piece` is how many bytes it is fed at once, 0 for all of a step."""
 
-    def __init__(self, steps: Sequence[Step], piece: int = 0) -> None:
+    def __init__(self, steps: Sequence[Step], piece: int = 0, gate: Judge | None = None) -> None:
         mode = steps[0][0] if steps else 0
         self.limit = CRAMPED if mode & 1 else ROOMY
         self.login = _LOGIN if mode & 2 else None
         self.piece = piece
-        self.gate = Judge()
+        self.gate = gate or Judge()
         self.session = Session(self.gate, message_bytes=self.limit, row_bytes=self.limit, tls=bool(mode & 4))
         self.to_client = bytearray()
         self.to_server = bytearray()
@@ -231,6 +242,20 @@ def check_session(data: bytes) -> None:
             assert again.to_client == world.to_client, "what reaches the client hangs on how bytes are cut"
 
 
+def check_followed(data: bytes) -> None:
+    """What passes together does what it would one by one."""
+    steps, size = decode(data), zlib.crc32(data) % 7
+    alone = World(steps, size, Judge(shown=True))
+    together = World(steps, size, Judge(shown=True, follows=True))
+    check_forwarded(together)
+    assert together.to_server == alone.to_server, "what reaches the server hangs on what passes together"
+    assert together.to_client == alone.to_client, "what reaches the client hangs on what passes together"
+    ended, settled = (
+        [(run.request.text, run.outcome, run.error) for run in world.gate.settled] for world in (together, alone)
+    )
+    assert ended == settled, "what becomes of commands hangs on what passes together"
+
+
 def check_frames(data: bytes) -> None:
     """The compiled reader and scanner do what the references do, however it is cut."""
     size = 1 + zlib.crc32(data) % 7
@@ -301,6 +326,13 @@ SESSIONS: Final = [
         ("DEL barrier", "GET k", number(1), VALUE, _MOVED, error("ERR x")),
     )
 ]  # fmt: skip
+FOLLOWED: Final = [
+    encode([(0, b"")])
+    + _said(*["GET k"] * many, VALUE * (many - 1) + error("ERR a"),
+            (CLIENT, command("GET k") * many + command("MULTI")), VALUE * many + b"$6\r\ns3", b"cret\r\n" + OK,
+            "GET k", QUEUED, "GET k", _MOVED, "EXEC", array(VALUE), "GET k")
+    for many in (1, 2, 5)
+]  # fmt: skip
 STARTS: Final = [
     encode([(2, b"")])
     + _said("GET k", OK, VALUE, "AUTH x y", "HELLO 3 AUTH x y", HELLO_3, "RESET", RESET, OK, "GET k"),
@@ -337,5 +369,6 @@ def _mutated(data: bytes, limit: int, random: Random, mutate: Mutate) -> bytes:
 CHECKS: Final = [
     Target("redis", check_session, SESSIONS, mutate=_mutated),
     Target("redis-start", check_session, STARTS, mutate=_mutated),
+    Target("redis-followed", check_followed, [*SESSIONS, *FOLLOWED], mutate=_mutated),
     Target("redis-frames", check_frames, [said for _, said in POOL]),
 ]

@@ -240,6 +240,7 @@ class House:
         return client
 
     def records(self, **where: Any) -> list[dict[str, Any]]:
+        self.services.ledger.flush()
         found: list[dict[str, Any]] = []
         for path in sorted((self.folder / "spool").glob(f"*{segment.SUFFIX}")):
             data = path.read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lockgate.audit._forms import Form
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.record import decode
 from lockgate.audit.spool import Spool
@@ -41,16 +42,32 @@ def test_what_goes_forward_is_written_at_once(spool: Spool) -> None:
     assert spool.head.seq == 1
 
 
-def test_what_has_happened_is_written_when_the_turn_of_the_loop_is_over(spool: Spool) -> None:
-    async def turn() -> tuple[int, int]:
+def test_what_has_happened_is_written_soon_whether_or_not_anything_begins(spool: Spool) -> None:
+    async def soon() -> tuple[int, int, list[dict[str, Any]]]:
         ledger = Ledger(spool, Metrics([]))
         ledger.soon(END)
-        ledger.soon(END)
+        ledger.completed("c-9", 5, 77)
         during = spool.head.seq
-        await asyncio.sleep(0)
-        return during, spool.head.seq
+        written = asyncio.Event()
+        spool.watch(written.set)
+        await asyncio.wait_for(written.wait(), 10)
+        return during, spool.head.seq, records(spool)
 
-    assert asyncio.run(turn()) == (0, 2)
+    before, after, told = asyncio.run(soon())
+    assert (before, after) == (0, 2)
+    last = {key: told[-1][key] for key in ("type", "phase", "outcome", "id", "rows", "bytes", "duration_us")}
+    assert last == {"type": "statement", "phase": "end", "outcome": "completed", "id": "c-9", "rows": 0, "bytes": 5,
+                    "duration_us": 77}  # fmt: skip
+
+
+def test_it_is_written_when_the_agent_says_so(spool: Spool) -> None:
+    async def stop() -> int:
+        ledger = Ledger(spool, Metrics([]))
+        ledger.soon(END)
+        ledger.flush()
+        return spool.head.seq
+
+    assert asyncio.run(stop()) == 1
 
 
 def test_it_is_written_with_the_next_beginning_and_before_it(spool: Spool) -> None:
@@ -77,7 +94,7 @@ def test_a_disk_that_takes_nothing_refuses_the_one_and_counts_the_other(spool: S
             assert "can't be recorded" in refusal.message
             assert lost(metrics) == 1
             ledger.soon(END)
-            await asyncio.sleep(0)
+            ledger.flush()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert lost(metrics) == 2
@@ -143,9 +160,15 @@ def test_a_spool_without_room_is_not_filled_with_owning_up(tmp_path: Path) -> No
     opened.close()
 
 
+def beginning(ledger: Ledger) -> Form:
+    """That of records like BEGIN, which differ in their statement."""
+    return ledger.form({key: value for key, value in BEGIN.items() if key != "statement"}, ("statement",))
+
+
 def test_what_is_staged_shares_one_write_that_comes_before_it_is_sent(spool: Spool) -> None:
     ledger = Ledger(spool, Metrics([]))
-    (refusal, since), *others = [ledger.stage(BEGIN) for _ in range(16)]
+    form = beginning(ledger)
+    (refusal, since), *others = [ledger.stage(form, ("SELECT 1",)) for _ in range(16)]
     assert [refusal, *(other for other, _ in others)] == [None] * 16
     assert spool.head.seq == 0
     assert ledger.written(since) is None
@@ -161,19 +184,20 @@ def test_what_was_staged_for_a_write_that_failed_is_not_sent(spool: Spool, monke
     def full(*_: object) -> None:
         raise SpoolError("no space left")
 
-    _, since = ledger.stage(BEGIN)
+    form = beginning(ledger)
+    _, since = ledger.stage(form, ("SELECT 1",))
     with monkeypatch.context() as patched:
         patched.setattr(spool._journal, "write", full)
         assert ledger.now(BEGIN) is not None
     refusal = ledger.written(since)
     assert refusal is not None
     assert "can't be recorded, so it is not sent" in refusal.message
-    _, since = ledger.stage(BEGIN)
+    _, since = ledger.stage(form, ("SELECT 1",))
     with monkeypatch.context() as patched:
         patched.setattr(spool._journal, "write", full)
         assert "no space left" in str(ledger.written(since))
     assert spool.head.seq == 0
-    _, since = ledger.stage(BEGIN)
+    _, since = ledger.stage(form, ("SELECT 1",))
     assert ledger.written(since) is None, "and it goes on once there is space"
     assert spool.head.seq == 1
 
@@ -182,8 +206,71 @@ def test_what_does_not_fit_is_refused_when_it_is_staged(tmp_path: Path) -> None:
     key = HostKey.load_or_create(tmp_path / "keys" / "host.key")
     spool = Spool(tmp_path / "small", "host-1", key, SpoolSettings(fsync="never", max_bytes=4096, segment_bytes=4096))
     ledger = Ledger(spool, Metrics([]))
-    told = [ledger.stage({**BEGIN, "statement": "x" * 1000}) for _ in range(8)]
+    form = beginning(ledger)
+    told = [ledger.stage(form, ("x" * 1000,)) for _ in range(8)]
     refused = [refusal for refusal, _ in told if refusal is not None]
     assert 0 < len(refused) < 8
     assert ledger.written(told[0][1]) is None
     spool.close()
+
+
+class Sender:
+    """Stages a record and sends once it is written; `fails` says in which of both it raises."""
+
+    def __init__(self, ledger: Ledger, name: str, log: list[str], fails: str = "") -> None:
+        self.ledger, self.name, self.log, self.fails = ledger, name, log, fails
+        self.since: int | None = None
+
+    def stage(self) -> None:
+        if self.fails == "stage":
+            self.fails = "over"
+            raise RuntimeError(self.name)
+        if self.since is None and self.fails != "over":
+            _, self.since = self.ledger.stage(beginning(self.ledger), (self.name,))
+
+    def send(self) -> None:
+        if self.fails == "send":
+            raise RuntimeError(self.name)
+        if self.since is not None:
+            how = "sent" if self.ledger.written(self.since) is None else "not sent"
+            self.log.append(f"{self.name} {how} with {self.ledger._spool.head.seq}")
+
+
+@pytest.mark.parametrize(("fails", "sent"), [
+    ("", ["a sent with 3", "b sent with 3", "c sent with 3"]),
+    ("stage", ["a sent with 2", "c sent with 2"]),
+    ("send", ["a sent with 3", "c sent with 3"]),
+])  # fmt: skip
+def test_who_sends_in_one_turn_shares_a_write_that_comes_before(spool: Spool, fails: str, sent: list[str]) -> None:
+    """Also where one of them fails: what the others send neither stays behind nor goes unrecorded."""
+
+    async def turn() -> tuple[list[str], list[str]]:
+        failed: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: failed.append(str(said["exception"])))
+        ledger, log = Ledger(spool, Metrics([])), list[str]()
+        for name in "abc":
+            ledger.together(Sender(ledger, name, log, fails if name == "b" else ""))
+        assert log == []
+        for _ in range(4):
+            await asyncio.sleep(0)
+        return log, failed
+
+    assert asyncio.run(turn()) == (sent, ["b"] if fails else [])
+    assert [r["statement"] for r in records(spool)] == [name for name in "abc" if name != "b" or fails != "stage"]
+
+
+def test_nobody_sends_what_one_write_for_all_could_not_record(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SpoolError("no space left")
+
+    async def turn() -> list[str]:
+        ledger, log = Ledger(spool, Metrics([])), list[str]()
+        for name in "ab":
+            ledger.together(Sender(ledger, name, log))
+        with monkeypatch.context() as patched:
+            patched.setattr(spool._journal, "write", full)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return log
+
+    assert asyncio.run(turn()) == ["a not sent with 0", "b not sent with 0"]

@@ -8,13 +8,14 @@ A command is a text of words, or bytes as they are sent; replies are bytes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.wire.gate import MaskingError, Refusal, Ruling, Run, Why
-from lockgate.wire.redis.gate import NOT_YET, Execution, Login, NotYet, ReplyMask
+from lockgate.wire.redis.gate import NOT_YET, Execution, Followed, Login, NotYet, ReplyMask
 from lockgate.wire.redis.requests import encode_command
 from lockgate.wire.redis.session import Session
 
@@ -105,7 +106,57 @@ DENIED_REPLY = error("NOPERM lockgate: not you (policy p1)")
 LOGIN = Login("agent", Secret("s3cret words"))
 
 
-class ScriptedGate:
+class Following:
+    """A gate that lets commands pass together, where one of their name has passed before and `passes` says so.
+
+    Each is asked about as any other is, and settled as one: who looks at the gate sees no difference.
+    """
+
+    def __init__(self) -> None:
+        self._followed: set[str] = set()
+
+    def passes(self, request: Request) -> bool:
+        """Whether nothing would be done about it but sending it on."""
+        raise NotImplementedError
+
+    def understand(self, args: tuple[bytes, ...]) -> Request:
+        text = b" ".join(args).decode("latin-1")
+        return Request("redis", text, text, (Statement(args[0].upper().decode("latin-1"), frozenset((Effect.READ,))),))
+
+    def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
+        raise NotImplementedError
+
+    def settle(self, run: Run) -> None:
+        raise NotImplementedError
+
+    def learn(self, request: Request) -> None:
+        self._followed.add(request.text.split(" ")[0])
+
+    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> Followed | None:
+        requests: list[Request] = []
+        for args in commands[at : at + room]:
+            request = self.understand(args)
+            if request.text.split(" ")[0] not in self._followed or not self.passes(request):
+                break
+            assert self.run(request, in_transaction=False) is not None
+            requests.append(request)
+        if not requests:
+            return None
+        sent = b"".join(encode_command(args) for args in commands[at : at + len(requests)])
+        return Followed(len(requests), sent, Ruling(handle=deque(requests)), requests[0])
+
+    def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
+        for _ in range(count):
+            run = Run(ruling.handle[0], ruling, bytes=size // count, outcome="completed", settled=True)
+            self.settle(run)
+
+    def own(self, run: Run) -> None:
+        """Give a run that was followed the request that is its own."""
+        if isinstance(run.ruling.handle, deque):
+            run.request = run.ruling.handle.popleft()
+
+
+class ScriptedGate(Following):
     """A gate that answers by what a command is, and remembers what it was asked.
 
     `rulings`: the text of a command, or its name -> a Ruling, a Refusal, None to wait, anything else is allowed.
@@ -114,6 +165,7 @@ class ScriptedGate:
     """
 
     def __init__(self, rulings: Mapping[str, Ruling | Refusal | None] | None = None) -> None:
+        super().__init__()
         self.rulings = dict(rulings or {})
         self.unqueued: set[str] = set()
         self.later: set[str] = set()
@@ -129,9 +181,8 @@ class ScriptedGate:
         assert parameters == {"user": "default", "database": "0"}
         return self.closed
 
-    def understand(self, args: tuple[bytes, ...]) -> Request:
-        text = b" ".join(args).decode("latin-1")
-        return Request("redis", text, text, (Statement(args[0].upper().decode("latin-1"), frozenset((Effect.READ,))),))
+    def passes(self, request: Request) -> bool:
+        return self._found(request) is ALLOW
 
     def queue(self, request: Request) -> Refusal | NotYet | None:
         self.queued.append(request.text)
@@ -146,12 +197,16 @@ class ScriptedGate:
 
     def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
         self.asked.append((request.text, in_transaction))
-        names = (request.text, request.text.split(" ")[0].split("(")[0].upper())
-        found = next((self.rulings[name] for name in names if name in self.rulings), ALLOW)
+        found = self._found(request)
         return Ruling(found) if isinstance(found, Refusal) else found
+
+    def _found(self, request: Request) -> Ruling | Refusal | None:
+        names = (request.text, request.text.split(" ")[0].split("(")[0].upper())
+        return next((self.rulings[name] for name in names if name in self.rulings), ALLOW)
 
     def settle(self, run: Run) -> None:
         assert run.settled
+        self.own(run)
         self.runs.append(run)
         self.settled.append((run.request.text, run.outcome))
 

@@ -9,10 +9,10 @@ from lockgate.wire.gate import Asked, Refusal, Ruling, Run
 from tests.support.playbook import Masked, understand
 
 
-def test_a_ruling_lets_pass_unless_it_refuses_and_cannot_be_changed() -> None:
+def test_a_ruling_lets_pass_unless_it_refuses_and_a_refusal_cannot_be_changed() -> None:
     assert Ruling().refusal is None
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Ruling(Refusal("42501", "no")).refusal = None  # type: ignore[misc]
+        Refusal("42501", "no").code = "00000"  # type: ignore[misc]
 
 
 def test_a_request_without_parameters_has_none() -> None:

@@ -34,6 +34,10 @@ RESERVE_BYTES = 8 * 1024 * 1024
 some 300 bytes each. Never more than an eighth of the whole."""
 
 
+Raw = bytes
+"""What a record is on disk, where `Spool.bytes` isn't meant."""
+
+
 class Spool:
     """One host's records on disk. Not for several threads, but for `sync`."""
 
@@ -86,6 +90,11 @@ class Spool:
         return (self._journal.bytes + self._staged_bytes) * 10 < self._most_to_begin * 9
 
     @property
+    def staged(self) -> bool:
+        """Whether `commit` has anything to write."""
+        return bool(self._staged)
+
+    @property
     def folder(self) -> Path:
         return self._journal.folder
 
@@ -121,7 +130,7 @@ class Spool:
         record = form.record(values, self._hash, seq, now)
         self._stage(record, seq, now, self._most_to_begin if begins else self._most)
 
-    def _stage(self, record: bytes, seq: int, now: int, most: int) -> None:
+    def _stage(self, record: Raw, seq: int, now: int, most: int) -> None:
         if len(record) > MAX_RECORD_BYTES:
             raise SpoolError(f"a record of {len(record)} bytes: {MAX_RECORD_BYTES} are the most")
         frame = framed(record, now)

@@ -254,9 +254,11 @@ class _Agent:
         stack.push_async_callback(holds.close)
         metrics.watch_held(lambda: holds.held)
         metrics.epoch(self._policies.engine.epoch)
+        ledger = Ledger(spool, metrics)
+        stack.callback(ledger.flush)
         self._services = services = Services(
-            settings.agent.name, limits, self._policies, identities,
-            Ledger(spool, metrics), holds, metrics, Leaves(authority), shadow=self._shadow,
+            settings.agent.name, limits, self._policies, identities, ledger, holds, metrics, Leaves(authority),
+            shadow=self._shadow,
         )  # fmt: skip
 
         self._interceptor = interceptor = open_gate(settings, own)

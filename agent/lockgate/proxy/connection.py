@@ -240,9 +240,9 @@ class Connection:
     it goes on to the event loop, which logs it. Where the connection is only observed it goes on, unread.
     """
 
-    __slots__ = ("_blocked", "_ended", "_leaving", "_lingering", "_on_begin", "_on_end", "_on_insecure", "_on_introduced",
-                 "_on_secure", "_pipeline_bytes", "_recording", "_said_all", "_together", "alpn", "client", "introduced", "session",
-                 "upstream")  # fmt: skip
+    __slots__ = ("_blocked", "_ended", "_leaving", "_lingering", "_on_begin", "_on_end", "_on_insecure",
+                 "_on_introduced", "_on_secure", "_pipeline_bytes", "_recording", "_said_all", "_together", "alpn",
+                 "client", "introduced", "session", "upstream")  # fmt: skip
 
     def __init__(
         self,
@@ -332,17 +332,14 @@ class Connection:
         """Send what the session has to say, and do what it wants done."""
         session = self.session
         upstream = self.upstream
-        if upstream is not None:
-            data = session.drain_server()
-            if data:
-                self._leaving.append(data)
-                if self._said_all or session.closing or not self._recording.staging:
-                    self._leave()
-                elif len(self._leaving) == 1:
-                    self._together(self)
-        data = session.drain_client()
-        if data:
-            self.client.write(data)
+        if upstream is not None and session.to_server:
+            self._leaving.append(taken(session.to_server))
+            if self._said_all or session.closing or not self._recording.staging:
+                self._leave()
+            elif len(self._leaving) == 1:
+                self._together(self)
+        if session.to_client:
+            self.client.write(taken(session.to_client))
         if session.closing:
             self.end()
             return
@@ -350,10 +347,11 @@ class Connection:
             self._tell_server()
             if self._ended:
                 return
-        wanted = 2 if session.wants_upstream else 1 if session.wants_raw else 0
-        if wanted > self.introduced:
-            self.introduced = wanted
-            self._on_introduced(self)
+        if self.introduced < 2:
+            wanted = 2 if session.wants_upstream else 1 if session.wants_raw else 0
+            if wanted > self.introduced:
+                self.introduced = wanted
+                self._on_introduced(self)
         if self._blocked or session.waiting_bytes > self._pipeline_bytes:
             self.client_reading("pipeline is full", session.waiting_bytes <= self._pipeline_bytes)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lockgate.audit._forms import Form
 from lockgate.audit.errors import SpoolError
@@ -16,6 +16,11 @@ from lockgate.metrics import Metrics
 from lockgate.wire.gate import Refusal, Why
 
 log = logging.getLogger(__name__)
+
+
+END_SECONDS: Final = 0.001
+"""How long the end of a statement may wait for a beginning that is written with it. An agent that is killed meanwhile
+leaves a statement without an end, as one does that is killed before the answer comes."""
 
 
 class Sender(Protocol):
@@ -29,8 +34,8 @@ class Sender(Protocol):
 class Ledger:
     """The spool, as connections write to it. One for an agent, on its event loop.
 
-    The end of a statement is written with the next beginning, or when this turn of the loop is over: one write less
-    for a statement, and none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a
+    The end of a statement is written with the next beginning, or after END_SECONDS: one write less for a statement, and
+    none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a
     write too, also those of different connections in one turn (`together`): `written` comes before any byte of theirs
     leaves.
 
@@ -38,7 +43,8 @@ class Ledger:
     statements went on without theirs, which only what is observed may.
     """
 
-    __slots__ = ("_called", "_completed", "_failures", "_loop", "_losing", "_metrics", "_missed", "_sending", "_soon", "_spool", "_why")
+    __slots__ = ("_called", "_completed", "_failure", "_failures", "_loop", "_losing", "_metrics", "_missed",
+                 "_sending", "_soon", "_spool", "_timed", "_why")  # fmt: skip
 
     def __init__(self, spool: Spool, metrics: Metrics) -> None:
         self._spool = spool
@@ -49,11 +55,14 @@ class Ledger:
         )
         self._failures = 0
         """Writes that failed: what was staged for them is gone."""
+        self._failure: SpoolError | None = None
+        """Why the last of them did."""
         self._soon = 0
         """Records staged that `_flush` is going to write."""
         self._sending: deque[Sender] = deque()
         self._called = False
-        """Whether `_turn` is going to be called."""
+        """Whether `_turn` is going to be called, and `_timed` whether `_late` is."""
+        self._timed = False
         self._losing = False
         """Whether it was told that records are lost."""
         self._missed = 0
@@ -81,15 +90,15 @@ class Ledger:
 
     def written(self, since: int) -> Refusal | None:
         """Write what was staged. A refusal when any of it isn't there: `since` is what the first `stage` gave."""
-        staged, self._soon = self._soon, 0
-        try:
-            self._spool.commit()
-        except SpoolError as error:
-            self._failures += 1
-            self._lost(staged, error)
-            return self._refused(error)
+        if self._spool.staged:
+            staged, self._soon = self._soon, 0
+            try:
+                self._spool.commit()
+            except SpoolError as error:
+                self._failed(staged, error)
+                return self._refused(error)
         if self._failures != since:
-            return self._refused("records could not be written a moment ago")
+            return self._refused(self._failure)
         self._losing = False
         return None
 
@@ -145,16 +154,24 @@ class Ledger:
 
     def _flush_soon(self) -> None:
         self._soon += 1
-        self._call_soon()
+        if not (self._timed or self._called):
+            self._timed = True
+            self._running().call_later(END_SECONDS, self._late)
+
+    def _late(self) -> None:
+        self._timed = False
+        self.flush()
 
     def _call_soon(self) -> None:
-        if self._called:
-            return
+        if not self._called:
+            self._called = True
+            self._running().call_soon(self._turn)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             # asked for once: CPython 3.11 makes it a system call
             self._loop = asyncio.get_running_loop()
-        self._called = True
-        self._loop.call_soon(self._turn)
+        return self._loop
 
     def _turn(self) -> None:
         """This turn of the loop is over."""
@@ -163,7 +180,7 @@ class Ledger:
         try:
             for sender in sending:
                 sender.stage()
-            self._flush()
+            self.flush()
             while sending:
                 sending.popleft().send()
         finally:
@@ -180,21 +197,26 @@ class Ledger:
         try:
             self._spool.commit()
         except SpoolError as error:
-            self._failures += 1
-            self._lost(staged, error)
+            self._failed(staged, error)
             return error
         self._losing = False
         if self._missed:
             self.own_up()
         return None
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is staged now."""
         staged, self._soon = self._soon, 0
         try:
             self._spool.commit()
         except SpoolError as error:
-            self._failures += 1
-            self._lost(staged, error)
+            self._failed(staged, error)
+
+    def _failed(self, staged: int, error: SpoolError) -> None:
+        """A write did: `staged` records of what has happened are lost with it."""
+        self._failures += 1
+        self._failure = error
+        self._lost(staged, error)
 
     def _lost(self, records: int, error: Exception) -> None:
         if records and not self._losing:

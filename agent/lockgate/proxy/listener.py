@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from lockgate.identity.cache import Identified
 from lockgate.identity.workload import IdentityError
-from lockgate.proxy.connection import Connection, UpstreamSide
+from lockgate.proxy.connection import Connection, Recording, UpstreamSide
 from lockgate.proxy.gate import NOT_INTERCEPTED, ConnectionGate
 from lockgate.proxy.roles import RoleError
 from lockgate.proxy.services import Services
@@ -226,7 +226,6 @@ class Listener:
     def _secure(self, connection: Connection) -> ssl.SSLContext:
         endpoint = self.connections[connection].gate.endpoint
         return self._services.leaves.context(endpoint.host, self._store.tls.names(endpoint))
-
 
     def _insecure(self, connection: Connection, why: str) -> None:
         self._services.metrics.refused("client-tls")

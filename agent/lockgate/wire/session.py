@@ -26,9 +26,13 @@ class WantsTls(Enum):
 
 
 class WireSession(ABC):
-    """The I/O feeds `client_data` and `server_data` and sends what `drain_client` and `drain_server` give."""
+    """The I/O feeds `client_data` and `server_data` and sends what stands in `to_client` and `to_server`."""
 
     __slots__ = ()
+
+    to_client: list[bytes]
+    """What is to be sent to the client: whoever takes it empties the list."""
+    to_server: list[bytes]
 
     closing: bool
     """True when nothing more will be said: the I/O sends what is left and closes both sides."""
@@ -78,13 +82,13 @@ class WireSession(ABC):
     def server_gone(self) -> None:
         """The server closed its side: what it said last has been passed on."""
 
-    @abstractmethod
     def drain_client(self) -> bytes:
         """What is to be sent to the client, taken."""
+        return taken(self.to_client)
 
-    @abstractmethod
     def drain_server(self) -> bytes:
         """What is to be sent to the server, taken."""
+        return taken(self.to_server)
 
     @property
     @abstractmethod

@@ -127,6 +127,7 @@ def test_a_process_that_has_gone_is_refused_in_one_line(tmp_path: Path, monkeypa
             def gone(_: object) -> Any:
                 raise ProcessGone("pid 5 has become another program")
 
+            monkeypatch.setattr(house.identities, "holds", lambda _: False)
             monkeypatch.setattr(house.identities, "fresh", gone)
             assert errors_of(await client.ask("SELECT 1")) == ["42501 lockgate: pid 5 has become another program"]
             assert (begun(house)[-1], house.server.ran) == (("SELECT 1", "deny"), [])

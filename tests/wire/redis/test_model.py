@@ -29,6 +29,9 @@ class Judge(ScriptedGate):
     def run(self, request: Request, *, in_transaction: bool) -> Ruling | None:
         return None if "hold" in request.text else self.rule(request.text)
 
+    def passes(self, request: Request) -> bool:
+        return not any(word in request.text for word in ("hold", "DEL", "secret"))
+
     def rule(self, text: str) -> Ruling:
         """What becomes of it."""
         if "DEL" in text:

@@ -32,8 +32,8 @@ _SETS: Final = ("effects", "objects", "kinds")
 
 @dataclass(slots=True)
 class Batch:
-    """`texts` are the lines of its `commands`, `owed` how many of them have not ended. `ruling` is that of each of which
-    nothing is masked. `staged` says that its beginning is recorded."""
+    """`texts` are the lines of its `commands`, `owed` how many of them have not ended. `ruling` is that of each of
+    which nothing is masked. `staged` says that its beginning is recorded."""
 
     begun: Begun
     facts: Mapping[str, Any]
@@ -64,12 +64,6 @@ class Batch:
         self.commands += commands
         self.owed += commands
 
-    def settle_followed(self, count: int, size: int) -> bool:
-        """So many of them have completed, with answers of `size` bytes. Whether all have ended."""
-        self.bytes += size
-        self.owed -= count
-        return not self.owed
-
     def settle(self, run: Run) -> bool:
         """One of them has ended. Whether all have."""
         self.bytes += run.bytes
@@ -84,11 +78,6 @@ class Batch:
             self.outcome = run.outcome
         self.owed -= 1
         return not self.owed
-
-    @property
-    def plain(self) -> bool:
-        """Whether there is nothing to say of how it ended but how many bytes came back."""
-        return self.outcome == "completed" and not (self.masked or self.detected or self.error is not None)
 
     def ends(self) -> dict[str, Any]:
         """The fields of its second."""

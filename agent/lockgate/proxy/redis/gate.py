@@ -199,7 +199,9 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
 
     def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
         batch = ruling.handle
-        if batch.settle_followed(count, size):
+        batch.bytes += size
+        batch.owed -= count
+        if not batch.owed:
             self._ended(batch)
 
     def _joined(self, facts: Mapping[str, Any]) -> Batch:
@@ -245,9 +247,10 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
 
     def unrecorded(self) -> Refusal | None:
         """See `ConnectionGate`."""
-        self.stage()
+        if self._batch is not None:
+            self.stage()
         lost, self._lost = self._lost, None
-        return super().unrecorded() or lost
+        return self.recorder.written() or lost
 
     def settle(self, run: Run) -> None:
         """See `ConnectionGate`."""
@@ -261,7 +264,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         """All commands of a record have."""
         if not batch.staged:
             return
-        if batch.plain:
+        if batch.outcome == "completed" and batch.error is None and not (batch.masked or batch.detected):
             self.services.metrics.upstream(self.recorder.completed(batch.begun, batch.bytes))
             return
         if batch.masked:

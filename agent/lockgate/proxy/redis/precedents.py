@@ -59,9 +59,7 @@ class Precedents:
         self.text = ""
         self.sent = b""
 
-    def learn(
-        self, args: Args, name: str, places: tuple[int, ...], request: Request, facts: Mapping[str, Any]
-    ) -> None:
+    def learn(self, args: Args, name: str, places: tuple[int, ...], request: Request, facts: Mapping[str, Any]) -> None:
         """A command was let pass with these facts, as all are of this name and number of arguments whose keys, which
         stand at `places`, match the same."""
         way = self._way(args, places)

@@ -171,7 +171,7 @@ class ObservedSession(Session, Observing):
         if self.closing:
             return
         if self.unread is not None:
-            self._to_client.append(bytes(data))
+            self.to_client.append(bytes(data))
         elif self._asked is not None:
             self._answered(self._asked, bytes(data))
         else:
@@ -257,13 +257,13 @@ class ObservedSession(Session, Observing):
         return False
 
     def _ask(self) -> None:
-        self._to_server.append(self._packet)
+        self.to_server.append(self._packet)
         self._packet = b""
 
     def _answered(self, code: int, answer: bytes) -> None:
         """What the server says to a request for encryption."""
         self._asked = None
-        self._to_client.append(answer)
+        self.to_client.append(answer)
         if answer != b"N":
             self._stop_reading(ENCRYPTED[code])
             self._pass_on()
@@ -299,7 +299,7 @@ class ObservedSession(Session, Observing):
         self._pass_on()
 
     def _passed(self, data: Bytes) -> None:
-        self._to_server.append(bytes(data))
+        self.to_server.append(bytes(data))
 
     # what they share
 
@@ -320,12 +320,12 @@ class ObservedSession(Session, Observing):
         """Both directions as they are, behind what is kept of them."""
         rest = self._backend.take()
         if rest:
-            self._to_client.append(rest)
+            self.to_client.append(rest)
         if self._frontend.parked:
             self._client = self._waiting  # its message goes first
             return
         kept = self._frontend.take() + bytes(self._early)
         self._early.clear()
         if kept:
-            self._to_server.append(kept)
+            self.to_server.append(kept)
         self._client = self._passed

@@ -24,7 +24,7 @@ from lockgate.wire.postgresql.conversation import Conversation
 from lockgate.wire.postgresql.frontend import Frontend
 from lockgate.wire.postgresql.gate import RowKernel, StatementGate
 from lockgate.wire.postgresql.versions import NEWEST, OPTION, SECRET_BYTES, Version
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession, taken
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession
 
 AUTHENTICATION_BYTES = 65_536
 """The largest message while authenticating: PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH."""
@@ -47,9 +47,25 @@ class Session(WireSession):
     wants_raw: bool = False
     """Never here: see observed.py."""
 
-    __slots__ = ("_backend", "_client", "_conversation", "_early", "_frontend", "_gate", "_notices", "_offered",
-                 "_packet", "_running", "_tls", "_to_client", "_to_server", "closing", "parameters", "wants_tls",
-                 "wants_upstream")  # fmt: skip
+    __slots__ = (
+        "_backend",
+        "_client",
+        "_conversation",
+        "_early",
+        "_frontend",
+        "_gate",
+        "_notices",
+        "_offered",
+        "_packet",
+        "_running",
+        "_tls",
+        "closing",
+        "parameters",
+        "to_client",
+        "to_server",
+        "wants_tls",
+        "wants_upstream",
+    )  # fmt: skip
 
     def __init__(
         self, gate: StatementGate, rows: RowKernel, *, message_bytes: int, row_bytes: int, tls: bool = False
@@ -68,10 +84,10 @@ class Session(WireSession):
         """The kinds of encryption the client has asked for: once each, as with PostgreSQL."""
         self._notices: list[bytes] = []
         """Notices of ours that wait for the end of a message that is being passed on."""
-        self._to_client: list[bytes] = []
-        self._to_server: list[bytes] = self._conversation.to_server
-        self._frontend = self._half(self._conversation, message_bytes, self._to_client)
-        self._backend = Backend(self._conversation, rows, row_bytes, self._to_client)
+        self.to_client: list[bytes] = []
+        self.to_server: list[bytes] = self._conversation.to_server
+        self._frontend = self._half(self._conversation, message_bytes, self.to_client)
+        self._backend = Backend(self._conversation, rows, row_bytes, self.to_client)
         self.parameters: Mapping[str, str] = {}
         self.wants_upstream = False
         self._tls = tls
@@ -127,7 +143,7 @@ class Session(WireSession):
             parameters = {**parameters, "user": login.user, "database": database}
             self._conversation.authentication = Authentication(login, channel_binding)
             self._client = self._waiting
-        self._to_server.append(frames.startup(parameters, self._conversation.version.minor))
+        self.to_server.append(frames.startup(parameters, self._conversation.version.minor))
         early, self._early = bytes(self._early), bytearray()
         if early:
             self.client_data(early)
@@ -136,7 +152,7 @@ class Session(WireSession):
         """The salted password that `Login.salted` had answered None for."""
         own = self._conversation.authentication
         if not self.closing and own is not None:
-            self._to_server.append(own.salted(salted))
+            self.to_server.append(own.salted(salted))
 
     def secured(self) -> None:
         """TLS is in between: what the client says from here on nobody else can have said."""
@@ -178,14 +194,6 @@ class Session(WireSession):
     def server_gone(self) -> None:
         """The server closed its side: what it said last has been passed on."""
         self._end("disconnected")
-
-    def drain_client(self) -> bytes:
-        """What is to be sent to the client, taken."""
-        return taken(self._to_client)
-
-    def drain_server(self) -> bytes:
-        """What is to be sent to the server, taken."""
-        return taken(self._to_server)
 
     @property
     def parked(self) -> bool:
@@ -256,11 +264,11 @@ class Session(WireSession):
             raise ProtocolError("bytes came with a request for encryption, or it was asked for twice")
         self._offered.add(code)
         if code == frames.SSL_REQUEST and self._tls:
-            self._to_client.append(b"S")
+            self.to_client.append(b"S")
             self._client = self._securing
             self.wants_tls = WantsTls.NEGOTIATED
             return False
-        self._to_client.append(b"N")
+        self.to_client.append(b"N")
         return True
 
     def _cancelling(self, data: Bytes) -> None:
@@ -308,7 +316,7 @@ class Session(WireSession):
             if self._conversation.binding_withheld and _sees_no_binding(self._early[5 : length + 1]):
                 self.failed(BOUND)
                 return
-            self._to_server.append(bytes(self._early[: length + 1]))
+            self.to_server.append(bytes(self._early[: length + 1]))
             del self._early[: length + 1]
             if kind == ord("X"):
                 self._end("disconnected")
@@ -331,12 +339,12 @@ class Session(WireSession):
 
     def _fatal(self, refusal: Refusal) -> None:
         if self._backend.between_messages:
-            self._to_client.append(errors.error_response(refusal, "FATAL"))
+            self.to_client.append(errors.error_response(refusal, "FATAL"))
         # else it would be taken for the rest of a row: the client sees the connection end
 
     def _tell(self) -> None:
         if self._backend.between_messages:
-            self._to_client += self._notices
+            self.to_client += self._notices
             self._notices.clear()
 
     def _end(self, outcome: str) -> None:

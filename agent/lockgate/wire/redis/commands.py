@@ -102,7 +102,7 @@ class Commands:
         if self._unread or self._at < len(self._batch) or self.blocked:
             self._unread += data
             return
-        self._read(data)
+        self._batch, self._at, self._batch_bytes = self._reader.feed(data), 0, len(data)
         self.pump()
 
     def _read(self, data: Bytes) -> None:

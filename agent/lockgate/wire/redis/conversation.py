@@ -64,9 +64,9 @@ class Conversation:
     what is in `to_client` has been sent. `observed`: nothing is refused here, and redirections lead where they will.
     """
 
-    __slots__ = ("_folded", "aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "observed",
-                 "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions", "to_client",
-                 "to_server", "tracking", "unusual", "watching")  # fmt: skip
+    __slots__ = ("_folded", "aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring",
+                 "observed", "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions",
+                 "to_client", "to_server", "tracking", "unusual", "watching")  # fmt: skip
 
     def __init__(self, gate: CommandGate, subscriptions: Subscriptions) -> None:
         self.gate = gate
@@ -142,11 +142,12 @@ class Conversation:
 
     def passed(self, alike: Alike, count: int) -> None:
         """So many of the answers that are due first were passed on."""
-        alike.left -= count
-        self._folded -= count
-        if not alike.left:
-            self._folded += 1
+        if alike.left == count:
+            self._folded -= count - 1
             self.pending.popleft()
+        else:
+            alike.left -= count
+            self._folded -= count
 
     def next(self) -> Run | Awaited:
         """The answer that is due. Raises ProtocolError when none is."""

@@ -92,7 +92,7 @@ class ObservedSession(Session, Observing):
         if self.closing:
             return
         if self.unread is not None:
-            self._to_client.append(bytes(data))
+            self.to_client.append(bytes(data))
             return
         super().server_data(data)
         self._see()
@@ -175,7 +175,7 @@ class ObservedSession(Session, Observing):
             self._pass_on()
 
     def _passed(self, data: Bytes) -> None:
-        self._to_server.append(bytes(data))
+        self.to_server.append(bytes(data))
 
     # what they share
 
@@ -196,12 +196,12 @@ class ObservedSession(Session, Observing):
         """Both directions as they are, behind what is kept of them."""
         rest = self._answers.take()
         if rest:
-            self._to_client.append(rest)
+            self.to_client.append(rest)
         if self._commands.parked:
             self._client = self._waiting  # its command goes first
             return
         kept = self._commands.take() + bytes(self._early)
         self._early.clear()
         if kept:
-            self._to_server.append(kept)
+            self.to_server.append(kept)
         self._client = self._passed

@@ -140,7 +140,7 @@ def subscribe(commands: Commands, args: tuple[bytes, ...]) -> None:
     commands.ask(args, lambda run: Subscribing(run, word, names), barrier=True)
 
 
-def taken_away(word: bytes, awaited: Run | Awaited | None, name: bytes | None) -> bool:
+def taken_away(word: bytes, awaited: object, name: bytes | None) -> bool:
     """Whether a confirmation that isn't of what is awaited may be the server's own doing."""
     return word == _SHARDED and not (isinstance(awaited, Subscribing) and awaited.concerns(word, name))
 

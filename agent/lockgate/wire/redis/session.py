@@ -21,7 +21,7 @@ from lockgate.wire.redis.commands import Commands
 from lockgate.wire.redis.conversation import Conversation
 from lockgate.wire.redis.gate import CommandGate, Login
 from lockgate.wire.redis.pubsub import Subscriptions
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession, taken
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes, WantsTls, WireSession
 
 NO_TLS: Final = "this is TLS, which is not offered here"
 
@@ -32,8 +32,21 @@ class Session(WireSession):
     _half: ClassVar[type[Commands]] = Commands
     """What reads the client."""
 
-    __slots__ = ("_answers", "_client", "_commands", "_conversation", "_early", "_gate", "_tls", "_to_client",
-                 "_to_server", "closing", "wants_raw", "wants_tls", "wants_upstream")  # fmt: skip
+    __slots__ = (
+        "_answers",
+        "_client",
+        "_commands",
+        "_conversation",
+        "_early",
+        "_gate",
+        "_tls",
+        "closing",
+        "to_client",
+        "to_server",
+        "wants_raw",
+        "wants_tls",
+        "wants_upstream",
+    )  # fmt: skip
 
     def __init__(self, gate: CommandGate, *, message_bytes: int, row_bytes: int, tls: bool = False) -> None:
         """`message_bytes` bounds a command, `row_bytes` a reply that is held whole and what is queued inside MULTI.
@@ -42,8 +55,8 @@ class Session(WireSession):
         """
         self._gate = gate
         self._conversation = Conversation(gate, Subscriptions())
-        self._to_client = self._conversation.to_client
-        self._to_server = self._conversation.to_server
+        self.to_client = self._conversation.to_client
+        self.to_server = self._conversation.to_server
         self._commands = self._half(self._conversation, message_bytes, row_bytes)
         self._answers = Answers(self._conversation, row_bytes, self._commands.pump)
         self._client: Callable[[Bytes], None] = self._starting
@@ -130,14 +143,6 @@ class Session(WireSession):
         """See `WireSession`."""
         self._end("disconnected")
 
-    def drain_client(self) -> bytes:
-        """See `WireSession`."""
-        return taken(self._to_client)
-
-    def drain_server(self) -> bytes:
-        """See `WireSession`."""
-        return taken(self._to_server)
-
     @property
     def parked(self) -> bool:
         """See `WireSession`."""
@@ -211,7 +216,7 @@ class Session(WireSession):
     def _tell(self, reply: bytes) -> None:
         """The last word, where it would not be taken for the rest of a reply."""
         if not self._conversation.midway:
-            self._to_client.append(reply)
+            self.to_client.append(reply)
 
     def _end(self, outcome: str) -> None:
         """Nothing more will be said; runs that have not ended end with `outcome`."""
