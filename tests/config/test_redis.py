@@ -58,8 +58,11 @@ def test_reviewed_scripts_are_named_by_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("channel_binding: require", "12: datastores[1].channel_binding: redis has no SCRAM to bind: leave it out"),
-        ("channel_binding: disable", "12: datastores[1].channel_binding: redis has no SCRAM"),
+        (
+            "channel_binding: require",
+            "12: datastores[1].channel_binding: is of postgresql, and cache speaks redis: leave it out",
+        ),
+        ("channel_binding: disable", "12: datastores[1].channel_binding: is of postgresql"),
         (f"scripts: [{SHA.upper()}]", "12: datastores[1].scripts[0]: expected text matching regex"),
         (f"scripts: [{SHA[1:]}]", "12: datastores[1].scripts[0]: expected text matching regex"),
         (f"scripts: {SHA}", "12: datastores[1].scripts: expected a list, got text"),
@@ -80,7 +83,7 @@ def test_what_can_not_stand(tmp_path: Path, text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"scripts: [{SHA}]", "6: datastores[0].scripts: are of redis: orders speaks postgresql"),
+        (f"scripts: [{SHA}]", "6: datastores[0].scripts: is of redis, and orders speaks postgresql: leave it out"),
         ("credential: {env: A}", "6: datastores[0].credential: `user` is missing"),
         ("roles: [{group: dba, credential: {env: A}}]", "6: datastores[0].roles[0].credential: `user` is missing"),
         (f"credential: {{user: {'u' * 64}}}", "6: datastores[0].credential.user: "),

@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from lockgate.config.credentials import Credential, Problem, Protocol, Role
+from lockgate.config.credentials import Credential, Problem, Role
+from lockgate.values.protocol import NATURES, Nature, Protocol
 
 RESERVED: Final = ("host:", "lockgate:")
 """How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
@@ -120,9 +121,19 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return "pass" if self.mode == "observe" and not self.logs_in else "offer"
 
     @property
+    def nature(self) -> Nature:
+        """What there is to know of its protocol."""
+        return NATURES[self.protocol]
+
+    @property
     def logs_in(self) -> bool:
-        """Whether the agent authenticates in its clients' place. Not to a Redis server that is only observed."""
-        return (self.credential is not None or bool(self.roles)) and (self.protocol, self.mode) != ("redis", "observe")
+        """Whether the agent authenticates in its clients' place."""
+        return self.holds_credential and (self.mode == "enforce" or self.nature.stands_in)
+
+    @property
+    def holds_credential(self) -> bool:
+        """Whether the agent could."""
+        return self.credential is not None or bool(self.roles)
 
     @property
     def verified(self) -> bool:

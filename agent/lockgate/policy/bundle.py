@@ -127,7 +127,7 @@ def load(
         taken[policy.id] = policy
         policies.append(policy)
         mentioned |= lint.attributes(template)
-        warnings += lint.check_words(template, policy.where, sql=not lint.only_redis(template, datastores))
+        warnings += lint.check_words(template, policy.where, sql=not lint.only_keys(template, datastores))
         named[policy.id] = patterns.named(template, policy, datastores)
         warnings += lint.check_stores(template, policy.where, datastores)
         warnings += _undefined(template, policy, classification, datastores, groups)

@@ -18,6 +18,7 @@ from lockgate.policy.touches import Found, Patterns, resolved, unresolved
 from lockgate.policy.wording import Touched
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker, Claims
+from lockgate.values.protocol import by_pattern
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
 
@@ -75,7 +76,7 @@ class Engine:
         self._clock = clock
         self._sight = Sight(bundle, cache)
         self._patterns = {
-            name: Patterns.of(bundle, name) for name, protocol in bundle.datastores.items() if protocol == "redis"
+            name: Patterns.of(bundle, name) for name, protocol in bundle.datastores.items() if by_pattern(protocol)
         }
         self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
         self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)

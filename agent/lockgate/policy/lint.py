@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from lockgate.masking.detectors import KINDS
 from lockgate.policy.source import BundleError
+from lockgate.values.protocol import by_pattern
 from lockgate.values.statement import Effect
 from lockgate.values.use import Use
 
@@ -72,7 +73,7 @@ def check_stores(template: pst.Template, where: str, datastores: Mapping[str, st
         f'{where}: {name} has keys: `resource == Datastore::"{name}"` is true of commands that touch none of them only '
         f'(PING). `in` means them too; `resource is Datastore in Datastore::"{name}"` says that they are not meant'
         for name in sorted(set(_equalled((template.resource, template.clauses))))
-        if datastores.get(name) == "redis"
+        if by_pattern(datastores.get(name))
     ]
 
 
@@ -88,12 +89,12 @@ def _equalled(node: object) -> Iterator[str]:
             yield from _equalled(part)
 
 
-def only_redis(template: pst.Template, datastores: Mapping[str, str]) -> bool:
-    """Whether the policy's scope is within a datastore of Redis."""
+def only_keys(template: pst.Template, datastores: Mapping[str, str]) -> bool:
+    """Whether the policy's scope is within a datastore that has keys."""
     if not isinstance(template.resource, pst.ScopeIn | pst.ScopeIsIn | pst.ScopeEq):
         return False
     return any(
-        str(uid.type) in ("Keys", "Channels") or (str(uid.type) == "Datastore" and datastores.get(uid.id) == "redis")
+        str(uid.type) in ("Keys", "Channels") or (str(uid.type) == "Datastore" and by_pattern(datastores.get(uid.id)))
         for uid in pst.entity_uids(template.resource)
     )
 
