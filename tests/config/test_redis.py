@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from lockgate.config import ConfigError, left, load_agent, load_classification, turned
+from lockgate.config import ConfigError, Credential, Datastore, Role, left, load_agent, load_classification, turned
 
 SHA = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
 AGENT = """\
@@ -94,6 +96,26 @@ def test_what_is_redis_is_not_postgresqls(tmp_path: Path, text: str, expected: s
     with pytest.raises(ConfigError) as refused:
         load_agent(written(tmp_path, text=given))
     assert str(refused.value).removeprefix(f"{tmp_path}/agent.yaml:").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "more", "caution"),
+    [
+        ("redis", {}, None),
+        ("redis", {"credential": Credential(user="a")}, "the agent logs nobody in while it only observes: new "),
+        ("redis", {"roles": [Role(group="a", credential=Credential(user="a"))]}, "the agent logs nobody in"),
+        ("postgresql", {}, None),
+        ("postgresql", {"credential": Credential(user="a")}, "whoever has a role there is let in with the agent's"),
+    ],
+)
+def test_what_a_credential_means_to_clients_while_it_is_observed_is_said(
+    protocol: Any, more: dict[str, Any], caution: str | None
+) -> None:
+    store = Datastore(name="s", protocol=protocol, addresses=["127.0.0.1:1"], mode="observe", **more)
+    assert (store.caution or "").startswith(caution or "")
+    assert (store.caution is None) is (caution is None)
+    assert store.logs_in is (protocol == "postgresql" and bool(more))
+    assert msgspec.structs.replace(store, mode="enforce").caution is None
 
 
 def test_scripts_wait_for_a_restart_and_a_mode_does_not(tmp_path: Path) -> None:

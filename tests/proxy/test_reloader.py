@@ -126,6 +126,30 @@ def test_modes_are_taken_when_told_to_and_not_when_the_file_changes(
         play(use())
 
 
+@pytest.mark.parametrize("credential", ["", ", credential: {user: app}"])
+def test_what_a_credential_means_while_it_is_observed_is_said_when_it_turns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, credential: str
+) -> None:
+    enforced = AGENT.replace("mode: observe", f"mode: enforce{credential}")
+
+    async def use() -> None:
+        async with observed(tmp_path) as house:
+            with files(tmp_path) as path:
+                path.write_text(enforced)
+                taking, _ = reloader(house, path)
+                path.write_text(enforced.replace("enforce", "observe"))
+                assert taking.reload()
+                path.write_text(enforced)
+                assert taking.reload()
+
+    with caplog.at_level(logging.WARNING):
+        play(use())
+    told = [text for text in caplog.messages if text.startswith("datastore orders: ")]
+    assert [text.partition(", and ")[0] for text in told] == (
+        ["datastore orders: whoever has a role there is let in with the agent's credential"] if credential else []
+    )
+
+
 def test_what_becomes_of_clients_tls_is_taken_with_it(tmp_path: Path) -> None:
     async def use() -> None:
         async with observed(tmp_path) as house:

@@ -136,6 +136,20 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self.credential is not None or bool(self.roles)
 
     @property
+    def caution(self) -> str | None:
+        """What to know of clients where the agent has a credential and only observes; None where there is nothing."""
+        if self.mode == "enforce" or not self.holds_credential:
+            return None
+        if self.logs_in:
+            return (
+                "whoever has a role there is let in with the agent's credential, and nothing that it may do is denied"
+            )
+        return (
+            "the agent logs nobody in while it only observes: new connections of clients that have no password of "
+            "their own are refused by the datastore"
+        )
+
+    @property
     def verified(self) -> bool:
         """Whether a server has to show a certificate that is checked, so that nobody else can stand in for it."""
         return self.upstream_tls == "verify-full" or self.upstream_ca is not None

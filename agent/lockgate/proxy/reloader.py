@@ -132,5 +132,7 @@ class Reloader:
             listener.enforce()
         else:
             log.warning("datastore %s is NO LONGER ENFORCED: nothing is blocked, masked or held", store.name)
+            if newer.caution is not None:
+                log.warning("datastore %s: %s", store.name, newer.caution)
         self._note("mode", f"{before} to {newer.mode}", datastore=store.name, **{"from": before, "to": newer.mode})
         return True

@@ -71,6 +71,16 @@ async def say(house: RedisHouse, *lines: str) -> tuple[Reader, Writer, list[byte
     return reader, writer, await replies(reader, len(lines))
 
 
+async def directly(server: Server, *lines: str) -> list[bytes]:
+    """The same without the agent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write("".join(f"{line}\r\n" for line in lines).encode())
+        return await replies(reader, len(lines))
+    finally:
+        writer.close()
+
+
 # what would have been
 
 
@@ -212,6 +222,30 @@ USERS = {"writer": f"on >{PASSWORD} ~* &* +@all", "reader": f"on >{PASSWORD} ~* 
 def guarded() -> Iterator[Redis]:
     with Redis(password="everybody", users=USERS) as one:
         yield one
+
+
+def test_a_turn_to_observe_gives_nobody_the_agents_credential(tmp_path: Path, guarded: Redis) -> None:
+    """Who had no password while it was enforced has none now: to the server the agent might as well not be there."""
+
+    async def use() -> None:
+        own = Credential(password_file=password_file(tmp_path, "everybody"))
+        async with observed(tmp_path, guarded, mode="enforce", credential=own) as house:
+            listener, store = house.listener, house.listener.store
+            assert await house.connect().get("a") is None
+            reader, writer, told = await say(house, "GET a")
+            turn(listener, store, "observe")
+            for lines in (["GET a"], ["PING", "HELLO 3", "MULTI", "RESET", "EXEC"], ["AUTH wrong", "GET a"]):
+                _, _, through = await say(house, *lines)
+                assert through == await directly(guarded, *lines)
+                assert any(reply.startswith(b"-NOAUTH") for reply in through)
+            assert await house.connect(password="everybody").get("a") is None
+            writer.write(b"GET a\r\nRESET\r\nGET a\r\n")
+            assert await replies(reader, 3) == [b"$-1\r\n", b"+RESET\r\n", b"$-1\r\n"], "is what it was"
+            assert (told, "everybody" in str(house.records())) == ([b"$-1\r\n"], False)
+            turn(listener, store, "enforce")
+            assert await house.connect().get("a") is None
+
+    play(use())
 
 
 def test_clients_authenticate_themselves_also_where_the_agent_has_a_credential(tmp_path: Path, guarded: Redis) -> None:
