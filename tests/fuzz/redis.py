@@ -109,6 +109,9 @@ class Judge:
         assert request is not None
         return self._ruling(request, refuse=refuse)
 
+    def overtaken(self, run: Run) -> Ruling | None:
+        return None if "forbidden" in run.request.text else run.ruling
+
     def settle(self, run: Run) -> None:
         self.settled.append(run)
 

@@ -119,6 +119,8 @@ class ScriptedGate:
         self.later: set[str] = set()
         self.covered: set[tuple[str, int]] = set()
         self.closed: Refusal | None = None
+        self.overtakes: dict[str, Ruling | None] = {}
+        """What becomes of answers that are owed when the mode turns, by the text of the command."""
         self.asked: list[tuple[str, bool]] = []
         self.queued: list[str] = []
         self.runs: list[Run] = []
@@ -149,6 +151,9 @@ class ScriptedGate:
         names = (request.text, request.text.split(" ")[0].split("(")[0].upper())
         found = next((self.rulings[name] for name in names if name in self.rulings), ALLOW)
         return Ruling(found) if isinstance(found, Refusal) else found
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        return self.overtakes.get(run.request.text, ALLOW)
 
     def settle(self, run: Run) -> None:
         assert run.settled

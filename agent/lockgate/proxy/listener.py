@@ -145,11 +145,9 @@ class Listener:
         """
         for connection, served in list(self.connections.items()):
             session = connection.session
-            if isinstance(session, Observing):
-                evades = session.evades or served.gate.lingers or served.gate.blind is not None
-                session.enforce()
-                if evades:
-                    self._shut(connection, ENFORCING)
+            session.enforce()
+            if session.evades or served.gate.lingers or served.gate.blind is not None:
+                self._shut(connection, ENFORCING)
 
     def _shut(self, connection: Connection, why: Refusal = STOPPING) -> None:
         connection.session.failed(why)

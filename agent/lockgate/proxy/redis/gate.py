@@ -147,6 +147,14 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
 
+    def overtaken(self, run: Run) -> Ruling | None:
+        if self.refresh() is not None:
+            return None
+        judgement = self.judge(Asked(run.request), None)
+        if judgement.refusal is not None or self.held(judgement):
+            return None
+        return Ruling(masking=Later(partial(self._later, run.request)), handle=run.ruling.handle)
+
     def unrecorded(self) -> Refusal | None:
         """See `ConnectionGate`."""
         self._stage()

@@ -82,6 +82,10 @@ class CommandGate(Protocol):
         and so are MULTI, DISCARD and RESET; where the agent has a `Login`, AUTH is not, and HELLO comes without it.
         """
 
+    def overtaken(self, run: Run) -> Ruling | None:
+        """The datastore's mode has become enforce while the answer to `run` is owed: what that goes through, in the
+        place of `run.ruling`. None where it would not be let pass now."""
+
     def settle(self, run: Run) -> None:
         """As `lockgate.wire.gate.Gate.settle`; outcomes are completed, error, disconnected, broken, unread."""
 

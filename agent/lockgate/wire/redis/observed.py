@@ -61,12 +61,13 @@ class ObservedSession(Session, Observing):
 
     def enforce(self) -> None:
         """From here on like a `Session`. One that `evades` that has to be closed instead."""
-        self._conversation.observed = self._passing = False
+        self._passing = False
+        super().enforce()
 
     @property
     def evades(self) -> bool:
         """Whether what the client says is not read, or will come not to be."""
-        return self.unread is not None or self._later is not None
+        return self.unread is not None or self._later is not None or super().evades
 
     def give_up(self, why: str) -> bool:
         """Read no more from here on. False where that can't be: the server owes answers that aren't the client's, or

@@ -138,6 +138,15 @@ class Session(WireSession):
         """See `WireSession`."""
         return taken(self._to_server)
 
+    def enforce(self) -> None:
+        """See `WireSession`."""
+        self._conversation.enforce()
+
+    @property
+    def evades(self) -> bool:
+        """See `WireSession`."""
+        return self._conversation.overtaken
+
     @property
     def parked(self) -> bool:
         """See `WireSession`."""
