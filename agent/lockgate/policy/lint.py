@@ -121,7 +121,7 @@ def _without_estimate(template: pst.Template, where: str) -> list[str]:
     """A warning where a statement passes because nobody could estimate its rows."""
     lenient = pst.When if str(template.effect) == "forbid" else pst.Unless
     if any(
-        isinstance(clause, lenient) and ESTIMATE in _attributes(clause) and not _asks_for_none(clause)
+        isinstance(clause, lenient) and ESTIMATE in mentioned(clause) and not _asks_for_none(clause)
         for clause in template.clauses
     ):
         return [
@@ -136,7 +136,7 @@ def _asks_for_none(node: object) -> bool:
     if isinstance(node, pst.IfThenElse):
         return True
     if isinstance(node, pst.UnaryOp) and node.op == "not":
-        return ESTIMATE in _attributes(node)
+        return ESTIMATE in mentioned(node)
     return any(map(_asks_for_none, parts(node)))
 
 
@@ -158,10 +158,11 @@ def actions(template: pst.Template) -> frozenset[str]:
 
 def attributes(template: pst.Template) -> frozenset[str]:
     """The attributes of `context` that its conditions look at, WHOLE among them where one takes all of it."""
-    return frozenset(_attributes(template.clauses))
+    return frozenset(mentioned(template.clauses))
 
 
-def _attributes(node: object) -> Iterator[str]:
+def mentioned(node: object) -> Iterator[str]:
+    """The same of any part of a policy, again where it is looked at again."""
     if node == pst.Var("context"):
         yield WHOLE
     elif isinstance(node, pst.GetAttr) and node.base == pst.Var("context"):
@@ -170,7 +171,7 @@ def _attributes(node: object) -> Iterator[str]:
         yield node.attrs[0]
     else:
         for part in parts(node):
-            yield from _attributes(part)
+            yield from mentioned(part)
 
 
 def parts(node: object) -> Iterator[object]:

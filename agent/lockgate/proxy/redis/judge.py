@@ -123,9 +123,13 @@ class CommandJudge:
         engine, tried = self._policies.engine, self._shadow.engine
         found = self._here(engine, tried, asker, request)
         if engine.placed or (tried is not None and tried.placed):
-            for database in databases.reached(calls_of(request), asker.database):
+            every = engine.bundle.databases if tried is None else (*engine.bundle.databases, *tried.bundle.databases)
+            for database in databases.reached(calls_of(request), asker.database, every):
                 there = self._here(engine, tried, replace(asker, database=database), request)
+                differs = there.facts.get("shadow")
                 found = _stricter(found, there)
+                if differs is not None and found.refusal is None and "shadow" not in found.facts:
+                    found = replace(found, facts={**found.facts, "shadow": differs})
         if found.blocking and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
             return replace(found, waits=request)
         return found
