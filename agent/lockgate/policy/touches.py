@@ -5,7 +5,7 @@ And which of the names in classification its keys may have values of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -132,11 +132,17 @@ def resolved(request: Request, patterns: Patterns) -> Request:
     each = [patterns.touched(call) for call in calls_of(request)]
     if not any(each):
         return request
-    statements = tuple(
-        statement if found is None else replace(statement, touches=_touches(found))
-        for statement, found in zip(request.statements, each, strict=True)
-    )
-    return replace(request, shape=f"{request.shape}\0{_spelled(each)}", statements=statements)
+    # of ten thousand commands in a transaction most are alike, and become the very same
+    alike: dict[tuple[int, Found], Statement] = {}
+    touching: list[Statement] = []
+    for statement, found in zip(request.statements, each, strict=True):
+        if found is not None:
+            key = (id(statement), found)
+            if key not in alike:
+                alike[key] = replace(statement, touches=_touches(found))
+            statement = alike[key]
+        touching.append(statement)
+    return replace(request, shape=f"{request.shape}\0{_spelled(each)}", statements=tuple(touching))
 
 
 def calls_of(request: Request) -> tuple[Call, ...]:
@@ -168,11 +174,13 @@ def _touches(found: Found) -> tuple[Touch, ...]:
     )
 
 
-def _spelled(each: Iterable[Found | None]) -> str:
-    # repr keeps apart what a separator in a pattern could run together
-    return repr([
-        found and [[(patterns, *sorted(effects)) for patterns, effects in some] for some in found] for found in each
-    ])  # fmt: skip
+def _spelled(each: Collection[Found | None]) -> str:
+    # repr keeps apart what a separator in a pattern could run together: it has no control characters
+    spelled = {
+        found: repr(found and [[(patterns, *sorted(effects)) for patterns, effects in some] for some in found])
+        for found in set(each)
+    }
+    return "\1".join([spelled[found] for found in each])
 
 
 @dataclass(frozen=True, slots=True)
