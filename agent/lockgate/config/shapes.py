@@ -91,8 +91,8 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
     catalog: CatalogReader | None = None
     """Whom the agent reads the datastore's own description as. Of PostgreSQL: relations, needed to tell columns. Of
-    Redis: what commands it has (COMMAND), asked for where one isn't built in; may be left out (`credential` is then
-    asked as, or nobody)."""
+    Redis: what commands it has (COMMAND), asked for where one isn't built in, and the code of functions that are held
+    (FUNCTION LIST); may be left out (`credential` is then asked as, or nobody)."""
     mode: Literal["enforce", "observe"] = "enforce"
     client_tls: Literal["offer", "disable", "pass"] | None = None
     """Whether clients that ask for TLS get it. Their hop doesn't leave the host. See `tls_of_clients`."""
