@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import redis
 
+from lockgate.demo.redis import program
 from tests.support.postgres import Postgres
-from tests.support.redis import Cluster, Redis, binary
+from tests.support.redis import Cluster, Redis
 from tests.support.stack import POLICIES as POSTGRESQL
 from tests.support.stack import SCHEMA, Stack, environment
 
@@ -185,7 +186,7 @@ class RedisStack(Stack):
             fill(client)
 
     def cli_command(self, person: str, *options: str, host: str = "127.0.0.1", port: int | None = None) -> list[str]:
-        return self.command(person, [binary("redis-cli"), "-h", host, "-p", str(port or self.redis.port), *options])
+        return self.command(person, [program("redis-cli"), "-h", host, "-p", str(port or self.redis.port), *options])
 
     def cli(
         self,
