@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -84,6 +85,7 @@ class Bundle:
         return next((p for p in self.policies if p.id == name), None)
 
 
+@cache
 def schema() -> cedarpy.Schema:
     """The schema that every policy is validated against."""
     text = files("lockgate.policy").joinpath("schema.cedarschema").read_text(encoding="utf-8")
