@@ -12,7 +12,7 @@ from lockgate.values.secret import Secret
 from lockgate.values.statement import Request, Statement
 from lockgate.wire.gate import Refusal, Ruling, Run
 from lockgate.wire.redis import _resp, replies, requests
-from lockgate.wire.redis.gate import Execution, Login, ReplyMask
+from lockgate.wire.redis.gate import Ear, Execution, Login, ReplyMask
 from lockgate.wire.redis.session import Session
 from tests.fuzz.script import Mutate, Step, decode, encode
 from tests.fuzz.target import Target
@@ -55,8 +55,12 @@ class Everything(ReplyMask):
     def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         return bulk("***"), 1, {}
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        return (status("***") if push[:1] == b"+" else push[:1] + b"1\r\n" + bulk("***")), 1, {}
+
+class Unasked(ReplyMask):
+    """Masks whatever comes without being asked for."""
+
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        return (status("***") if reply[:1] == b"+" else reply[:1] + b"1\r\n" + bulk("***")), 1, {}
 
 
 class Judge:
@@ -64,6 +68,8 @@ class Judge:
 
     def __init__(self) -> None:
         self.let: list[tuple[bytes, ...]] = []
+        self.listened: set[tuple[bytes, ...]] = set()
+        """What may bring messages: each name that it was let subscribe to."""
         self.ran = 0
         self.settled: list[Run] = []
         self.waiting: Request | None = None
@@ -102,12 +108,18 @@ class Judge:
     def _sent(self, request: Request) -> None:
         assert isinstance(request.detail, tuple)
         self.let.append(request.detail)
+        word, *names = request.detail
+        self.listened |= {(word.upper(), name) for name in names}
 
     def decide(self, refuse: bool) -> Ruling:
         """On what waits."""
         request, self.waiting = self.waiting, None
         assert request is not None
         return self._ruling(request, refuse=refuse)
+
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        assert ear.args in self.listened or ear.args[0].upper() in (b"MONITOR", b"CLIENT")
+        return DENIED if channel is not None and b"closed" in channel else Unasked()
 
     def settle(self, run: Run) -> None:
         self.settled.append(run)

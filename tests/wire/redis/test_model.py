@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.redis.session import Session
-from tests.support.redis_playbook import DENIED, Masked, ScriptedGate, command
+from tests.support.redis_playbook import DENIED, Masked, MaskedMessages, ScriptedGate, command
 from tests.wire.redis.model import SECRET, Model
 
 _FREE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"RESET", b"WATCH", b"UNWATCH", b"HELLO", b"UNSUBSCRIBE", b"PING"))
@@ -20,6 +20,7 @@ class Judge(ScriptedGate):
 
     def __init__(self) -> None:
         super().__init__()
+        self.messages["secret"] = MaskedMessages()
         self.let: set[str] = set()
         self.let_together: set[str] = set()
 
