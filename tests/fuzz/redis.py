@@ -263,6 +263,11 @@ def check_frames(data: bytes) -> None:
 VALUE: Final = bulk(MARKER)
 _MOVED: Final = error("MOVED 1 elsewhere:6379")
 
+_BY_PATTERN: Final = [
+    of(bulk("pmessage"), bulk("p*"), bulk(channel), VALUE)
+    for of, channel in ((array, "pa"), (push, "pa"), (array, "p-closed"))
+]
+
 POOL: Final[list[Step]] = [
     *((CLIENT, command(words)) for words in (
         "GET k", "GET forbidden", "GET wait", "DEL barrier", "MULTI", "EXEC", "EXEC x", "DISCARD", "WATCH k", "UNWATCH",
@@ -279,7 +284,8 @@ POOL: Final[list[Step]] = [
         confirmed("unsubscribe", None, 0), confirmed("psubscribe", "p*", 1), confirmed("sunsubscribe", "s", 0),
         confirmed("ssubscribe", "s", 1), confirmed("subscribe", "a", 1, push), confirmed("subscribe", "b", 2, push),
         confirmed("unsubscribe", "a", 0, push), message("a", "s3cret"), message("a", "s3cret", push),
-        message("s", "s3cret", word="smessage"), push(bulk("invalidate"), array(bulk("k"))), array(bulk("pong"), VALUE),
+        message("s", "s3cret", word="smessage"),
+        *_BY_PATTERN, push(bulk("invalidate"), array(bulk("k"))), array(bulk("pong"), VALUE),
         status('1700000000.1 [0 x] "GET" "s3cret"'), b"*1\r\n" * 200, b">3\r\n$7\r\nmess",
     )),
     (RESUME, b""), (RESUME, b"no"), (SECURED, b""),
@@ -309,6 +315,7 @@ SESSIONS: Final = [
          VALUE, "HELLO 2", HELLO_2, "GET k", "RESET", RESET, "GET k", VALUE),
         ("SSUBSCRIBE s", confirmed("ssubscribe", "s", 1), "SUNSUBSCRIBE", confirmed("sunsubscribe", "s", 0), "GET k",
          confirmed("sunsubscribe", "s", 0), VALUE),
+        ("PSUBSCRIBE p*", confirmed("psubscribe", "p*", 1), *_BY_PATTERN, "PUNSUBSCRIBE", "GET k"),
         ("MONITOR", OK, status('1700000000.1 [0 x] "GET" "s3cret"'), "GET k", "RESET", RESET, "QUIT"),
         ("DEL barrier", "GET k", number(1), VALUE, _MOVED, error("ERR x")),
     )
