@@ -26,6 +26,7 @@ CONFINED: Final = frozenset((b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"UNSUB
 """What Redis takes in RESP2 while there are subscriptions (server.c, `processCommand`)."""
 
 _SUBSCRIBED: Final = {b"subscribe": 0, b"psubscribe": 1, b"ssubscribe": 2}
+_COMMANDS: Final = {word: word.upper() for word in _SUBSCRIBED}
 _UNSUBSCRIBED: Final = {b"unsubscribe": 0, b"punsubscribe": 1, b"sunsubscribe": 2}
 CONFIRMS: Final = {**_SUBSCRIBED, **_UNSUBSCRIBED}
 """First words of answers, and which kind of subscription they are about."""
@@ -73,7 +74,7 @@ class Subscriptions:
         kind = self._kinds[CONFIRMS[word]]
         if name not in kind:
             self.bytes += len(name)
-        kind[name] = Ear((word.upper(), name), ruling)
+        kind[name] = Ear((_COMMANDS[word], name), ruling)
         self.sharded = self.sharded or word == b"ssubscribe"
         self.any = True
 
