@@ -113,8 +113,8 @@ class ScriptedGate:
     `rulings`: the text of a command, or its name -> a Ruling, a Refusal, None to wait, anything else is allowed.
     `unqueued` are the names of commands that may not be queued, `later` of those about which to say takes time.
     `covered` are the addresses that are intercepted. `messages`: a channel, or the first word of what has something
-    come -> what masks it, or a Refusal; anything else passes. `heard_` has what was asked about, `rulings_heard` by
-    which ruling it comes.
+    come -> what masks it, or a Refusal; anything else passes. `heard_` has what was asked about, `standing`
+    what of its ruling came back with it.
     """
 
     def __init__(self, rulings: Mapping[str, Ruling | Refusal | None] | None = None) -> None:
@@ -124,7 +124,7 @@ class ScriptedGate:
         self.covered: set[tuple[str, int]] = set()
         self.messages: dict[str, ReplyMask | Refusal] = {}
         self.heard_: list[tuple[str, str | None]] = []
-        self.rulings_heard: list[Ruling] = []
+        self.standing: list[object] = []
         self.closed: Refusal | None = None
         self.asked: list[tuple[str, bool]] = []
         self.queued: list[str] = []
@@ -160,7 +160,7 @@ class ScriptedGate:
     def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
         named = None if channel is None else channel.decode("latin-1")
         self.heard_.append((b" ".join(ear.args).decode("latin-1"), named))
-        self.rulings_heard.append(ear.ruling)
+        self.standing.append(ear.standing)
         return self.messages.get(named if named is not None else ear.args[0].decode("latin-1"))
 
     def settle(self, run: Run) -> None:

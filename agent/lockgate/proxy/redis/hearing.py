@@ -115,7 +115,7 @@ class Hearing:
         gate = self._gate
         asked = Asked(gate.understand(ear.args))
         judgement = gate.judge(asked, None)
-        refusal = gone or judgement.refusal or _unapproved(judgement, ear.ruling.standing)
+        refusal = gone or judgement.refusal or _unapproved(judgement, ear.standing)
         if refusal is None:
             return judgement
         log.info("a connection ends: what it listens to is not for it any more", extra={"datastore": gate.store.name})

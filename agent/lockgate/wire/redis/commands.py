@@ -338,7 +338,7 @@ def _client(commands: Commands, args: Args) -> None:
 def _tracking(conversation: Conversation, args: Args, run: Run) -> Run:
     # options are compared as C strings; whether the server takes it is not known yet
     if conversation.tracking is None or any(arg.partition(b"\0")[0].upper() == b"BCAST" for arg in args):
-        conversation.tracking = Ear(args, run.ruling)
+        conversation.tracking = Ear(args, run.ruling.standing)
     return run
 
 
@@ -348,7 +348,7 @@ class _Monitoring(Awaited):
     def take(self, conversation: Conversation, reply: bytes) -> bytes:
         if reply == frames.OK and self.run is not None:
             conversation.monitoring = True
-            conversation.monitor = Ear((b"MONITOR",), self.run.ruling)
+            conversation.monitor = Ear((b"MONITOR",), self.run.ruling.standing)
             conversation.weigh()
         elif errors.text_of(reply) is None:
             raise ProtocolError("the server answered MONITOR with something else")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Request
@@ -26,10 +26,10 @@ class ReplyMask(Protocol):
 @dataclass(frozen=True, slots=True)
 class Ear:
     """Why something comes without being asked for: a command that was let pass (a subscription to one name, MONITOR,
-    CLIENT TRACKING), and the ruling that did."""
+    CLIENT TRACKING), and `Ruling.standing` of what let it."""
 
     args: tuple[bytes, ...]
-    ruling: Ruling
+    standing: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ in RESP3 they are pushes. A shard channel may also be taken away by the server, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lockgate.wire.gate import ProtocolError, Ruling, Run
+from lockgate.wire.gate import ProtocolError, Run
 from lockgate.wire.redis.conversation import Awaited, Conversation
 from lockgate.wire.redis.gate import Ear
 
@@ -69,12 +69,12 @@ class Subscriptions:
             raise ProtocolError("the server sent a message of a channel that nobody listens to")
         return self._kinds[kind][name]
 
-    def confirm(self, word: bytes, name: bytes, ruling: Ruling) -> None:
-        """The server has answered `word` (`subscribe`, `psubscribe`, `ssubscribe`) about `name`."""
+    def confirm(self, word: bytes, name: bytes, standing: Any) -> None:
+        """The server has answered `word` (`subscribe`, `psubscribe`, `ssubscribe`) about `name`, let pass by that."""
         kind = self._kinds[CONFIRMS[word]]
         if name not in kind:
             self.bytes += len(name)
-        kind[name] = Ear((_COMMANDS[word], name), ruling)
+        kind[name] = Ear((_COMMANDS[word], name), standing)
         self.sharded = self.sharded or word == b"ssubscribe"
         self.any = True
 
@@ -95,11 +95,11 @@ class Subscriptions:
 class Subscribing(Awaited):
     """A command of this family. `names` are those that are still to be confirmed, in order; None: all there are."""
 
-    __slots__ = ("_ruling", "names", "word")
+    __slots__ = ("_standing", "names", "word")
 
     def __init__(self, run: Run, word: bytes, names: tuple[bytes, ...]) -> None:
         super().__init__(run)
-        self._ruling = run.ruling
+        self._standing = run.ruling.standing
         self.word = word
         self.names = list(reversed(names)) if names else None
 
@@ -119,7 +119,7 @@ class Subscribing(Awaited):
         if name is None or name != self.names[-1]:
             raise ProtocolError("the server confirmed a subscription that was not asked for")
         if word in _SUBSCRIBED:
-            subscriptions.confirm(word, name, self._ruling)
+            subscriptions.confirm(word, name, self._standing)
         else:
             subscriptions.gone(word, name)
         self.names.pop()
