@@ -249,8 +249,9 @@ def test_a_subscription_lives_by_the_rules_now_in_force(stack: RedisStack, versi
                 assert told(raw.replies(1)[0])[3] == expected
                 assert told(other.replies(1)[0])[3] == EMAIL.encode()
             become(shut)
-            publish(stack, "news:1", EMAIL)
-            assert raw.ended()
+            assert raw.ended(), "at once"
+            assert other.ended()
+            assert publish(stack, "news:1", EMAIL) == 0
             assert marker(raw.heard) is None
             (denied,) = [r for r in stack.records(phase="begin", verdict="deny") if r.get("policy") == "shut"][:1]
             assert denied["statement"] == "PSUBSCRIBE news:*"

@@ -116,6 +116,9 @@ class WireSession(ABC):
     def idle(self) -> bool:
         """Whether the connection could be closed without breaking anything off. One that is still made could not."""
 
+    def reconsider(self) -> None:  # noqa: B027 - most protocols have nothing that lasts
+        """Rules, or who asks, may be others by now: what would not be let pass any more, and lasts, ends."""
+
     @property
     def heard_out(self) -> bool | None:
         """Whether the server was sent all that a client said which says no more, but listens. None where that ends the

@@ -33,6 +33,13 @@ CLOSED = (
     POLICIES + '@id("shut") forbid (principal, action == Action::"execute", resource in Channels::"orders/news:*");'
 )
 PARTLY = POLICIES.replace('@mask("redact")', '@mask("truncate:2")')
+NO_MONITOR = (
+    '@id("shut") forbid (principal, action == Action::"execute", resource) when { context.kinds.contains("MONITOR") };'
+)
+NO_SESSIONS = '@id("shut") forbid (principal, action == Action::"execute", resource in Keys::"orders/session:*");'
+NO_SWAP = (
+    '@id("no-swap") forbid (principal, action == Action::"execute", resource) when { context.kinds.contains("X") };'
+)
 WAYS = [("SUBSCRIBE", "news:1"), ("PSUBSCRIBE", "n*"), ("PSUBSCRIBE", "*"), ("PSUBSCRIBE", "news:1"),
         ("PSUBSCRIBE", "?ews:[0-9]"), ("SSUBSCRIBE", "news:1")]  # fmt: skip
 RESP = pytest.mark.parametrize("resp", ["2", "3"])
@@ -309,6 +316,33 @@ def test_a_subscription_that_is_not_permitted_any_more_ends(
     play(use())
 
 
+@RESP
+@pytest.mark.parametrize("words", [*WAYS, ("MONITOR",), ("CLIENT", "TRACKING", "ON", "BCAST")], ids=" ".join)
+def test_it_ends_at_the_reload_also_where_nothing_is_said(
+    tmp_path: Path, server: Redis, resp: str, words: tuple[str, ...]
+) -> None:
+    shut = CLOSED + NO_MONITOR.replace("shut", "eyes") + NO_SESSIONS.replace("shut", "keys")
+
+    async def use() -> None:
+        async with house(tmp_path, server, policies=PLAIN) as running:
+            raw, other = await client(running), await listening(running, resp, "SUBSCRIBE", "weather")
+            await raw.ask("HELLO", resp)
+            if not isinstance(await raw.ask(*words), hiredis.ReplyError):
+                for policies in (PLAIN + NO_SWAP, shut):
+                    assert len(running.listener.connections) == 2
+                    changed(running, policies)
+                    running.listener.reconsider()
+                    await asyncio.sleep(0.05)
+                assert await over(raw) == b""
+                assert len(running.listener.connections) == 1
+                denied = running.records(type="statement", phase="begin", verdict="deny")
+                assert [one["policy"] in ("shut", "eyes", "keys") for one in denied] == [True]
+            server.ask("PUBLISH", "weather", "rain")
+            assert await heard(other) == b"rain"
+
+    play(use())
+
+
 def test_another_subscription_of_the_same_client_goes_on_until_then(tmp_path: Path, server: Redis) -> None:
     async def use() -> None:
         async with house(tmp_path, server, policies=PLAIN) as running:
@@ -404,10 +438,6 @@ def test_a_token_that_is_renewed_ends_nothing(tmp_path: Path, server: Redis) -> 
     play(use())
 
 
-NO_MONITOR = (
-    '@id("shut") forbid (principal, action == Action::"execute", resource) when { context.kinds.contains("MONITOR") };'
-)
-NO_SESSIONS = '@id("shut") forbid (principal, action == Action::"execute", resource in Keys::"orders/session:*");'
 MASKING = POLICIES[POLICIES.index('@id("pii")') : POLICIES.index('@id("dbas-approve")')]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lockgate.wire.gate import Refusal, Ruling, Why
-from lockgate.wire.redis import pubsub
+from lockgate.wire.redis import answers, pubsub
 from tests.support.redis_playbook import (
     DENIED,
     DENIED_REPLY,
@@ -370,7 +370,61 @@ def test_a_slot_moves_in_resp3(three: Playbook) -> None:
     three.asks("SUNSUBSCRIBE", nothing).asks("GET k", bulk("v"))
 
 
+# what is asked about again
+
+
+@pytest.mark.parametrize("said", ["SUBSCRIBE a", "PSUBSCRIBE a*", "SSUBSCRIBE a"])
+def test_what_is_listened_to_is_asked_about_when_rules_become_others(play: Playbook, said: str) -> None:
+    word, name = said.split()
+    play.asks("SUBSCRIBE x", confirmed("subscribe", "x", 1)).asks(said, confirmed(word.lower(), name, 2))
+    play.session.reconsider()
+    play.to_client()
+    assert sorted(play.gate.heard_) == sorted([("SUBSCRIBE x", None), (said, None)])
+    assert not play.session.closing
+    play.gate.messages[word] = NOT_ANY_MORE
+    play.session.reconsider()
+    play.to_client()
+    assert play.session.closing
+    play.session.reconsider()
+
+
+def test_what_is_not_listened_to_any_more_is_not_asked_about(play: Playbook) -> None:
+    play.asks("SUBSCRIBE a b", confirmed("subscribe", "a", 1) + confirmed("subscribe", "b", 2))
+    play.asks("UNSUBSCRIBE a", confirmed("unsubscribe", "a", 1))
+    play.session.reconsider()
+    assert play.gate.heard_ == [("SUBSCRIBE b", None)]
+    play.client("RESET").server(RESET).session.reconsider()
+    assert len(play.gate.heard_) == 1
+
+
+def test_so_many_are_asked_about_at_once(play: Playbook) -> None:
+    names = [f"c{number}" for number in range(10)]
+    play.client("SUBSCRIBE " + " ".join(names)).server(*(confirmed("subscribe", name, 1) for name in names))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "RECONSIDERED", 4)
+        play.session.reconsider()
+    assert len(play.gate.heard_) == 4
+
+
+def test_what_runs_when_a_connection_is_reconsidered_is_told_to_have_been_broken_off(three: Playbook) -> None:
+    three.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1, push)).client("GET k")
+    three.gate.messages["SUBSCRIBE"] = NOT_ANY_MORE
+    three.session.reconsider()
+    three.outcomes(("SUBSCRIBE a", "completed"), ("GET k", "disconnected"))
+
+
 # client tracking
+
+
+def test_tracking_that_was_turned_off_is_not_asked_about(three: Playbook) -> None:
+    three.asks("CLIENT TRACKING ON BCAST", OK)
+    # what comes behind waits for the answer: it may turn it on again
+    three.client("CLIENT TRACKING off\0", "CLIENT TRACKING ON").to_server("CLIENT TRACKING off\0")
+    three.server(OK).to_server("CLIENT TRACKING ON").server(OK).to_client(OK, OK)
+    three.session.reconsider()
+    assert three.gate.heard_ == [("CLIENT TRACKING ON", None)]
+    three.asks("CLIENT TRACKING OFF", error("ERR no")).session.reconsider()
+    assert len(three.gate.heard_) == 2, "it was not"
 
 
 def test_invalidations_pass_while_they_are_permitted(three: Playbook) -> None:

@@ -7,6 +7,7 @@ until it is whole, up to `row_bytes`; a longer one that is masked is withheld, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from lockgate.wire.gate import MaskingError, ProtocolError, Refusal, Run
@@ -16,6 +17,9 @@ from lockgate.wire.redis.conversation import Awaited, Conversation
 from lockgate.wire.redis.gate import Ear, ReplyMask
 from lockgate.wire.redis.pubsub import Subscribing
 from lockgate.wire.session import Bytes
+
+RECONSIDERED: Final = 1024
+"""Subscriptions of one connection that are asked about at once: some 20 us each, while nobody else is served."""
 
 _ERRORS: Final = (ord("-"), ord("!"))
 _COMMON: Final = frozenset(b"+:$*_#,(=~%")
@@ -94,6 +98,15 @@ class Answers:
             self._dealt = size
             self._decide()
         self._data = b""
+
+    def reconsider(self) -> None:
+        """Ask again about what comes without being asked for. What isn't asked about here is once something comes."""
+        conversation = self._conversation
+        told = [ear for ear in (conversation.monitor, conversation.tracking) if ear is not None]
+        for ear in (*told, *islice(conversation.subscriptions, RECONSIDERED)):
+            self._heard(ear, None)
+            if conversation.over is not None:
+                return
 
     # replies that are whole
 

@@ -327,6 +327,8 @@ def _client(commands: Commands, args: Args) -> None:
     elif part == b"TRACKING":
         if conversation.queue is not None:
             commands.refuse("lockgate: CLIENT TRACKING is refused inside MULTI")
+        elif len(args) > 2 and args[2].partition(b"\0")[0].upper() == b"OFF":
+            commands.ask(args, _Untracking, barrier=True)
         else:
             commands.ask(args, lambda run: _tracking(conversation, args, run))
     elif conversation.queue is not None:
@@ -340,6 +342,17 @@ def _tracking(conversation: Conversation, args: Args, run: Run) -> Run:
     if conversation.tracking is None or any(arg.partition(b"\0")[0].upper() == b"BCAST" for arg in args):
         conversation.tracking = Ear(args, run.ruling.standing)
     return run
+
+
+class _Untracking(Awaited):
+    """CLIENT TRACKING OFF."""
+
+    __slots__ = ()
+
+    def take(self, conversation: Conversation, reply: bytes) -> bytes:
+        if reply == frames.OK:
+            conversation.tracking = None
+        return reply
 
 
 class _Monitoring(Awaited):

@@ -7,6 +7,8 @@ in RESP3 they are pushes. A shard channel may also be taken away by the server, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from lockgate.wire.gate import ProtocolError, Run
@@ -55,6 +57,9 @@ class Subscriptions:
     @property
     def count(self) -> int:
         return sum(map(len, self._kinds))
+
+    def __iter__(self) -> Iterator[Ear]:
+        return chain.from_iterable(kind.values() for kind in self._kinds)
 
     def has(self, kind: int) -> bool:
         return bool(self._kinds[kind])
