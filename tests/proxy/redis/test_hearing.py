@@ -467,7 +467,10 @@ def test_what_tells_of_everything_ends_with_the_permission(
     play(use())
 
 
-def test_what_a_second_person_let_pass_goes_on_and_what_none_did_ends(tmp_path: Path, server: Redis) -> None:
+@pytest.mark.parametrize("another", ["policy", "approver", "principal"])
+def test_what_a_second_person_let_pass_goes_on_and_what_none_did_ends(
+    tmp_path: Path, server: Redis, another: str
+) -> None:
     holding = POLICIES + (
         '@id("two-listen") @approvers("dba") @timeout("20s") '
         'forbid (principal, action == Action::"execute_alone", resource in Channels::"orders/news:*");'
@@ -487,7 +490,12 @@ def test_what_a_second_person_let_pass_goes_on_and_what_none_did_ends(tmp_path: 
                 server.ask("PUBLISH", "news:1", MARKER)
                 assert await heard(approved) == b"***"
             assert await over(alone) == b""
-            changed(running, holding.replace("two-listen", "two-by-other-rules"))
+            if another == "policy":
+                changed(running, holding.replace("two-listen", "two-by-other-rules"))
+            elif another == "approver":
+                changed(running, holding.replace('@approvers("dba")', '@approvers("owners")'))
+            else:
+                running.identities.replace(running.directory("engineers", name="cyd"))
             server.ask("PUBLISH", "news:1", MARKER)
             assert await over(approved) == b""
 

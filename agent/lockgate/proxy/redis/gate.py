@@ -232,7 +232,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if judgement.waits is not None:
             # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
             return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, standing=approved(judgement))
+        standing = approved(judgement, self.asker) if judgement.listens else None
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, standing=standing)
 
     def _later(self, request: Request) -> Masking | None:
         """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""

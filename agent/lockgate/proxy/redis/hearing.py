@@ -16,7 +16,7 @@ from lockgate.masking.replies.messages import MessageMasker
 from lockgate.policy.decide import Engine
 from lockgate.proxy.redis.judge import CommandJudge, CommandJudgement
 from lockgate.values.identity import Asker
-from lockgate.values.verdict import Decision, Verdict
+from lockgate.values.verdict import Decision
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Why
 from lockgate.wire.redis.gate import Ear, ReplyMask
 
@@ -30,9 +30,25 @@ messages (a pattern may bring any number): some 200 KiB. Beyond, they are judged
 log = logging.getLogger(__name__)
 
 
-def approved(judgement: CommandJudgement) -> Verdict | None:
-    """`Ruling.standing` of a command behind which something comes: the verdict, where another person let it pass."""
-    return judgement.verdict if judgement.listens and judgement.verdict.decision is Decision.HOLD else None
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """`Ruling.standing` of a command behind which something comes, where another person let it pass: what was asked of
+    whom, and for whom."""
+
+    policy: str
+    approvers: tuple[str, ...]
+    principal: str
+    person: str | None
+    groups: tuple[str, ...]
+    user: str
+
+
+def approved(judgement: CommandJudgement, asker: Asker) -> Approved | None:
+    """What another person has let pass, or would have to; None where none has to."""
+    verdict, claims = judgement.verdict, asker.claims
+    if verdict.decision is not Decision.HOLD:
+        return None
+    return Approved(verdict.policy, verdict.approvers, claims.principal, claims.person, claims.groups, asker.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,7 @@ class Hearing:
         gate = self._gate
         asked = Asked(gate.understand(ear.args))
         judgement = gate.judge(asked, None)
-        refusal = gone or judgement.refusal or _unapproved(judgement, ear.standing)
+        refusal = gone or judgement.refusal or _unapproved(judgement, gate.asker, ear.standing)
         if refusal is None:
             return judgement
         log.info("a connection ends: what it listens to is not for it any more", extra={"datastore": gate.store.name})
@@ -129,12 +145,10 @@ class Hearing:
         return found
 
 
-def _unapproved(judgement: CommandJudgement, standing: Verdict | None) -> Refusal | None:
+def _unapproved(judgement: CommandJudgement, asker: Asker, standing: Approved | None) -> Refusal | None:
     """Why what takes a second person is not let pass: nobody has said so of what is asked now."""
-    verdict = judgement.verdict
-    if verdict.decision is not Decision.HOLD:
-        return None
-    if standing is not None and (standing.policy, standing.approvers) == (verdict.policy, verdict.approvers):
+    verdict, needed = judgement.verdict, approved(judgement, asker)
+    if needed is None or needed == standing:
         return None
     return Refusal(
         Why.DENIED, f"lockgate: by now this takes a second person: {verdict.reason}", f"policy {verdict.policy}"
