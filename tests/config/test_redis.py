@@ -133,6 +133,8 @@ cache: {"secret:*": [pii], "profile:*#email": [pii], "doc:*#$.user.email": [pii]
 cache.secret:*: [card]
 cache.eu.tenant[0-9]:\\#1#card_*: [card]
 cache.*#$.items[*].cards[0].*: [card]
+cache.&news:*: [pii]
+cache.~&odd: [x]
 """
     assert load_classification([written(tmp_path, text=text, name="c.yaml")], STORES) == {
         "orders": {"public.customers.email": ("pii",)},
@@ -142,6 +144,8 @@ cache.*#$.items[*].cards[0].*: [card]
             "doc:*#$.user.email": ("pii",),
             "a.b.c": ("x",),
             "*#$.items[*].cards[0].*": ("card",),
+            "&news:*": ("pii",),
+            "~&odd": ("x",),
         },
         "cache.eu": {"tenant[0-9]:\\#1#card_*": ("card",)},
     }
@@ -161,6 +165,13 @@ cache.*#$.items[*].cards[0].*: [card]
         ),
         ('cache: {"": [pii]}', "1: cache.: a pattern of keys is empty"),
         (f'cache: {{"{"ä" * 513}": [pii]}}', "1: cache.ä"),
+        ('cache:\n  "&": [pii]', "2: cache.&: '&' has no pattern of channels"),
+        (
+            'cache:\n  "a": [pii]\n  "&news#email": [pii]',
+            "3: cache.&news#email: '&news#email': a message has no fields",
+        ),
+        ("cache.&news#$.: [pii]", "1: cache.&news#$.: '&news#$.': no JSON path"),
+        ("cache:\n  &news: [pii]", "2: anchors are not taken here (what begins with & stands in quotes)"),
         ('cache: {"a": pii}', "1: cache.a: a list of tags is needed"),
         ('orders: {"secret:*": [pii]}', "1: orders.secret:*: 'secret:*' is not schema.table.column"),
         ("cash.secret:*: [pii]", "1: cash.secret:*: there is no datastore 'cash'"),

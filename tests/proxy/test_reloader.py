@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,29 @@ def test_policies_and_identities_are_taken_when_they_change(tmp_path: Path) -> N
                 taking.look()
                 assert told.events == ["reload", "reload-refused"]
                 assert house.policies.engine.epoch == 2
+
+    play(use())
+
+
+def test_what_lasts_is_looked_at_again_when_policies_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use() -> None:
+        async with observed(tmp_path) as house:
+            with files(tmp_path) as path:
+                taking, _ = reloader(house, path)
+                await house.begun()
+                (connection,) = house.listener.connections
+                epochs: list[int] = []
+                monkeypatch.setattr(
+                    type(connection.session), "reconsider", lambda _: epochs.append(house.policies.engine.epoch)
+                )
+                house.write_policies("permit (nobody);")
+                taking.look()
+                await asyncio.sleep(0.02)
+                assert epochs == [], "they are as they were"
+                house.write_policies(POLICIES + '@id("more") permit (principal, action, resource);')
+                taking.look()
+                await asyncio.sleep(0.02)
+                assert epochs == [2]
 
     play(use())
 

@@ -72,12 +72,13 @@ CLASSIFICATION: Final[dict[str, Any]] = {
         "contact:*#email": ["email"],
         "doc:*#$.user.email": ["email"],
         "letters#email": ["email"],
-        "news:*": ["pii"],
+        "&news:*": ["pii"],
+        "&events:*#$.user.email": ["email"],
     }
 }
 """`pii` is redacted (`***`), `email` alone comes partly (`u***@e***.org`): the strictest of several tags wins.
 
-`letters` is a stream, `news:*` names channels' messages too where a pattern of keys is one of channels.
+`letters` is a stream; what begins with `&` are channels.
 """
 
 MASKED, PARTLY = b"***", b"u***@e***.org"

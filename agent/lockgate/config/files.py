@@ -80,9 +80,9 @@ def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, st
     """Read classification.yaml files: datastore -> what is sensitive in it -> tags. Raises ConfigError.
 
     `datastores` maps a name to its protocol. Of PostgreSQL `schema.table.column` is classified, of Redis what
-    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`. Both spellings are taken:
-    nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`). What several
-    places say of one column adds up.
+    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`, `&news:*`. Both spellings
+    are taken: nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`).
+    What several places say of one column adds up.
     """
     result: Classification = {}
     for path in paths:

@@ -1,6 +1,6 @@
 """From a command to what policy sees of it: which of the patterns that policies name its keys and channels match.
 
-And which of the names in classification its keys may have values of.
+And which of the names in classification its keys may have values of, and the channels that it names messages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
 from lockgate.policy.globs import beginning, covers, disjoint
-from lockgate.values.command import Call
+from lockgate.values.command import Call, ChannelUse
 from lockgate.values.glob import compile_glob
 from lockgate.values.selector import parse_name
 from lockgate.values.statement import Effect, Place, Request, Statement, Touch
@@ -35,6 +35,9 @@ RESOLVED_KEPT: Final = 4096
 
 SHAPE_KEPT: Final = 2048
 """Characters of the shape of one that is remembered: 8 MiB at most."""
+
+HEARING: Final = frozenset(("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"))
+"""Commands behind which messages come. Others that are about channels tell of their names and numbers."""
 
 Matches = Callable[[bytes], tuple[str, ...]]
 _Touched = tuple[tuple[str, ...] | None, frozenset[Effect]]
@@ -185,9 +188,10 @@ def _spelled(each: Collection[Found | None]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """Which classified names a call may have to do with: each of its keys, in order, and what it doesn't name.
+    """Which classified names a call may have to do with: each of its keys, in order, and keys that it doesn't name.
 
-    `shown` are those of the keys whose values its reply, or what it writes elsewhere, may hold.
+    `shown` are those of the keys whose values its reply, or what it writes elsewhere, may hold, and those of the
+    channels whose messages it may bring.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -196,14 +200,26 @@ class Classified:
 
 
 class Names:
-    """The classified names of one datastore: `secret:*`, `profile:*#email`, `doc:*#$.user.email`."""
+    """The classified names of one datastore: `secret:*`, `profile:*#email`, `doc:*#$.user.email`, `&news:*`."""
 
-    __slots__ = ("key", "names")
+    __slots__ = ("_channels", "channel", "key", "keys", "names")
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.key = _matching([(name, parse_name(name).pattern) for name in names])
+        parsed = [(name, parse_name(name)) for name in names]
+        keys = [(name, one.pattern) for name, one in parsed if one.place is Place.KEY]
+        self.keys = tuple(name for name, _ in keys)
+        """Those of them that are about keys."""
+        self.key = _matching(keys)
         """A key -> the names whose pattern matches it."""
+        self._channels = [(name, one.pattern) for name, one in parsed if one.place is Place.CHANNEL]
+        self.channel = _matching(self._channels)
+
+    def messages(self, use: ChannelUse) -> tuple[str, ...]:
+        """The names that messages may be of: on a channel, or on any that a client's pattern matches."""
+        if not use.pattern:
+            return self.channel(use.name)
+        return tuple(name for name, pattern in self._channels if not disjoint(pattern, use.name))
 
 
 NOT_CLASSIFIED: Final = Classified(((),), (), ())
@@ -211,13 +227,16 @@ NOT_CLASSIFIED: Final = Classified(((),), (), ())
 
 
 def classified(call: Call, names: Names) -> Classified:
-    """Which classified names the keys of a call match."""
-    anywhere = names.names if Effect.READ in call.anywhere else ()
+    """Which classified names the keys of a call match, and the channels that it listens to."""
+    anywhere = names.keys if Effect.READ in call.anywhere else ()
     if not anywhere and len(call.keys) == 1 and not names.key(call.keys[0].key):
         return NOT_CLASSIFIED
     keys = tuple([names.key(key.key) for key in call.keys])
     shown = dict.fromkeys([name for key, found in zip(call.keys, keys, strict=True) if key.shows for name in found])
-    return Classified(keys, anywhere, (*shown, *(name for name in anywhere if name not in shown)))
+    shown |= dict.fromkeys(anywhere)
+    if call.name in HEARING:
+        shown |= dict.fromkeys([name for use in call.channels for name in names.messages(use)])
+    return Classified(keys, anywhere, tuple(shown))
 
 
 def _matching(patterns: Iterable[tuple[str, bytes]]) -> Matches:

@@ -99,6 +99,8 @@ class Reloader:
         self.directory = directory
         services.identities.replace(directory)
         self.classify()
+        for listener in self._listeners:
+            listener.reconsider()
         services.metrics.reloaded(engine.epoch, taken=True)
         log.info("policies taken", extra={"epoch": engine.epoch})
         self._note("reload", "")

@@ -126,6 +126,9 @@ class WireSession(ABC):
         not have let happen."""
         return False
 
+    def reconsider(self) -> None:  # noqa: B027 - most protocols have nothing that lasts
+        """Rules, or who asks, may be others by now: what would not be let pass any more, and lasts, ends."""
+
     @property
     def heard_out(self) -> bool | None:
         """Whether the server was sent all that a client said which says no more, but listens. None where that ends the

@@ -17,6 +17,7 @@ from lockgate.proxy.judgement import EvidenceError
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis import functions
 from lockgate.proxy.redis.batch import Batch
+from lockgate.proxy.redis.hearing import Hearing, approved
 from lockgate.proxy.redis.judge import CommandJudgement
 from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
@@ -26,7 +27,7 @@ from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
+from lockgate.wire.redis.gate import NOT_YET, Ear, Execution, NotYet, ReplyMask
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
@@ -54,6 +55,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         super().__init__(services, store, identified, endpoint, refusal, blind)
         self._server = store.commands.server(endpoint)
         self._request, self._reviewed = store.understanding.request, store.reviewed
+        self._hearing = Hearing(self)
         self._batch: Batch | None = None
         """Commands that are about to be sent."""
         self._lost: Refusal | None = None
@@ -229,6 +231,14 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.database = str(database)
         self.recorder.moved(user=self.user, database=self.database)
 
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        return self._hearing.heard(ear, channel)
+
+    def end_listening(self, asked: Asked, judgement: CommandJudgement, refusal: Refusal) -> Refusal:
+        """Record that what was let pass is not any more."""
+        self._stage()
+        return self.refuse(asked, judgement, refusal, None)
+
     def intercepted(self, host: str, port: int) -> bool:
         return self.store.leads(host or self.endpoint.host, port)
 
@@ -254,7 +264,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if judgement.waits is not None:
             # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
             return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+        standing = approved(judgement, self.asker) if judgement.listens else None
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, standing=standing)
 
     def _later(self, request: Request) -> Masking | None:
         """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""

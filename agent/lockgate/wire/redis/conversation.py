@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from lockgate.wire.gate import ProtocolError, Run
-from lockgate.wire.redis.gate import CommandGate, Execution, Login, ReplyMask
+from lockgate.wire.redis.gate import CommandGate, Ear, Execution, Login
 
 if TYPE_CHECKING:
     from lockgate.wire.redis.pubsub import Subscriptions
@@ -77,10 +77,10 @@ class Conversation:
         """EXEC, while it is answered."""
         self.watching = False
         self.monitoring = False
-        self.monitor: ReplyMask | None = None
-        """What masks what MONITOR tells."""
-        self.tracking: ReplyMask | None = None
-        """What masks the invalidations of CLIENT TRACKING."""
+        self.monitor: Ear | None = None
+        """MONITOR."""
+        self.tracking: Ear | None = None
+        """CLIENT TRACKING: of several the one that has the most told."""
         self.midway = False
         self.over: str | None = None
         self.unusual = False
