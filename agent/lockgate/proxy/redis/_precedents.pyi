@@ -2,15 +2,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lockgate.policy.touches import Matches
-from lockgate.values.statement import Request
 
 class Precedents:
-    request: Request
     facts: Mapping[str, Any]
     text: str
     sent: bytes
     def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None: ...
-    def learn(
-        self, args: tuple[bytes, ...], name: str, places: tuple[int, ...], request: Request, facts: Mapping[str, Any]
-    ) -> None: ...
+    def learn(self, args: tuple[bytes, ...], name: str, places: tuple[int, ...], facts: Mapping[str, Any]) -> None: ...
     def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> int: ...

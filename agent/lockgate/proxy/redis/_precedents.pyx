@@ -83,20 +83,18 @@ cdef class _Buffer:
 
 
 cdef class _Kind:
-    cdef object request
     cdef bytes name
     cdef tuple places
     cdef dict ways
 
-    def __init__(self, request, name, places):
-        self.request = request
+    def __init__(self, name, places):
         self.name = name.encode("ascii")
         self.places = places
         self.ways = {}
 
 
 cdef class Precedents:
-    cdef readonly object request, facts
+    cdef readonly object facts
     cdef object _key, _tried, _classified
     cdef dict _kinds
     cdef Py_ssize_t _count
@@ -110,7 +108,7 @@ cdef class Precedents:
         self._count = 0
         self._text = _Buffer()
         self._sent = _Buffer()
-        self.request = self.facts = None
+        self.facts = None
 
     @property
     def text(self):
@@ -120,7 +118,7 @@ cdef class Precedents:
     def sent(self):
         return PyBytes_FromStringAndSize(self._sent.at, self._sent.size)
 
-    def learn(self, tuple args, str name, tuple places, request, facts):
+    def learn(self, tuple args, str name, tuple places, facts):
         cdef _Kind kind
         cdef dict counts
         way = self._way(args, places)
@@ -132,7 +130,7 @@ cdef class Precedents:
             if self._count >= _kinds:
                 self._kinds.clear()
                 self._count = 0
-            kind = self._kinds.setdefault(args[0], {})[len(args)] = _Kind(request, name, places)
+            kind = self._kinds.setdefault(args[0], {})[len(args)] = _Kind(name, places)
             self._count += 1
         if len(kind.ways) >= _ways:
             kind.ways.clear()
@@ -167,7 +165,6 @@ cdef class Precedents:
                 break
             if taken == 0:
                 facts = told
-                self.request = kind.request
             taken += 1
             at += 1
         self.facts = facts

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from lockgate.policy.touches import Matches
 from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_CHARACTERS, spelt
-from lockgate.values.statement import Request
 from lockgate.wire.redis._resp import encode_command
 
 KINDS: Final = 128
@@ -33,9 +32,8 @@ Args = tuple[bytes, ...]
 
 @dataclass(slots=True)
 class _Kind:
-    """`places` are those of the keys, `ways` the facts by what they match, `request` the first of its kind."""
+    """`places` are those of the keys, `ways` the facts by what they match."""
 
-    request: Request
     name: str
     places: tuple[int, ...]
     ways: dict[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, Any]] = field(default_factory=dict)
@@ -45,8 +43,8 @@ class Precedents:
     """`key` tells which patterns match a key, of the policies in force, and `tried` of those that are only tried;
     `classified` which classified names do.
 
-    Of the last commands that were followed, `request` is one like them, `facts` what their record says of them, `text`
-    their lines in it and `sent` what the server is sent.
+    Of the last commands that were followed, `facts` are what their record says of them, `text` their lines in it and
+    `sent` what the server is sent.
     """
 
     def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None:
@@ -54,12 +52,11 @@ class Precedents:
         self._tried = tried
         self._classified = classified
         self._kinds: dict[tuple[bytes, int], _Kind] = {}
-        self.request: Request | None = None
         self.facts: Mapping[str, Any] | None = None
         self.text = ""
         self.sent = b""
 
-    def learn(self, args: Args, name: str, places: tuple[int, ...], request: Request, facts: Mapping[str, Any]) -> None:
+    def learn(self, args: Args, name: str, places: tuple[int, ...], facts: Mapping[str, Any]) -> None:
         """A command was let pass with these facts, as all are of this name and number of arguments whose keys, which
         stand at `places`, match the same."""
         way = self._way(args, places)
@@ -69,7 +66,7 @@ class Precedents:
         if kind is None:
             if len(self._kinds) >= KINDS:
                 self._kinds.clear()
-            kind = self._kinds[args[0], len(args)] = _Kind(request, name, places)
+            kind = self._kinds[args[0], len(args)] = _Kind(name, places)
         if len(kind.ways) >= WAYS:
             kind.ways.clear()
         kind.ways[way] = facts
@@ -92,7 +89,6 @@ class Precedents:
             sent.append(encode_command(args))
             facts = told
             length += len(text) + 1
-            self.request = self.request if len(texts) > 1 else kind.request
         self.facts, self.text, self.sent = facts, "\n".join(texts), b"".join(sent)
         return len(texts)
 

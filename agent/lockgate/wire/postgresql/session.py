@@ -195,6 +195,9 @@ class Session(WireSession):
         """The server closed its side: what it said last has been passed on."""
         self._end("disconnected")
 
+    def enforce(self) -> None:
+        """See `WireSession`. What was bound before runs to its end as it was judged."""
+
     @property
     def parked(self) -> bool:
         """Whether a request waits for `resume`."""

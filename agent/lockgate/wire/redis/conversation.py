@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from lockgate.values.statement import Request
 from lockgate.wire.gate import ProtocolError, Ruling, Run
-from lockgate.wire.redis.gate import CommandGate, Execution, Followed, Login, ReplyMask
+from lockgate.wire.redis.gate import Args, CommandGate, Ear, Execution, Followed, Login
 
 if TYPE_CHECKING:
     from lockgate.wire.redis.pubsub import Subscriptions
@@ -42,14 +42,22 @@ class Said(Awaited):
 
 
 class Alike:
-    """Answers to commands that passed together under one ruling: `left` of them are owed, one behind the other."""
+    """Answers to commands that passed together under one ruling: `left` of them are owed, to the last of them."""
 
-    __slots__ = ("left", "request", "ruling")
+    __slots__ = ("_commands", "left", "ruling")
 
-    def __init__(self, request: Request, ruling: Ruling, left: int) -> None:
-        self.request = request
+    def __init__(self, commands: Sequence[Args], ruling: Ruling) -> None:
+        self._commands = commands
         self.ruling = ruling
-        self.left = left
+        self.left = len(commands)
+
+    def first(self, gate: CommandGate) -> Run:
+        """The one whose answer is due."""
+        return Run(gate.understand(self._commands[-self.left]), self.ruling)
+
+    def runs(self, gate: CommandGate) -> list[Run]:
+        """Each of those whose answers are owed."""
+        return [Run(gate.understand(args), self.ruling) for args in self._commands[-self.left :]]
 
 
 class Conversation:
@@ -62,11 +70,12 @@ class Conversation:
     it. `watching` says that keys may be watched. `monitor` is set while the server tells of every command. `midway`
     says that the client has a part of a reply, so that nothing else may be said. `over` is how the connection ends once
     what is in `to_client` has been sent. `observed`: nothing is refused here, and redirections lead where they will.
+    `overtaken`: the server has something to do yet, or to answer, that is not let pass any more.
     """
 
     __slots__ = ("_folded", "aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring",
-                 "observed", "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions",
-                 "to_client", "to_server", "tracking", "unusual", "watching")  # fmt: skip
+                 "observed", "over", "overtaken", "pending", "queue", "queued_bytes", "ready", "resp", "said",
+                 "subscriptions", "to_client", "to_server", "tracking", "unusual", "watching")  # fmt: skip
 
     def __init__(self, gate: CommandGate, subscriptions: Subscriptions) -> None:
         self.gate = gate
@@ -79,7 +88,7 @@ class Conversation:
         self.barrier: Run | Awaited | None = None
         self.said = 0
         """How many answers of our own are pending."""
-        self.observed = False
+        self.observed = self.overtaken = False
         self.login: Login | None = None
         self.ready = False
         """Whether commands can be sent."""
@@ -91,10 +100,10 @@ class Conversation:
         """EXEC, while it is answered."""
         self.watching = False
         self.monitoring = False
-        self.monitor: ReplyMask | None = None
-        """What masks what MONITOR tells."""
-        self.tracking: ReplyMask | None = None
-        """What masks the invalidations of CLIENT TRACKING."""
+        self.monitor: Ear | None = None
+        """MONITOR."""
+        self.tracking: Ear | None = None
+        """CLIENT TRACKING: of several the one that has the most told."""
         self.midway = False
         self.over: str | None = None
         self.unusual = False
@@ -134,11 +143,11 @@ class Conversation:
         """How many answers are."""
         return len(self.pending) + self._folded
 
-    def follow(self, followed: Followed) -> None:
-        """The server is sent commands of which each answer is passed on."""
+    def follow(self, commands: Sequence[Args], followed: Followed) -> None:
+        """The server is sent `commands`, of which each answer is passed on."""
         self.to_server.append(followed.sent)
-        self.pending.append(Alike(followed.request, followed.ruling, followed.count))
-        self._folded += followed.count - 1
+        self.pending.append(Alike(commands, followed.ruling))
+        self._folded += len(commands) - 1
 
     def passed(self, alike: Alike, count: int) -> None:
         """So many of the answers that are due first were passed on."""
@@ -156,8 +165,8 @@ class Conversation:
         first = self.pending[0]
         if not isinstance(first, Alike):
             return first
+        run = first.first(self.gate)
         self.passed(first, 1)
-        run = Run(first.request, first.ruling)
         self.pending.appendleft(run)
         return run
 
@@ -184,6 +193,23 @@ class Conversation:
         run.outcome = outcome
         run.settled = True
         self.gate.settle(run)
+
+    def enforce(self) -> None:
+        """The mode has become enforce. What the server has been sent is answered, and run, as late as it likes (BLPOP,
+        CLIENT PAUSE): it is judged anew."""
+        self.observed = False
+        apart: list[Run | Awaited] = []
+        for one in self.pending:
+            apart += one.runs(self.gate) if isinstance(one, Alike) else (one,)
+        self.pending.clear()
+        self.pending.extend(apart)
+        self._folded = 0
+        for awaited in apart:
+            run = awaited.run if isinstance(awaited, Awaited) else awaited
+            if run is not None:
+                ruling = self.gate.overtaken(run)
+                self.overtaken = self.overtaken or ruling is None
+                run.ruling = ruling or run.ruling
 
     def settle_all(self, outcome: str) -> None:
         """Nothing more will be answered."""

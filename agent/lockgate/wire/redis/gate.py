@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Refusal, Ruling, Run
+
+Args: TypeAlias = tuple[bytes, ...]
+"""A command with its arguments, the name first."""
 
 
 class ReplyMask(Protocol):
@@ -22,8 +25,14 @@ class ReplyMask(Protocol):
         classified. Raises MaskingError when what it holds can't be told: it is then withheld.
         """
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        """The same of what comes later without being asked for: a message of a channel that was subscribed to."""
+
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """Why something comes without being asked for: a command that was let pass (a subscription to one name, MONITOR,
+    CLIENT TRACKING), and `Ruling.standing` of what let it."""
+
+    args: tuple[bytes, ...]
+    standing: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +59,11 @@ class Execution:
 
 @dataclass(slots=True)  # not frozen, as a ruling isn't
 class Followed:
-    """Commands that pass: how many, what the server is sent, the ruling on each, and the request of one like them."""
+    """Commands that pass: how many, what the server is sent, and the ruling on each."""
 
     count: int
     sent: bytes
     ruling: Ruling
-    request: Request
 
 
 class NotYet(Enum):
@@ -98,7 +106,7 @@ class CommandGate(Protocol):
         To be said of no command that the session knows by its name.
         """
 
-    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> Followed | None:
+    def follow(self, commands: Sequence[Args], at: int, room: int) -> Followed | None:
         """Let pass what of `commands` from `at` on, `room` at most, is like commands that passed before. Recorded as
         by `run`, which has to be asked about the next. None where that is the first.
 
@@ -109,6 +117,18 @@ class CommandGate(Protocol):
         """So many commands that were followed under `ruling` have completed, with answers of `size` bytes in all.
 
         What else becomes of one is told by `settle`.
+        """
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        """The datastore's mode has become enforce while the answer to `run` is owed: what that goes through, in the
+        place of `run.ruling`. None where it would not be let pass now."""
+
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        """Something has come because of `ear`; asked each time, since rules and who asks may be others by now.
+
+        `channel` is the one that a message came on, whatever pattern it was subscribed to by; None for what is no
+        message. What masks it (all of it, as it came), None where it passes. A refusal where the command would not be
+        let pass any more: then nothing of it may be shown, and the connection ends.
         """
 
     def settle(self, run: Run) -> None:
