@@ -18,7 +18,8 @@ from lockgate.config import SpoolSettings
 from lockgate.identity.keys import HostKey
 
 HOST = "host-1"
-KEY = HostKey(Ed25519PrivateKey.generate())
+KEY = HostKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+"""The same in every process: some write in one and are verified in another."""
 SMALL = SpoolSettings(max_bytes=64 * 1024, segment_bytes=4096)
 
 
