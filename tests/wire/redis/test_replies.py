@@ -189,3 +189,23 @@ def test_the_compiled_scanner_and_the_reference_see_the_same_however_it_is_cut(
     assert scan(_resp.ReplyScanner, data) == found
     assert scan(_resp.ReplyScanner, data, sizes) == found
     assert scan(replies.ReplyScanner, data, sizes) == found
+
+
+@given(
+    said=st.lists(st.sampled_from([*WHOLE, frames.QUEUED]), max_size=12),
+    index=st.integers(0, 12),
+    most=st.integers(0, 12),
+)
+def test_ordinary_answers_end_where_something_else_is_said(said: list[bytes], index: int, most: int) -> None:
+    """An error, a push, what has attributes, and what is said inside MULTI."""
+    data = b"".join(said)
+    stops = replies.ReplyScanner().scan(data, 0, len(data))
+    index = min(index, len(stops))
+    at = stops[index - 1] >> 8 if index else 0
+    count, end = replies.ordinary(data, at, stops, index, most)
+    assert _resp.ordinary(data, at, stops, index, most) == (count, end)
+    assert end == at + sum(map(len, said[index : index + count]))
+    assert count <= most
+    for one in said[index : index + count]:
+        assert one[:1] not in (b"-", b"!", b">", b"|")
+        assert one != frames.QUEUED
