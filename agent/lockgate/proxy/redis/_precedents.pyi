@@ -8,5 +8,12 @@ class Precedents:
     text: str
     sent: bytes
     def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None: ...
-    def learn(self, args: tuple[bytes, ...], name: str, places: tuple[int, ...], facts: Mapping[str, Any]) -> None: ...
+    def learn(
+        self,
+        args: tuple[bytes, ...],
+        name: str,
+        places: tuple[int, ...],
+        same: tuple[int, ...],
+        facts: Mapping[str, Any],
+    ) -> None: ...
     def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> int: ...

@@ -84,10 +84,11 @@ cdef class _Buffer:
 
 cdef class _Kind:
     cdef bytes name
-    cdef tuple places
+    cdef tuple places, same
     cdef dict ways
 
-    def __init__(self, name, places):
+    def __init__(self, name, places, same):
+        self.same = same
         self.name = name.encode("ascii")
         self.places = places
         self.ways = {}
@@ -118,19 +119,18 @@ cdef class Precedents:
     def sent(self):
         return PyBytes_FromStringAndSize(self._sent.at, self._sent.size)
 
-    def learn(self, tuple args, str name, tuple places, facts):
+    def learn(self, tuple args, str name, tuple places, tuple same, facts):
         cdef _Kind kind
-        cdef dict counts
         way = self._way(args, places)
         if way is None or len(args) > _most_arguments:
             return
-        counts = self._kinds.get(args[0])
-        kind = None if counts is None else counts.get(len(args))
+        kind = self._kind(args)
         if kind is None:
             if self._count >= _kinds:
                 self._kinds.clear()
                 self._count = 0
-            kind = self._kinds.setdefault(args[0], {})[len(args)] = _Kind(name, places)
+            kind = _Kind(name, places, tuple([(place, args[place]) for place in same]))
+            self._kinds.setdefault(args[0], {}).setdefault(len(args), []).append(kind)
             self._count += 1
         if len(kind.ways) >= _ways:
             kind.ways.clear()
@@ -140,15 +140,12 @@ cdef class Precedents:
         cdef Py_ssize_t count = len(commands), taken = 0, text, sent
         cdef tuple args
         cdef _Kind kind
-        cdef object facts = None, told, counts, way
+        cdef object facts = None, told, way
         self._text.begin()
         self._sent.begin()
         while at < count and taken < room and self._text.size < _characters:
             args = <tuple>commands[at]
-            counts = self._kinds.get(args[0])
-            if counts is None:
-                break
-            kind = (<dict>counts).get(len(args))
+            kind = self._kind(args)
             if kind is None:
                 break
             way = self._way(args, kind.places)
@@ -202,6 +199,26 @@ cdef class Precedents:
                 return self._text.put(<const char *>at, size)
         told = (<str>spelt(arg)).encode("ascii")
         return self._text.put(PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told))
+
+    cdef _Kind _kind(self, tuple args):
+        cdef object counts = self._kinds.get(args[0]), kinds
+        cdef _Kind kind
+        cdef bint like
+        if counts is None:
+            return None
+        kinds = (<dict>counts).get(len(args))
+        if kinds is None:
+            return None
+        for one in <list>kinds:
+            kind = <_Kind>one
+            like = True
+            for place, said in kind.same:
+                if args[<Py_ssize_t>place] != said:
+                    like = False
+                    break
+            if like:
+                return kind
+        return None
 
     cdef object _way(self, tuple args, tuple places):
         """What the keys match, None where they differ in that, or any is classified."""

@@ -149,9 +149,10 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         call = request.detail
         if judgement is None or not isinstance(call, Call) or not self._is_like_all(judgement, call):
             return
-        plan = self.store.understanding.plan(call.args, self._server.table)
-        if plan is None or plan.channels:
+        found = self.store.understanding.plan(call.args, self._server.table)
+        if found is None or found[0].channels:
             return
+        plan, same = found
         known = self._binding()
         if known is None:
             engine, tried, judge = self.store.policies.engine, self.store.shadow.engine, self.store.judge
@@ -163,7 +164,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
                 patterns.key, patterns.key if others is None else others.key, judge.classified
             )
             self._grounds = self.asker, engine, tried, minute_of(engine, tried), judge, self._server.table
-        known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), judgement.facts)
+        known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), same, judgement.facts)
 
     @staticmethod
     def _is_like_all(judgement: CommandJudgement, call: Call) -> bool:

@@ -18,8 +18,8 @@ from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_CHARACTERS, s
 from lockgate.wire.redis._resp import encode_command
 
 KINDS: Final = 128
-"""Names, with a number of arguments, of which judgements are remembered: as many as there are commands that an
-application sends, several times over. All are forgotten when one is too many."""
+"""Kinds of commands of which judgements are remembered: as many as an application sends, several times over. All are
+forgotten when one is too many."""
 
 WAYS: Final = 64
 """Ways in which the keys of one of them match."""
@@ -32,10 +32,11 @@ Args = tuple[bytes, ...]
 
 @dataclass(slots=True)
 class _Kind:
-    """`places` are those of the keys, `ways` the facts by what they match."""
+    """`places` are those of the keys, `same` what stands at others, `ways` the facts by what they match."""
 
     name: str
     places: tuple[int, ...]
+    same: tuple[tuple[int, bytes], ...]
     ways: dict[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -51,22 +52,28 @@ class Precedents:
         self._key = key
         self._tried = tried
         self._classified = classified
-        self._kinds: dict[tuple[bytes, int], _Kind] = {}
+        self._kinds: dict[tuple[bytes, int], list[_Kind]] = {}
+        self._count = 0
         self.facts: Mapping[str, Any] | None = None
         self.text = ""
         self.sent = b""
 
-    def learn(self, args: Args, name: str, places: tuple[int, ...], facts: Mapping[str, Any]) -> None:
-        """A command was let pass with these facts, as all are of this name and number of arguments whose keys, which
-        stand at `places`, match the same."""
+    def learn(
+        self, args: Args, name: str, places: tuple[int, ...], same: tuple[int, ...], facts: Mapping[str, Any]
+    ) -> None:
+        """A command was let pass with these facts, as all are of this name and number of arguments that have the same
+        as it at `same`, and whose keys, which stand at `places`, match the same."""
         way = self._way(args, places)
         if way is None or len(args) > MAX_ARGUMENTS:
             return
-        kind = self._kinds.get((args[0], len(args)))
+        kind = self._kind(args)
         if kind is None:
-            if len(self._kinds) >= KINDS:
+            if self._count >= KINDS:
                 self._kinds.clear()
-            kind = self._kinds[args[0], len(args)] = _Kind(name, places)
+                self._count = 0
+            kind = _Kind(name, places, tuple((place, args[place]) for place in same))
+            self._kinds.setdefault((args[0], len(args)), []).append(kind)
+            self._count += 1
         if len(kind.ways) >= WAYS:
             kind.ways.clear()
         kind.ways[way] = facts
@@ -77,7 +84,7 @@ class Precedents:
         sent: list[bytes] = []
         facts, length = None, 0
         for args in commands[at : at + room]:
-            kind = self._kinds.get((args[0], len(args)))
+            kind = self._kind(args)
             way = None if kind is None else self._way(args, kind.places)
             told = None if kind is None or way is None else kind.ways.get(way)
             if kind is None or told is None or (facts is not None and told is not facts) or length >= CHARACTERS:
@@ -91,6 +98,12 @@ class Precedents:
             length += len(text) + 1
         self.facts, self.text, self.sent = facts, "\n".join(texts), b"".join(sent)
         return len(texts)
+
+    def _kind(self, args: Args) -> _Kind | None:
+        for kind in self._kinds.get((args[0], len(args)), ()):
+            if all(args[place] == said for place, said in kind.same):
+                return kind
+        return None
 
     def _way(self, args: Args, places: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """What the keys match, None where they differ in that, or any is classified."""

@@ -330,5 +330,15 @@ def set_options(args: Args) -> tuple[bytes, ...] | None:
     return tuple(found) if place == len(args) else None
 
 
+def option_places(args: Args) -> tuple[int, ...]:
+    """Where the words stand that `set_options` found."""
+    places = []
+    place = 3
+    while place < len(args):
+        places.append(place)
+        place += 2 if word(args[place]) in EXPIRES else 1
+    return tuple(places)
+
+
 OPTIONAL_WRITES: Final = frozenset({"SORT", "GEORADIUS", "GEORADIUSBYMEMBER", "BITFIELD", "GETEX"})
 """Counted among @write for what their options may do: what was sent tells whether it writes."""

@@ -12,7 +12,7 @@ from lockgate.understand.redis._plans import made
 from lockgate.understand.redis.arguments import fixed_values, may_hold_secrets, secrets, values
 from lockgate.understand.redis.effects import NOTHING, UNKNOWN, WITHOUT_LIMIT, anywhere, effects_of, keys_of
 from lockgate.understand.redis.keys import WRITE, Unreadable
-from lockgate.understand.redis.options import OPTIONAL_WRITES, PLAIN_COUNTS, READERS, Found, set_options
+from lockgate.understand.redis.options import OPTIONAL_WRITES, PLAIN_COUNTS, READERS, Found, option_places, set_options
 from lockgate.understand.redis.plans import LANGUAGE, Plan, recordable
 from lockgate.understand.redis.plans import plan as plan_of
 from lockgate.understand.redis.tables import Command, CommandTable
@@ -85,10 +85,17 @@ class Understanding:
             return self._read(args, table, reviewed)
         return made(plan, args)
 
-    def plan(self, args: tuple[bytes, ...], table: CommandTable) -> Plan | None:
-        """What is so of every command of this name (as it is spelt) with as many arguments; None where they differ in
-        more than what the keys, channels and values are, or none was read yet."""
-        return self._plans.get((table, args[0], len(args)))
+    def plan(self, args: tuple[bytes, ...], table: CommandTable) -> tuple[Plan, tuple[int, ...]] | None:
+        """What is so of every command of this name (as it is spelt) with as many arguments, of which those at some
+        places are the same. None where they differ in more than what the keys, channels and values are, or none was
+        read yet."""
+        plan = self._plans.get((table, args[0], len(args)))
+        if plan is not None:
+            return plan, ()
+        command = table.find(args)
+        options = set_options(args) if command is not None and command.name == "SET" else None
+        plan = None if options is None else self._set_plans.get((table, options))
+        return None if plan is None else (plan, option_places(args))
 
     def _read(self, args: tuple[bytes, ...], table: CommandTable, reviewed: frozenset[str]) -> Request:
         command = table.find(args)
