@@ -11,6 +11,7 @@
     Redis(users={"app": "on >pw ~app:* +@read"})  # an ACL user each, in users.acl (ACL SAVE and LOAD work); `default`
                                                   # is as Redis has it unless it is named or there is a password
     Redis({"maxmemory": "10mb", "port": "0"})     # any directive of redis.conf
+    Redis(release=VALKEY)                         # not Debian's: one of tests.support.redis_servers
     Redis(tls=signer.certify("db", "127.0.0.1"))  # server.tls_port; `authority=signer.file`: clients show certificates
     with Cluster() as cluster: ...                # three masters that announce 127.0.0.1: cluster.nodes,
                                                   # .ask(..., key=), .client(), .asyncio(), .owner(key), .migrating(key)
@@ -44,6 +45,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.postgres import free_port
+from tests.support.redis_servers import DEBIAN, Laid, Release
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
@@ -56,11 +58,11 @@ _AS_REDIS: Final = ("setpriv", "--reuid=redis", "--regid=redis", "--clear-groups
 """Debian's account: what an attack makes the server write is not written as root."""
 
 
-def binary(name: str = "redis-server") -> str:
-    """`redis-server`, `redis-cli` or `redis-benchmark`. Raises RuntimeError when it is not installed."""
+def binary(name: str) -> str:
+    """`redis-cli` or `redis-benchmark`. Raises RuntimeError when it is not installed."""
     found = shutil.which(name)
     if found is None:
-        raise RuntimeError(f"{name} is not installed: apt-get install redis-server redis-tools")
+        raise RuntimeError(f"{name} is not installed: apt-get install redis-tools")
     return found
 
 
@@ -71,13 +73,14 @@ class Redis:
         self,
         settings: Mapping[str, str] | None = None,
         *,
+        release: Release = DEBIAN,
         password: str | None = None,
         users: Mapping[str, str] | None = None,
         tls: tuple[Path, Path] | None = None,
         authority: Path | None = None,
         parent: Path | None = None,
     ) -> None:
-        self._binary = binary()
+        self.release = release
         self.folder = Path(tempfile.mkdtemp(prefix="lockgate-redis-", dir=parent))
         self.port = free_port()
         self.tls_port = free_port() if tls else 0
@@ -89,6 +92,7 @@ class Redis:
         self._keeper = bool(password or users)
         self._tls = tls
         self._authority = authority
+        self._laid: Laid | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Redis:
@@ -142,19 +146,25 @@ class Redis:
             users = {"default": f"{default} ~* &* +@all", _KEEPER: "on nopass ~* &* +@all"} | self.users
             (self.folder / "users.acl").write_text("".join(f"user {name} {rules}\n" for name, rules in users.items()))
             lines["aclfile"] = str(self.folder / "users.acl")
+        if self._laid is None:
+            (self.folder / "release").mkdir()
+            self._laid = self.release.laid(self.folder / "release")
         conf = self.folder / "redis.conf"
-        conf.write_text("".join(f"{key} {value}\n" for key, value in (lines | dict(self.settings)).items()))
+        said = [f"{key} {value}" for key, value in (lines | dict(self.settings)).items()]
+        said += [f"loadmodule {module}" for module in self._laid.modules]
+        conf.write_text("\n".join(said) + "\n")
         account = pwd.getpwnam("redis")
         for path in (self.folder, *self.folder.iterdir()):
             os.chown(path, account.pw_uid, account.pw_gid)
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
+        assert self._laid is not None
         with (self.folder / "output").open("ab") as output:
             # a session of its own: Ctrl-C on the terminal is for whoever stops it, not for itself
             self._process = subprocess.Popen(
-                [*_AS_REDIS, self._binary, str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+                [*_AS_REDIS, str(self._laid.program), str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, cwd="/", env=dict(self._laid.environment), start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -279,6 +289,7 @@ class Cluster:
         settings: Mapping[str, str] | None = None,
         *,
         nodes: int = 3,
+        release: Release = DEBIAN,
         password: str | None = None,
         users: Mapping[str, str] | None = None,
         tls: tuple[Path, Path] | None = None,
@@ -295,6 +306,7 @@ class Cluster:
                     **({"tls-cluster": "no"} if tls else {}),
                     **(settings or {}),
                 },
+                release=release,
                 password=password,
                 users=users,
                 tls=tls,
