@@ -1,7 +1,7 @@
 """Which Redis a test has behind it: Debian's, or one of those that `make servers` has brought.
 
     @pytest.mark.parametrize("release", RELEASES, ids=str)
-    def test_...(release): 
+    def test_...(release):
         with Redis(release=release) as server: ...
 
 What is brought lies wherever the checkout does, where a server that is not root's may read nothing: `laid` copies it.

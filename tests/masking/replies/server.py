@@ -89,8 +89,11 @@ class Client:
 
     def ask(self, *args: str | bytes) -> bytes:
         """The reply, all of it, in the server's own bytes."""
-        self._socket.sendall(encode(as_bytes(args)))
+        self.send(*args)
         return self.receive()
+
+    def send(self, *args: str | bytes) -> None:
+        self._socket.sendall(encode(as_bytes(args)))
 
     def receive(self) -> bytes:
         reader = hiredis.Reader(notEnoughData=_MORE)

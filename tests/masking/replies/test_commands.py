@@ -586,12 +586,16 @@ def test_a_veil_hides_whether_there_is_a_value(client: Client) -> None:
         assert parsed(masker.mask(client.ask(*line.split()))[0]) == expected
 
 
+OTHER_MODULES = ("BF.", "CF.", "CMS.", "TOPK.", "TDIGEST.", "TS.", "TIMESERIES.", "FT.")
+"""How names begin of what is refused of a masked key, whatever it is."""
+
+
 def test_no_command_of_the_server_is_forgotten(client: Client) -> None:
     """Each has its line in the table, or is refused for want of one, and these are all that are."""
     names = [name.decode().upper().replace("|", " ") for name in parsed(client.ask("COMMAND", "LIST"))]
     containers = {name.split(" ")[0] for name in names if " " in name}
     forgotten = {name for name in names if name not in COMMANDS and name not in containers}
-    assert forgotten == {"EXEC"}
+    assert {name for name in forgotten if not name.startswith(OTHER_MODULES)} == {"EXEC"}
     assert len(names) > 350
 
 

@@ -196,7 +196,10 @@ TDIGEST.ADD d 1 2
 TDIGEST.ADD d2 3 9
 SET other alpha
 """
-STACK_KEYS: Final = "doc:1 doc:2 doc:3 sug j k t t2 t3 r1 r2 b b2 c c2 m m2 m3 top k3 d d2 d3 other".split()
+STACK_KEYS: Final = (
+    "doc:1", "doc:2", "doc:3", "sug", "j", "k", "t", "t2", "t3", "r1", "r2", "b", "b2", "c", "c2", "m", "m2", "m3",
+    "top", "k3", "d", "d2", "d3", "other",
+)  # fmt: skip
 
 VECTOR_SETUP: Final = """
 VADD v VALUES 2 1 0 a SETATTR {"y":1}
@@ -204,7 +207,7 @@ VADD v VALUES 2 0 1 b
 VADD v2 VALUES 2 0 1 a
 SET other alpha
 """
-VECTOR_KEYS: Final = "v v2 other".split()
+VECTOR_KEYS: Final = ("v", "v2", "other")
 
 
 def lines(*texts: str) -> list[str]:

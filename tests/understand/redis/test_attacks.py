@@ -253,7 +253,7 @@ def test_a_name_that_only_looks_like_one_is_none(server: Server, name: bytes) ->
 def test_the_server_finds_some_names_with_a_nul_behind_which_are_refused(server: Server) -> None:
     """It compares up to the NUL, and finds what to compare by a hash of the whole: one in some hundred is a match."""
     ran = [b"echo\0%d" % at for at in range(20_000) if server.ask(b"echo\0%d" % at, b"hello") == b"hello"]
-    assert bool(ran) == (server.release is not VALKEY), "Valkey compares the whole"
+    assert ran or server.release is VALKEY, "in Valkey it is one in some thousand"
     for name in ran or [b"echo\0"]:
         assert understood(name, b"hello")[0].refusal is not None
 

@@ -1,4 +1,4 @@
-"""The table of commands is what the servers say of which it was made, and what a server says of itself never makes it milder."""
+"""The table of commands is what the servers say that it was made of; what one says of itself never makes it milder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lockgate.values.command import Call
 from lockgate.values.statement import Effect
 from tests.understand.redis.make_commands import CORRECTED, FILE, INTERNAL, KEYED, LATER, rows
 from tests.understand.redis.server import Server
-
 
 TOLD_OTHERWISE = {"georadius", "georadiusbymember", "sinterstore", "hsetex"}
 """Flags of their keys differ from one release to the other, and mean the same here."""

@@ -1,4 +1,4 @@
-"""What each command of Redis 7 and 8 shows of a masked value, and where in its reply.
+"""What each command of Redis 7 and 8, and of Valkey 9, shows of a masked value, and where in its reply.
 
 The table says of a command, by the name that `Call` has, which shape its reply has, or refuses it:
 
@@ -23,7 +23,8 @@ The table says of a command, by the name that `Call` has, which shape its reply 
 - Scripts: one that is reviewed, so that it touches its declared keys only, has its whole reply masked (numbers are 0)
   with the strictest masker of its keys. Another could write down what it reads, elsewhere or in the shape of its reply:
   it is refused to whom anything in the datastore is masked.
-- MONITOR, SLOWLOG GET and the like show what others send, and are refused likewise.
+- MONITOR, SLOWLOG GET, FUNCTION STATS (what runs at the moment, with its arguments) and the like show what others send,
+  and are refused likewise.
 
 A command that is not in the table is refused to whom anything is masked, unless it is understood to use keys of which
 nothing is, and no others.
@@ -303,9 +304,10 @@ def _zpop(view: View) -> Shape:
 
 def _zscan(view: View) -> Shape:
     rule = view.rule(1)
-    if b"MATCH" in view.upper(3):
+    options = view.upper(3)
+    if b"MATCH" in options:
         view.answers(rule)
-    return Items((KEPT, Scored(rule)))
+    return Items((KEPT, _members(rule, scores=b"NOSCORES" not in options)))
 
 
 def _zcombined(view: View) -> Shape:
@@ -374,7 +376,8 @@ def _xautoclaim(view: View) -> Shape:
 def _xinfo_stream(view: View) -> Shape:
     rule = view.rule(2)
     entry = Entry(rule)
-    return Named({b"first-entry": entry, b"last-entry": entry, b"entries": Entries(rule)})
+    ids = dict.fromkeys((b"last-generated-id", b"max-deleted-entry-id", b"recorded-first-entry-id"), StreamIds())
+    return Named({**ids, b"groups": KEPT, b"first-entry": entry, b"last-entry": entry, b"entries": Entries(rule)})
 
 
 # copies, sorts and scripts
@@ -506,8 +509,17 @@ def _json_get(view: View) -> Shape:
     return Elements(_documents(view, rule, asked or [b"."]))
 
 
+def _json(view: View) -> Shape:
+    """No value is answered, but a path could choose by one: `$[?(@.email=="guess")]`."""
+    for use in view.call.keys:
+        if view.rule(use.place) and any(b"?" in path for path in view.args[use.place + 1 : use.place + 2]):
+            raise view.refuse("answers a question about a masked value")
+    return KEPT
+
+
 def _json_moves(view: View) -> Shape:
     """Elements of arrays move: what is masked by its index is then at another."""
+    _json(view)
     if any(step.index is not None for path, _ in view.rule(1).places for step in path):
         raise view.refuse("moves elements of an array, of which one is masked by its place")
     return KEPT
@@ -668,7 +680,8 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     # scripts
     *_each(_script, "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO"),
     *_each_of(_harmless, "SCRIPT", "EXISTS FLUSH HELP KILL LOAD SHOW"),
-    *_each_of(_harmless, "FUNCTION", "DELETE DUMP FLUSH HELP KILL LIST LOAD RESTORE STATS"),
+    *_each_of(_harmless, "FUNCTION", "DELETE DUMP FLUSH HELP KILL LIST LOAD RESTORE"),
+    ("FUNCTION STATS", _spies),
     # vector sets
     ("VRANDMEMBER", _vrandmember),
     *_each(_write, "VADD VREM VCARD VDIM VSETATTR"),
@@ -677,9 +690,8 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     ("JSON.GET", _json_get),
     ("JSON.MGET", _json_mget),
     *_each(_asks, "JSON.STRLEN JSON.ARRINDEX JSON.RESP JSON.OBJKEYS JSON.ARRPOP JSON.NUMINCRBY JSON.NUMMULTBY"
-           " JSON.STRAPPEND JSON.TOGGLE JSON.DEBUG"),
-    *_each(_harmless, "JSON.SET JSON.MSET JSON.MERGE JSON.CLEAR JSON.TYPE JSON.ARRAPPEND JSON.ARRLEN"
-           " JSON.OBJLEN"),
+           " JSON.NUMPOWBY JSON.STRAPPEND JSON.TOGGLE JSON.DEBUG"),
+    *_each(_json, "JSON.SET JSON.MSET JSON.MERGE JSON.CLEAR JSON.TYPE JSON.ARRAPPEND JSON.ARRLEN JSON.OBJLEN"),
     *_each(_json_moves, "JSON.DEL JSON.FORGET JSON.ARRINSERT JSON.ARRTRIM"),
     # names of keys and channels
     *_each(_names, "SCAN CLUSTERSCAN KEYS RANDOMKEY PUBLISH SPUBLISH SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE"

@@ -72,7 +72,8 @@ ANYWHERE: dict[str, frozenset[Effect]] = {
     # they may delete what was found
     **dict.fromkeys(names("FT.DROP, FT._DROPIFX, FT.DROPINDEX, FT._DROPINDEXIFX"), WRITE),
     # they quote what others sent, or hand everything over
-    **dict.fromkeys(names("MONITOR, SLOWLOG GET, COMMANDLOG GET, ACL LOG, SYNC, PSYNC, REPLCONF"), READ),
+    **dict.fromkeys(names("MONITOR, SLOWLOG GET, COMMANDLOG GET, FUNCTION STATS, ACL LOG"), READ),
+    **dict.fromkeys(names("SYNC, PSYNC, REPLCONF"), READ),
     **dict.fromkeys(names("SAVE, BGSAVE, BGREWRITEAOF"), READ),
     **dict.fromkeys(names("FLUSHALL, FLUSHDB, CLUSTER FLUSHSLOT, CLUSTER RESET, CLUSTER REPLICATE"), WRITE),
     # what was written last may be lost by them

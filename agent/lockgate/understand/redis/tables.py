@@ -29,8 +29,8 @@ class Command:
 
     `arity` counts the name; a negative one is the least. `categories` are those of the server's access control, without
     their @. `container`: what follows is a sub-command, each with a Command of its own. `known`: the built-in table has
-    it; else only the server vouches for it. `moving`: not all its keys need to be where `specs` tell. `module`: it isn't
-    the server's own.
+    it; else only the server vouches for it. `moving`: not all its keys need to be where `specs` tell. `module`: it is
+    not the server's own.
     """
 
     name: str
