@@ -252,6 +252,96 @@ def test_documents_of_the_module(modules: Client, line: str, cells: int | None) 
     is_masked(modules, line, cells)
 
 
+ASKED = (
+    "$[' user']['email']",
+    '$["user"]["email "]',
+    '[" user"]',
+    "$['user'][\t'email']",
+    "$['\tuser'].email",
+    "$. user.email",
+    " $.user.email",
+    "$.user.email ",
+    "$['us\\u0065r'].email",
+    "$['user','n']",
+    "$..['email']",
+    "$.user[?(@==1 || 1==1)]",
+)
+PIECES = (
+    *(
+        "$",
+        ".",
+        "..",
+        "user",
+        "email",
+        "[",
+        "]",
+        "'",
+        '"',
+        "['user']",
+        '["email"]',
+        "*",
+        "[*]",
+        " ",
+        "\t",
+        "\n",
+        "\r",
+        "\x0b",
+    ),
+    *(
+        "\\u0065mail",
+        "\\",
+        "0",
+        "[0]",
+        "[-1]",
+        "/",
+        ":",
+        ",",
+        "USER",
+        "user\0",
+        "\u00a0",
+        "\u2003",
+        "^",
+        "@",
+        "()",
+        "[ 'user' ]",
+    ),
+)
+WHERE = ("$.user", "$.user.email", ".user.email", "user.email", "$['user']['email']", '$["user"]["email"]')
+
+
+def bent(random: Random) -> str:
+    """A path to what is masked, or to what is around it, with something in it that doesn't belong there."""
+    path = random.choice(WHERE)
+    for _ in range(random.randint(1, 2)):
+        at = random.randint(0, len(path))
+        path = path[:at] + random.choice(PIECES) + path[at + random.randint(0, 1) :]
+    return path
+
+
+def test_no_path_leads_past_a_mask(modules: Client) -> None:
+    """The module reads spaces away that stand inside the quotes of a name."""
+    random = Random(20261128)
+    modules.ask("JSON.SET", "doc:j", "$", '{"n": 1, "user": {"email": "s3cret", "name": "Ann"}}')
+    shown = 0
+    for path in (*ASKED, *(bent(random) for _ in range(3000))):
+        for args in (
+            ("JSON.GET", "doc:j", path),
+            ("JSON.GET", "doc:j", path, "$.n"),
+            ("JSON.MGET", "doc:j", "doc:j", path),
+        ):
+            call = Understanding().request(as_bytes(args)).detail
+            assert isinstance(call, Call)
+            try:
+                masker = plan(call)
+            except Unmaskable:
+                continue
+            assert masker is not None
+            reply = modules.ask(*args)
+            shown += b"s3cret" in reply and not reply.startswith(b"-")
+            assert b"s3cret" not in masker.mask(reply, resp3=modules.resp3)[0], args
+    assert shown > 10
+
+
 @pytest.mark.parametrize("line", OTHERS)
 def test_other_modules_show_nothing_of_a_masked_key(modules: Client, line: str) -> None:
     assert understood(line).name in names(modules)

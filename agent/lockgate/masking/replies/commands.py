@@ -565,7 +565,8 @@ def _asked_path(view: View, text: bytes) -> Path:
         steps = parse_path(path)
     except (UnicodeDecodeError, ValueError):
         raise view.refuse("asks for a path of which it can't be told whether it is masked") from None
-    if any(step.deep for step in steps):
+    # the module reads away spaces inside a name's quotes: `$[' user']` is `$.user`
+    if any(step.deep or (step.name is not None and step.name != step.name.strip()) for step in steps):
         raise view.refuse("asks for a path of which it can't be told whether it is masked")
     return steps
 
