@@ -202,9 +202,25 @@ def _hrandfield(view: View) -> Shape:
     return Pairs(rule) if b"WITHVALUES" in view.upper(3) else Elements(rule.name)
 
 
+def _scan_options(view: View) -> set[bytes]:
+    """Of HSCAN, SSCAN and ZSCAN, told from what belongs to them: a pattern may read like an option.
+
+    Raises Unmaskable for one that isn't known.
+    """
+    found: set[bytes] = set()
+    words = iter(view.upper(3))
+    for option in words:
+        if option in (b"MATCH", b"COUNT"):
+            next(words, None)
+        elif option not in (b"NOVALUES", b"NOSCORES"):
+            raise view.refuse("has an option that isn't known")
+        found.add(option)
+    return found
+
+
 def _hscan(view: View) -> Shape:
     rule = view.rule(1)
-    options = view.upper(3)
+    options = _scan_options(view)
     if b"MATCH" in options and rule.name is not None:
         view.answers(rule)
     return Items((KEPT, Elements(rule.name) if b"NOVALUES" in options else Pairs(rule)))
@@ -246,7 +262,7 @@ def _smove(view: View) -> Shape:
 def _scanned(view: View) -> Shape:
     """SSCAN."""
     rule = view.rule(1)
-    if b"MATCH" in view.upper(3):
+    if b"MATCH" in _scan_options(view):
         view.answers(rule)
     return Items((KEPT, Elements(rule.element)))
 
@@ -304,7 +320,7 @@ def _zpop(view: View) -> Shape:
 
 def _zscan(view: View) -> Shape:
     rule = view.rule(1)
-    options = view.upper(3)
+    options = _scan_options(view)
     if b"MATCH" in options:
         view.answers(rule)
     return Items((KEPT, _members(rule, scores=b"NOSCORES" not in options)))
