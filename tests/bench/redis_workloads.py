@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 
+from lockgate.demo.redis import program
 from tests.bench.peers import Peer
 from tests.bench.process import cpu_seconds, rest
 from tests.bench.report import REDIS, redis_name
 from tests.bench.workloads import GRACE_SECONDS, REST_SECONDS, Failed, Workload, run_client
-from tests.support.redis import Redis, binary
+from tests.support.redis import Redis
 from tests.support.redis_stack import POLICIES, RedisStack
 from tests.support.stack import Stack
 
@@ -89,7 +90,7 @@ def latency() -> Workload:
 
 def benchmark(peer: Peer, command: str, depth: int, clients: int, number: int) -> dict[str, str]:
     """One run of redis-benchmark; its columns by name (`rps`, `p50_latency_ms`). Raises Failed."""
-    argv = [binary("redis-benchmark"), "-h", "127.0.0.1", "-p", str(peer.port), "-n", str(max(number, clients)),
+    argv = [program("redis-benchmark"), "-h", "127.0.0.1", "-p", str(peer.port), "-n", str(max(number, clients)),
             "-c", str(clients), "-P", str(depth), "-r", str(KEYS), "--csv", *COMMANDS[command]]  # fmt: skip
     text = run_client(peer, argv, 2 * GRACE_SECONDS, "")
     # it tells what the server answers instead, but goes on and counts it as done

@@ -60,7 +60,7 @@ def test_status_in_words_and_in_json(stack: Stack) -> None:
 
 OBSERVED = {
     "name": "orders", "mode": "observe", "connections": 1, "statements": 12, "would_deny": 3, "would_hold": 2,
-    "would_mask": 4, "shadow_differs": 5, "unread_connections": 6,
+    "would_mask": 4, "shadow_differs": 5, "unread_connections": 6, "caution": "nobody is let in",
 }  # fmt: skip
 
 
@@ -84,11 +84,12 @@ def test_status_says_what_is_only_observed_so_that_nobody_misses_it(
     assert told[1] == (
         "datastore orders: OBSERVING: nothing is blocked, masked or held (`mode: enforce` in agent.yaml turns it on)"
     )
-    assert told[2] == (
+    assert told[2] == "datastore orders: CAUTION: nobody is let in"
+    assert told[3] == (
         "datastore orders: 1 connections open; since the start 12 statements, of which observed and would be denied 3, "
         "held 2, masked 4; 6 connections not read; 5 statements would end otherwise by the policies that are tried"
     )
-    assert told[3:] == ["shadow: policies are tried, epoch 2", "shadow: NOT TAKEN: next.cedar:1: no"]
+    assert told[4:] == ["shadow: policies are tried, epoch 2", "shadow: NOT TAKEN: next.cedar:1: no"]
     assert json.loads(run("status", "--config", str(settings), "--json").output) == answer
 
 

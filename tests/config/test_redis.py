@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from lockgate.config import ConfigError, left, load_agent, load_classification, turned
+from lockgate.config import ConfigError, Credential, Datastore, Role, left, load_agent, load_classification, turned
 
 SHA = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
 AGENT = """\
@@ -58,8 +60,11 @@ def test_reviewed_scripts_are_named_by_digest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("channel_binding: require", "12: datastores[1].channel_binding: redis has no SCRAM to bind: leave it out"),
-        ("channel_binding: disable", "12: datastores[1].channel_binding: redis has no SCRAM"),
+        (
+            "channel_binding: require",
+            "12: datastores[1].channel_binding: is of postgresql, and cache speaks redis: leave it out",
+        ),
+        ("channel_binding: disable", "12: datastores[1].channel_binding: is of postgresql"),
         (f"scripts: [{SHA.upper()}]", "12: datastores[1].scripts[0]: expected text matching regex"),
         (f"scripts: [{SHA[1:]}]", "12: datastores[1].scripts[0]: expected text matching regex"),
         (f"scripts: {SHA}", "12: datastores[1].scripts: expected a list, got text"),
@@ -80,7 +85,7 @@ def test_what_can_not_stand(tmp_path: Path, text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"scripts: [{SHA}]", "6: datastores[0].scripts: are of redis: orders speaks postgresql"),
+        (f"scripts: [{SHA}]", "6: datastores[0].scripts: is of redis, and orders speaks postgresql: leave it out"),
         ("credential: {env: A}", "6: datastores[0].credential: `user` is missing"),
         ("roles: [{group: dba, credential: {env: A}}]", "6: datastores[0].roles[0].credential: `user` is missing"),
         (f"credential: {{user: {'u' * 64}}}", "6: datastores[0].credential.user: "),
@@ -91,6 +96,26 @@ def test_what_is_redis_is_not_postgresqls(tmp_path: Path, text: str, expected: s
     with pytest.raises(ConfigError) as refused:
         load_agent(written(tmp_path, text=given))
     assert str(refused.value).removeprefix(f"{tmp_path}/agent.yaml:").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "more", "caution"),
+    [
+        ("redis", {}, None),
+        ("redis", {"credential": Credential(user="a")}, "the agent logs nobody in while it only observes: new "),
+        ("redis", {"roles": [Role(group="a", credential=Credential(user="a"))]}, "the agent logs nobody in"),
+        ("postgresql", {}, None),
+        ("postgresql", {"credential": Credential(user="a")}, "whoever has a role there is let in with the agent's"),
+    ],
+)
+def test_what_a_credential_means_to_clients_while_it_is_observed_is_said(
+    protocol: Any, more: dict[str, Any], caution: str | None
+) -> None:
+    store = Datastore(name="s", protocol=protocol, addresses=["127.0.0.1:1"], mode="observe", **more)
+    assert (store.caution or "").startswith(caution or "")
+    assert (store.caution is None) is (caution is None)
+    assert store.logs_in is (protocol == "postgresql" and bool(more))
+    assert msgspec.structs.replace(store, mode="enforce").caution is None
 
 
 def test_scripts_wait_for_a_restart_and_a_mode_does_not(tmp_path: Path) -> None:
@@ -108,6 +133,8 @@ cache: {"secret:*": [pii], "profile:*#email": [pii], "doc:*#$.user.email": [pii]
 cache.secret:*: [card]
 cache.eu.tenant[0-9]:\\#1#card_*: [card]
 cache.*#$.items[*].cards[0].*: [card]
+cache.&news:*: [pii]
+cache.~&odd: [x]
 """
     assert load_classification([written(tmp_path, text=text, name="c.yaml")], STORES) == {
         "orders": {"public.customers.email": ("pii",)},
@@ -117,6 +144,8 @@ cache.*#$.items[*].cards[0].*: [card]
             "doc:*#$.user.email": ("pii",),
             "a.b.c": ("x",),
             "*#$.items[*].cards[0].*": ("card",),
+            "&news:*": ("pii",),
+            "~&odd": ("x",),
         },
         "cache.eu": {"tenant[0-9]:\\#1#card_*": ("card",)},
     }
@@ -136,6 +165,13 @@ cache.*#$.items[*].cards[0].*: [card]
         ),
         ('cache: {"": [pii]}', "1: cache.: a pattern of keys is empty"),
         (f'cache: {{"{"ä" * 513}": [pii]}}', "1: cache.ä"),
+        ('cache:\n  "&": [pii]', "2: cache.&: '&' has no pattern of channels"),
+        (
+            'cache:\n  "a": [pii]\n  "&news#email": [pii]',
+            "3: cache.&news#email: '&news#email': a message has no fields",
+        ),
+        ("cache.&news#$.: [pii]", "1: cache.&news#$.: '&news#$.': no JSON path"),
+        ("cache:\n  &news: [pii]", "2: anchors are not taken here (what begins with & stands in quotes)"),
         ('cache: {"a": pii}', "1: cache.a: a list of tags is needed"),
         ('orders: {"secret:*": [pii]}', "1: orders.secret:*: 'secret:*' is not schema.table.column"),
         ("cash.secret:*: [pii]", "1: cash.secret:*: there is no datastore 'cash'"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import hiredis
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.support.markers import marker
 from tests.support.redis_raw import RedisRaw
 from tests.support.redis_stack import RedisStack
+from tests.support.stack import environment
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +156,124 @@ def test_redis_py_listens(stack: RedisStack) -> None:
         "[('message', b'a'), ('pmessage', b'a')]",
         "b'b'",
     ]
+
+
+# classified channels
+
+
+EMAIL, HIDDEN = "user1@example.org", b"***"
+
+PY_LISTENS = """
+    import redis, sys, threading
+    for protocol in (2, 3):
+        with redis.Redis(HOST, PORT, protocol=protocol) as client, client.pubsub() as pubsub:
+            pubsub.subscribe("news:1", "weather", "events:1")
+            pubsub.psubscribe("n*")
+            pubsub.ssubscribe("news:1")
+            for _ in range(5): pubsub.get_message(timeout=5)
+            with redis.Redis(HOST, PORT) as other:
+                other.publish("news:1", "user1@example.org")
+                other.publish("weather", "rain")
+                other.publish("events:1", '{"user": {"email": "user1@example.org"}}')
+                other.publish("events:1", "user1@example.org")
+                other.execute_command("SPUBLISH", "news:1", "user1@example.org")
+            found = []
+            while len(found) < 6:
+                message = pubsub.get_message(timeout=5)
+                assert message, found
+                found.append((message["type"], message["data"].decode()))
+            print(sorted(found))
+"""
+
+
+def test_redis_py_hears_what_it_may(stack: RedisStack) -> None:
+    assert stack.python("ann", PY_LISTENS).splitlines() == 2 * [
+        str([
+            ("message", "***"),
+            ("message", "***"),
+            ("message", "rain"),
+            ("message", '{"user": {"email": "u***@e***.org"}}'),
+            ("pmessage", "***"),
+            ("smessage", "***"),
+        ])
+    ]  # fmt: skip
+    plain = stack.python("cyd", PY_LISTENS)
+    assert "***" not in plain
+    assert plain.count(EMAIL) == 2 * 5
+    assert marker(str(stack.records(type="statement")).encode()) is None, "nor is what was published recorded"
+
+
+def test_redis_cli_hears_what_it_may(stack: RedisStack) -> None:
+    with subprocess.Popen(
+        stack.cli_command("ann", "PSUBSCRIBE", "n*:*"), stdout=subprocess.PIPE, text=True, env=environment(), cwd="/"
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(3)] == ["psubscribe\n", "n*:*\n", "1\n"]
+            publish(stack, "news:1", EMAIL)
+            assert [process.stdout.readline() for _ in range(4)] == ["pmessage\n", "n*:*\n", "news:1\n", "***\n"]
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_subscription_lives_by_the_rules_now_in_force(stack: RedisStack, version: int) -> None:
+    """Masked once a policy says so, and closed once it isn't permitted; who subscribes anew is told why."""
+    file = stack.folder / "policies" / "all.cedar"
+    epoch = len(stack.records(type="agent", event="reload"))
+
+    def become(policies: str) -> None:
+        nonlocal epoch
+        file.write_text(policies)
+        deadline = time.monotonic() + 20
+        while len(stack.records(type="agent", event="reload")) <= epoch:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        epoch += 1
+
+    before = file.read_text()
+    lenient = before.replace('@mask("redact")', '@mask("truncate:4")')
+    shut = before + (
+        '@id("shut") @reason("no news is good news") '
+        'forbid (principal, action == Action::"execute", resource in Channels::"cache/news:*");'
+    )
+    try:
+        with RedisRaw(stack, "ann") as raw, RedisRaw(stack, "cyd") as other:
+            for one in (raw, other):
+                one.ask("HELLO", version)
+                one.ask("PSUBSCRIBE", "news:*")
+            for policies, expected in ((None, HIDDEN), (lenient, b"user"), (before, HIDDEN)):
+                if policies is not None:
+                    become(policies)
+                assert publish(stack, "news:1", EMAIL) == 2
+                assert told(raw.replies(1)[0])[3] == expected
+                assert told(other.replies(1)[0])[3] == EMAIL.encode()
+            become(shut)
+            assert raw.ended(), "at once"
+            assert other.ended()
+            assert publish(stack, "news:1", EMAIL) == 0
+            assert marker(raw.heard) is None
+            (denied,) = [r for r in stack.records(phase="begin", verdict="deny") if r.get("policy") == "shut"][:1]
+            assert denied["statement"] == "PSUBSCRIBE news:*"
+        with RedisRaw(stack, "ann") as again:
+            again.ask("HELLO", version)
+            assert "no news is good news" in str(again.ask("PSUBSCRIBE", "news:*"))
+    finally:
+        become(before)
+
+
+def test_what_explain_says_of_a_subscription(stack: RedisStack) -> None:
+    def explained(*more: str) -> dict[str, Any]:
+        (found,) = stack.json(
+            "policy", "explain", "--config", str(stack.agent_yaml), "--principal", "ann", "--groups", "engineers",
+            "--datastore", "cache", *more,
+        )  # fmt: skip
+        return dict(found)
+
+    assert [mask["column"] for mask in explained("SUBSCRIBE news:1")["masks"]] == ["&news:*"]
+    everything = [mask["column"] for mask in explained("PSUBSCRIBE n* e*")["masks"]]
+    assert everything == ["&news:*", "&events:*#$.user.email"]
+    assert explained("PUBLISH news:1 x")["masks"] == []
 
 
 def test_monitor_is_nothing_for_who_may_not_see(stack: RedisStack) -> None:

@@ -12,7 +12,7 @@ from lockgate.values.secret import Secret
 from lockgate.values.statement import Request, Statement
 from lockgate.wire.gate import Refusal, Ruling, Run
 from lockgate.wire.redis import _resp, replies, requests
-from lockgate.wire.redis.gate import Execution, Login, ReplyMask
+from lockgate.wire.redis.gate import Ear, Execution, Login, ReplyMask
 from lockgate.wire.redis.session import Session
 from tests.fuzz.script import Mutate, Step, decode, encode
 from tests.fuzz.target import Target
@@ -55,8 +55,12 @@ class Everything(ReplyMask):
     def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
         return bulk("***"), 1, {}
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        return (status("***") if push[:1] == b"+" else push[:1] + b"1\r\n" + bulk("***")), 1, {}
+
+class Unasked(ReplyMask):
+    """Masks whatever comes without being asked for."""
+
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        return (status("***") if reply[:1] == b"+" else reply[:1] + b"1\r\n" + bulk("***")), 1, {}
 
 
 class Judge:
@@ -64,6 +68,8 @@ class Judge:
 
     def __init__(self) -> None:
         self.let: list[tuple[bytes, ...]] = []
+        self.listened: set[tuple[bytes, ...]] = set()
+        """What may bring messages: each name that it was let subscribe to."""
         self.ran = 0
         self.settled: list[Run] = []
         self.waiting: Request | None = None
@@ -102,12 +108,21 @@ class Judge:
     def _sent(self, request: Request) -> None:
         assert isinstance(request.detail, tuple)
         self.let.append(request.detail)
+        word, *names = request.detail
+        self.listened |= {(word.upper(), name) for name in names}
 
     def decide(self, refuse: bool) -> Ruling:
         """On what waits."""
         request, self.waiting = self.waiting, None
         assert request is not None
         return self._ruling(request, refuse=refuse)
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        return None if "forbidden" in run.request.text else run.ruling
+
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        assert ear.args in self.listened or ear.args[0].upper() in (b"MONITOR", b"CLIENT")
+        return DENIED if channel is not None and b"closed" in channel else Unasked()
 
     def settle(self, run: Run) -> None:
         self.settled.append(run)
@@ -251,6 +266,11 @@ def check_frames(data: bytes) -> None:
 VALUE: Final = bulk(MARKER)
 _MOVED: Final = error("MOVED 1 elsewhere:6379")
 
+_BY_PATTERN: Final[list[bytes]] = [
+    of(bulk("pmessage"), bulk("p*"), bulk(channel), VALUE)
+    for of, channel in ((array, "pa"), (push, "pa"), (array, "p-closed"))
+]
+
 POOL: Final[list[Step]] = [
     *((CLIENT, command(words)) for words in (
         "GET k", "GET forbidden", "GET wait", "DEL barrier", "MULTI", "EXEC", "EXEC x", "DISCARD", "WATCH k", "UNWATCH",
@@ -267,7 +287,8 @@ POOL: Final[list[Step]] = [
         confirmed("unsubscribe", None, 0), confirmed("psubscribe", "p*", 1), confirmed("sunsubscribe", "s", 0),
         confirmed("ssubscribe", "s", 1), confirmed("subscribe", "a", 1, push), confirmed("subscribe", "b", 2, push),
         confirmed("unsubscribe", "a", 0, push), message("a", "s3cret"), message("a", "s3cret", push),
-        message("s", "s3cret", word="smessage"), push(bulk("invalidate"), array(bulk("k"))), array(bulk("pong"), VALUE),
+        message("s", "s3cret", word="smessage"),
+        *_BY_PATTERN, push(bulk("invalidate"), array(bulk("k"))), array(bulk("pong"), VALUE),
         status('1700000000.1 [0 x] "GET" "s3cret"'), b"*1\r\n" * 200, b">3\r\n$7\r\nmess",
     )),
     (RESUME, b""), (RESUME, b"no"), (SECURED, b""),
@@ -297,6 +318,7 @@ SESSIONS: Final = [
          VALUE, "HELLO 2", HELLO_2, "GET k", "RESET", RESET, "GET k", VALUE),
         ("SSUBSCRIBE s", confirmed("ssubscribe", "s", 1), "SUNSUBSCRIBE", confirmed("sunsubscribe", "s", 0), "GET k",
          confirmed("sunsubscribe", "s", 0), VALUE),
+        ("PSUBSCRIBE p*", confirmed("psubscribe", "p*", 1), _BY_PATTERN[0], _BY_PATTERN[2], "GET k"),
         ("MONITOR", OK, status('1700000000.1 [0 x] "GET" "s3cret"'), "GET k", "RESET", RESET, "QUIT"),
         ("DEL barrier", "GET k", number(1), VALUE, _MOVED, error("ERR x")),
     )

@@ -163,7 +163,7 @@ def test_a_comparison_with_a_datastore_of_keys_means_less_than_it_seems(
 )
 def test_what_is_about_redis_only_is_told_nothing_about_sql(resource: str, redis: bool) -> None:
     template = parse('context.kinds == ["SELECT"]', f"principal, action, {resource}")
-    assert lint.only_redis(template, STORES) is redis
+    assert lint.only_keys(template, STORES) is redis
     assert lint.check_words(template, "p:1", sql=False) == ()
 
 

@@ -85,13 +85,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_forbid_more_lets_nothing_more_through(
     folder: Path, start: list[str], permits: list[str], forbids: list[str], further: str, data: st.DataObject
 ) -> None:
-    # the further one stands last, so that the others keep their names
-    base = [*start, *permits, *forbids] or [RUN]
-    before, after = (Engine(bundle(folder, "\n".join(text))) for text in (base, [*base, further]))
     here = Asker(data.draw(st.sampled_from(ASKERS)), "orders", "shop", data.draw(st.sampled_from(("app", "root"))))
     asked = data.draw(st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=2))
     columns = data.draw(st.sampled_from(((), (EMAIL,), (EMAIL, SSN, CITY))))
     rows = data.draw(st.sampled_from((None, 5, 500)))
+    # the further one stands last, so that the others keep their names
+    base = [*start, *permits, *forbids] or [RUN]
+    before, after = (Engine(bundle(folder, "\n".join(text))) for text in (base, [*base, further]))
     old, new = (engine.decide(here, request(*asked), columns, rows=rows) for engine in (before, after))
     assert RANK[new.decision] >= RANK[old.decision]
     if new.decision is not Decision.DENY:

@@ -181,5 +181,49 @@ def test_what_reads_anywhere_may_read_all_that_is_classified() -> None:
     assert classified(call("PING"), names) == Classified((), (), ())
 
 
+NEWS, EVENT = "&news:*", "&events:*#$.user.email"
+CHANNELS = Names((SECRET, NEWS, EVENT, "~&odd", "&&odd"))
+
+
+def test_channels_and_keys_have_names_of_their_own() -> None:
+    assert (CHANNELS.key(b"news:1"), CHANNELS.channel(b"news:1")) == ((), (NEWS,))
+    assert (CHANNELS.key(b"secret:1"), CHANNELS.channel(b"secret:1")) == ((SECRET,), ())
+    assert (CHANNELS.key(b"&odd"), CHANNELS.channel(b"&odd")) == (("~&odd",), ("&&odd",))
+    assert CHANNELS.keys == (SECRET, "~&odd")
+    assert classified(call("GET", ("news:1", R)), CHANNELS) == Classified(((),), (), ())
+    assert classified(call("EVAL", anywhere=RW), CHANNELS).shown == (SECRET, "~&odd"), "it reads no messages"
+
+
+@pytest.mark.parametrize(
+    ("listened", "pattern", "names"),
+    [
+        ("news:1", False, {NEWS}),
+        ("news:*", False, {NEWS}),
+        ("new", False, set()),
+        ("*", False, set()),
+        ("news:1", True, {NEWS}),
+        ("n?ws:1", True, {NEWS}),
+        ("*", True, {NEWS, EVENT, "&&odd"}),
+        ("*:1", True, {NEWS, EVENT}),
+        ("e*", True, {EVENT}),
+        ("weather", True, set()),
+        ("[ne]*", True, {NEWS, EVENT}),
+    ],
+)
+def test_what_may_be_heard_of_what_is_classified(listened: str, pattern: bool, names: set[str]) -> None:
+    use = channel(listened, R, pattern=pattern)
+    assert set(CHANNELS.messages(use)) >= names
+    for command in ("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"):
+        assert set(classified(call(command, channels=(use,)), CHANNELS).shown) >= names
+    assert classified(call("PUBSUB CHANNELS", channels=(use,)), CHANNELS).shown == (), "names only"
+    if not names:
+        assert CHANNELS.messages(use) == ()
+
+
+def test_monitor_may_tell_of_every_message() -> None:
+    every = channel("*", R, pattern=True)
+    assert classified(call("MONITOR", channels=(every,)), CHANNELS).shown == (NEWS, EVENT, "&&odd")
+
+
 def test_a_request_of_no_statement_touches_nothing() -> None:
     assert not unresolved(Request("redis", "", "", (Statement("PING", R),), detail=()))

@@ -736,16 +736,19 @@ def test_who_has_no_role_with_the_agent_authenticates_itself_and_ends_with_the_m
     play(use())
 
 
+@pytest.mark.parametrize("began", ["observe", "enforce"])
 @pytest.mark.parametrize(("text", "stays"), [("SET search_path = x", True), ("DO 'x'", False), ("DROP TABLE t", True)])
 def test_what_lasts_of_what_would_not_have_been_let_pass_ends_with_its_connection(
-    tmp_path: Path, text: str, stays: bool
+    tmp_path: Path, text: str, stays: bool, began: str
 ) -> None:
     policies = POLICIES + '@id("no-do")\nforbid (principal, action == Action::"execute", resource)'
     policies += ' when { context.effects.contains("unknown") };'
 
     async def use() -> None:
         async with observed(tmp_path, policies=policies) as house:
+            turn(house.listener, house.listener._store, began)
             client = await house.begun()
+            turn(house.listener, house.listener._store, "observe")
             await client.ask(text)
             turn(house.listener, house.listener._store, "enforce")
             if stays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,29 @@ def test_policies_and_identities_are_taken_when_they_change(tmp_path: Path) -> N
     play(use())
 
 
+def test_what_lasts_is_looked_at_again_when_policies_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def use() -> None:
+        async with observed(tmp_path) as house:
+            with files(tmp_path) as path:
+                taking, _ = reloader(house, path)
+                await house.begun()
+                (connection,) = house.listener.connections
+                epochs: list[int] = []
+                monkeypatch.setattr(
+                    type(connection.session), "reconsider", lambda _: epochs.append(house.policies.engine.epoch)
+                )
+                house.write_policies("permit (nobody);")
+                taking.look()
+                await asyncio.sleep(0.02)
+                assert epochs == [], "they are as they were"
+                house.write_policies(POLICIES + '@id("more") permit (principal, action, resource);')
+                taking.look()
+                await asyncio.sleep(0.02)
+                assert epochs == [2]
+
+    play(use())
+
+
 def test_what_is_tried_is_taken_by_itself(tmp_path: Path) -> None:
     async def use() -> None:
         async with observed(tmp_path) as house:
@@ -124,6 +148,30 @@ def test_modes_are_taken_when_told_to_and_not_when_the_file_changes(
 
     with caplog.at_level(logging.WARNING):
         play(use())
+
+
+@pytest.mark.parametrize("credential", ["", ", credential: {user: app}"])
+def test_what_a_credential_means_while_it_is_observed_is_said_when_it_turns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, credential: str
+) -> None:
+    enforced = AGENT.replace("mode: observe", f"mode: enforce{credential}")
+
+    async def use() -> None:
+        async with observed(tmp_path) as house:
+            with files(tmp_path) as path:
+                path.write_text(enforced)
+                taking, _ = reloader(house, path)
+                path.write_text(enforced.replace("enforce", "observe"))
+                assert taking.reload()
+                path.write_text(enforced)
+                assert taking.reload()
+
+    with caplog.at_level(logging.WARNING):
+        play(use())
+    told = [text for text in caplog.messages if text.startswith("datastore orders: ")]
+    assert [text.partition(", and ")[0] for text in told] == (
+        ["datastore orders: whoever has a role there is let in with the agent's credential"] if credential else []
+    )
 
 
 def test_what_becomes_of_clients_tls_is_taken_with_it(tmp_path: Path) -> None:

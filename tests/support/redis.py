@@ -23,19 +23,15 @@ place; `async with` works likewise.
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import redis
 import redis.asyncio
@@ -44,29 +40,19 @@ import redis.cluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from lockgate.demo import redis as demo
 from tests.support.postgres import free_port
 from tests.support.redis_servers import DEBIAN, Laid, Release
 
-START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
 CLUSTER_SECONDS: Final = 60.0
 SLOTS: Final = 16384
 
 _KEEPER: Final = "lockgate-tests"
 """The ACL user that `ask` and the like are where the default one may not do everything; only there is one."""
-_AS_REDIS: Final = ("setpriv", "--reuid=redis", "--regid=redis", "--clear-groups")
-"""Debian's account: what an attack makes the server write is not written as root."""
 
 
-def binary(name: str) -> str:
-    """`redis-cli` or `redis-benchmark`. Raises RuntimeError when it is not installed."""
-    found = shutil.which(name)
-    if found is None:
-        raise RuntimeError(f"{name} is not installed: apt-get install redis-tools")
-    return found
-
-
-class Redis:
+class Redis(demo.Redis):
     """`with Redis() as server:` as the module says. `parent` is where its folder is made."""
 
     def __init__(
@@ -80,39 +66,17 @@ class Redis:
         authority: Path | None = None,
         parent: Path | None = None,
     ) -> None:
+        super().__init__(settings, parent=parent)
         self.release = release
-        self.folder = Path(tempfile.mkdtemp(prefix="lockgate-redis-", dir=parent))
-        self.port = free_port()
+        self._laid: Laid | None = None
         self.tls_port = free_port() if tls else 0
-        self.socket = self.folder / "socket"
-        self.log = self.folder / "log"
-        self.settings = settings or {}
         self.password = password
         self.users = dict(users or {})
         self._keeper = bool(password or users)
         self._tls = tls
         self._authority = authority
-        self._laid: Laid | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Redis:
-        try:
-            self._configure()
-            self.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.kill()
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    async def __aenter__(self) -> Redis:
+    async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.__enter__)
 
     async def __aexit__(
@@ -120,18 +84,9 @@ class Redis:
     ) -> None:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
 
-    def _configure(self) -> None:
-        lines = {
-            "bind": "127.0.0.1 -::1",
-            "port": str(self.port),
-            "unixsocket": str(self.socket),
-            "unixsocketperm": "700",
-            "dir": str(self.folder),
-            "save": '""',
-            "appendonly": "no",
-            "daemonize": "no",
-            "logfile": str(self.log),
-        }
+    def directives(self) -> dict[str, str]:
+        """See `lockgate.demo.redis.Redis`."""
+        lines = super().directives()
         if self._tls is not None:
             for name, source in zip(("cert", "key"), self._tls, strict=True):
                 (self.folder / f"tls.{name}").write_bytes(source.read_bytes())
@@ -146,32 +101,18 @@ class Redis:
             users = {"default": f"{default} ~* &* +@all", _KEEPER: "on nopass ~* &* +@all"} | self.users
             (self.folder / "users.acl").write_text("".join(f"user {name} {rules}\n" for name, rules in users.items()))
             lines["aclfile"] = str(self.folder / "users.acl")
+        if self._laid is not None and self._laid.modules:
+            lines["include"] = str(self.folder / "modules.conf")
+            (self.folder / "modules.conf").write_text("".join(f"loadmodule {path}\n" for path in self._laid.modules))
+        return lines
+
+    def configure(self) -> None:
+        """See `lockgate.demo.redis.Redis`."""
         if self._laid is None:
             (self.folder / "release").mkdir()
             self._laid = self.release.laid(self.folder / "release")
-        conf = self.folder / "redis.conf"
-        said = [f"{key} {value}" for key, value in (lines | dict(self.settings)).items()]
-        said += [f"loadmodule {module}" for module in self._laid.modules]
-        conf.write_text("\n".join(said) + "\n")
-        account = pwd.getpwnam("redis")
-        for path in (self.folder, *self.folder.iterdir()):
-            os.chown(path, account.pw_uid, account.pw_gid)
-
-    def start(self) -> None:
-        """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
-        assert self._laid is not None
-        with (self.folder / "output").open("ab") as output:
-            # a session of its own: Ctrl-C on the terminal is for whoever stops it, not for itself
-            self._process = subprocess.Popen(
-                [*_AS_REDIS, str(self._laid.program), str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, cwd="/", env=dict(self._laid.environment), start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                told = [path.read_text() for path in (self.folder / "output", self.log) if path.exists()]
-                raise RuntimeError("".join(told) or "redis-server said nothing")
-            time.sleep(0.02)
+            self._server = str(self._laid.program)
+        super().configure()
 
     def _answers(self) -> bool:
         try:
@@ -186,24 +127,8 @@ class Redis:
     def renew(self) -> None:
         """A server with nothing in it, set up as in the beginning, whatever became of the one there was."""
         self.kill()
-        self._configure()
+        self.configure()
         self.start()
-
-    def kill(self) -> None:
-        """At once: clients see the connection reset or closed."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: int) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(number)
-        try:
-            process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self.socket.unlink(missing_ok=True)
 
     def _options(self) -> dict[str, Any]:
         login = {"username": _KEEPER, "password": "-"} if self._keeper else {}

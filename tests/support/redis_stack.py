@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import redis
 
+from lockgate.demo.redis import program
 from tests.support.postgres import Postgres
-from tests.support.redis import Cluster, Redis, binary
+from tests.support.redis import Cluster, Redis
 from tests.support.stack import POLICIES as POSTGRESQL
 from tests.support.stack import SCHEMA, Stack, environment
 
@@ -72,12 +73,13 @@ CLASSIFICATION: Final[dict[str, Any]] = {
         "contact:*#email": ["email"],
         "doc:*#$.user.email": ["email"],
         "letters#email": ["email"],
-        "news:*": ["pii"],
+        "&news:*": ["pii"],
+        "&events:*#$.user.email": ["email"],
     }
 }
 """`pii` is redacted (`***`), `email` alone comes partly (`u***@e***.org`): the strictest of several tags wins.
 
-`letters` is a stream, `news:*` names channels' messages too where a pattern of keys is one of channels.
+`letters` is a stream; what begins with `&` are channels.
 """
 
 MASKED, PARTLY = b"***", b"u***@e***.org"
@@ -194,7 +196,7 @@ class RedisStack(Stack):
             fill(client)
 
     def cli_command(self, person: str, *options: str, host: str = "127.0.0.1", port: int | None = None) -> list[str]:
-        return self.command(person, [binary("redis-cli"), "-h", host, "-p", str(port or self.redis.port), *options])
+        return self.command(person, [program("redis-cli"), "-h", host, "-p", str(port or self.redis.port), *options])
 
     def cli(
         self,

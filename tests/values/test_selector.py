@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockgate.values.glob import compile_glob
 from lockgate.values.selector import (
     MOST_STEPS,
     ClassifiedName,
@@ -15,6 +18,7 @@ from lockgate.values.selector import (
     parse_name,
     parse_path,
 )
+from lockgate.values.statement import Place
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,52 @@ from lockgate.values.selector import (
 )
 def test_what_a_name_says(text: str, pattern: bytes, selector: Selector) -> None:
     assert parse_name(text) == ClassifiedName(pattern, selector)
+    assert parse_name(f"~{text}") == ClassifiedName(pattern, selector), "as Redis' access lists write it"
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "selector"),
+    [
+        ("&news:*", b"news:*", Whole()),
+        ("&*", b"*", Whole()),
+        ("&events:*#$.user.email", b"events:*", Document((Step("user"), Step("email")))),
+        (r"&a\#b#$..c", rb"a\#b", Document((Step("c", deep=True),))),
+        ("&&odd", b"&odd", Whole()),
+        ("&~odd", b"~odd", Whole()),
+        ("&a&b~c", b"a&b~c", Whole()),
+    ],
+)
+def test_what_begins_with_an_ampersand_is_of_channels(text: str, pattern: bytes, selector: Selector) -> None:
+    assert parse_name(text) == ClassifiedName(pattern, selector, Place.CHANNEL)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("~&odd:*", b"&odd:1"), (r"\&odd:*", b"&odd:1"), ("~~odd:*", b"~odd:1"), (r"\~odd:*", b"~odd:1"), ("a&*", b"a&b")],
+)
+def test_a_key_that_begins_like_a_mark_can_be_said(text: str, key: bytes) -> None:
+    found = parse_name(text)
+    assert found.place is Place.KEY
+    assert compile_glob(found.pattern).fullmatch(key)
+    assert not compile_glob(found.pattern).fullmatch(key[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("&", "'&' has no pattern of channels"),
+        ("~", "'~' has no pattern of keys"),
+        ("&#$.a", "no pattern of channels in front of `#`"),
+        ("&news#email", "a message has no fields"),
+        ("&news#*", "a message has no fields"),
+        ("&news#", "names no field"),
+        ("&news#$", "is the whole message"),
+        ("&news#$.", "no JSON path"),
+    ],
+)
+def test_what_is_no_name_of_messages_says_why(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        parse_name(text)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +118,8 @@ def test_what_a_name_says(text: str, pattern: bytes, selector: Selector) -> None
         "x" * 1025,
         "x#" + "y" * 1025,
         "d#$" + ".a" * (MOST_STEPS + 1),
+        "&" + "x" * 1025,
+        "&a\nb",
     ],
 )
 def test_what_is_no_name_is_refused_in_one_line(text: str) -> None:

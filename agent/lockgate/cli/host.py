@@ -90,6 +90,8 @@ def _say_store(store: dict[str, Any]) -> None:
     if store["shadow_differs"]:
         told += f"; {store['shadow_differs']} statements would end otherwise by the policies that are tried"
     click.echo(f"datastore {name}: {how}")
+    if store.get("caution"):  # an agent of the version before says nothing of it
+        click.echo(f"datastore {name}: CAUTION: {store['caution']}")
     click.echo(f"datastore {name}: {told}")
 
 

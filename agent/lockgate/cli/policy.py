@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from lockgate.cli.options import json_lines
 if TYPE_CHECKING:
     from lockgate.policy.bundle import Bundle
     from lockgate.policy.decide import Engine
-    from lockgate.policy.trial import Understanding
 
 _config = click.option(
     "--config",
@@ -86,10 +85,11 @@ def test(config_file: Path, as_json: bool, shadow: bool) -> None:
     """Run the cases (*.test.yaml) beside the policies. Exit status 1 when one fails, or when there are none."""
     from lockgate.config import load_agent
     from lockgate.policy import cases
+    from lockgate.policy.languages import languages
 
     engine, settings = _engine(config_file, shadow), load_agent(config_file)
     placed = cases.load(cases.find(settings.shadow if shadow else settings.policies))
-    language = _language(settings)
+    language = languages(settings.datastores)
     failed = 0
     for outcome in (cases.run(engine, language(case.case.datastore), case) for case in placed):
         failed += bool(outcome.wrong)
@@ -155,7 +155,9 @@ def explain(
     """
     from lockgate.config import load_agent
     from lockgate.policy import trial
+    from lockgate.policy.languages import languages
     from lockgate.values.identity import Asker
+    from lockgate.values.protocol import NATURES
 
     engine = _engine(config_file, shadow)
     if datastore not in engine.bundle.datastores:
@@ -163,13 +165,13 @@ def explain(
         raise _Unusable(f"no datastore is called {datastore!r} in {config_file} (there are {known})")
     claims = trial.stand_in(principal, person, [g for name in groups.split(",") if (g := name.strip())])
     if database is None:
-        database = trial.DATABASES[engine.bundle.datastores[datastore]]
+        database = NATURES[engine.bundle.datastores[datastore]].database
     asker = Asker(claims, datastore, database, principal if user is None else user)
     try:
         engine = trial.at(engine, moment)
     except ValueError:
         raise _Unusable(f"--at {moment!r} is not a time, as in 2026-01-03T22:30") from None
-    language = _language(load_agent(config_file))(datastore)
+    language = languages(load_agent(config_file).datastores)(datastore)
     tried = trial.run(engine, language, asker, statement, rows=estimated_rows)
     verdict = tried.verdict
     if not as_json:
@@ -227,16 +229,6 @@ def _engine(config_file: Path, shadow: bool) -> Engine:
     from lockgate.policy.decide import Engine
 
     return Engine(_bundle(config_file, shadow))
-
-
-def _language(settings: config.AgentFile) -> Callable[[str], Understanding]:
-    """What reads the statements of a datastore, by its name."""
-    from lockgate.policy.commands import CommandLines
-    from lockgate.understand.postgresql import Understanding as Sql
-
-    sql = Sql()
-    commands = {store.name: CommandLines(store.scripts) for store in settings.datastores if store.protocol == "redis"}
-    return lambda datastore: commands.get(datastore, sql)
 
 
 def _line(record: Mapping[str, object]) -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 import msgspec
 
-ROLE_BYTES: Final = 63
-"""The longest name of a role (NAMEDATALEN - 1). PostgreSQL would cut a longer one, and take the role it is cut to."""
-
-USER_BYTES: Final = 1024
-"""The longest name of an ACL user. Redis itself bounds it by nothing but its query buffer."""
-
-Protocol = Literal["postgresql", "redis"]
+from lockgate.values.protocol import NATURES, USER_BYTES, Protocol
 
 Problem = tuple[tuple[str | int, ...], str]
 """The way to a key and what is wrong with it."""
@@ -49,19 +43,11 @@ class Credential(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return None
 
     def _wrong_user(self, protocol: Protocol) -> Problem | None:
-        user = self.user
-        if protocol == "redis":
-            # ACLStringHasSpaces (acl.c): Redis has no such user, and would tell so only when a client comes
-            if user is not None and (len(user.encode()) > USER_BYTES or not user.isprintable() or " " in user):
-                return (
-                    "user",
-                ), f"{user!r} is not the name of a user (at most {USER_BYTES} bytes, printable, no blanks)"
-            return None
-        if user is None:
-            return (), "`user` is missing"
-        if len(user.encode()) > ROLE_BYTES or not user.isprintable():
-            return ("user",), f"{user!r} is not the name of a role (at most {ROLE_BYTES} bytes, printable)"
-        return None
+        users = NATURES[protocol].users
+        if self.user is None:
+            return ((), "`user` is missing") if users.needed else None
+        wrong = users.problem(self.user)
+        return None if wrong is None else (("user",), wrong)
 
 
 class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -207,7 +207,7 @@ class _Composer(yaml.SafeLoader):
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1 if event.start_mark else 1
         if getattr(event, "anchor", None) is not None:
-            raise _Refused(line, "anchors are not taken here")
+            raise _Refused(line, "anchors are not taken here (what begins with & stands in quotes)")
         if getattr(event, "tag", None) is not None:
             raise _Refused(line, "tags are not taken here")
         if self.depth >= DEPTH_LIMIT:

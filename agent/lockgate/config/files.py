@@ -13,6 +13,7 @@ from lockgate.config.addresses import check_endpoint, check_url, split_address
 from lockgate.config.credentials import Credential
 from lockgate.config.document import Document, Where
 from lockgate.config.shapes import ABSOLUTE, AgentFile, CollectorFile, Datastore, Identity
+from lockgate.values.protocol import NATURES, by_pattern
 from lockgate.values.selector import parse_name
 
 _TAG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -79,9 +80,9 @@ def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, st
     """Read classification.yaml files: datastore -> what is sensitive in it -> tags. Raises ConfigError.
 
     `datastores` maps a name to its protocol. Of PostgreSQL `schema.table.column` is classified, of Redis what
-    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`. Both spellings are taken:
-    nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`). What several
-    places say of one column adds up.
+    `lockgate.values.selector` reads: `secret:*`, `profile:*#email`, `doc:*#$.user.email`, `&news:*`. Both spellings
+    are taken: nested (`orders: {public.customers.email: [pii]}`) and flat (`orders.public.customers.email: [pii]`).
+    What several places say of one column adds up.
     """
     result: Classification = {}
     for path in paths:
@@ -111,7 +112,7 @@ def load_classification(paths: Iterable[str | Path], datastores: Mapping[str, st
 
 
 def _check_classified(document: Document, where: Where, name: str, protocol: str) -> None:
-    if protocol == "redis":
+    if by_pattern(protocol):
         _check(document, where, parse_name, name)
     elif name.count(".") < 2 or not all(name.split(".")):
         raise document.error(where, f"{name!r} is not schema.table.column")
@@ -149,7 +150,7 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             if problem := credential.problem(store.protocol):
                 raise document.error((*here, *way, *problem[0]), problem[1])
         for number, address in enumerate(store.addresses):
-            if (store.credential is not None or store.roles) and _is_wide(address) and not _names_its_servers(store):
+            if store.holds_credential and _is_wide(address) and not _names_its_servers(store):
                 raise document.error(
                     (*here, "addresses", number),
                     f"{address} has hosts that are not the datastore's, and whoever dials them would have the "
@@ -163,7 +164,7 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
             raise document.error((*here, wrong[0]), wrong[1])
         if wrong := _foreign(store):
             raise document.error((*here, wrong[0]), wrong[1])
-        if store.catalog is None and settings.classify and store.protocol == "postgresql":
+        if store.catalog is None and settings.classify and not store.nature.patterns:
             raise document.error(
                 here, "`classify` is set, so this datastore needs `catalog`: else no column is told from another"
             )
@@ -171,10 +172,11 @@ def _check_datastores(document: Document, settings: AgentFile) -> None:
 
 def _foreign(store: Datastore) -> tuple[str, str] | None:
     """The key that means nothing in this datastore's protocol, and why: it would be taken for protection."""
-    if store.protocol == "redis" and store.channel_binding != "prefer":
-        return "channel_binding", "redis has no SCRAM to bind: leave it out"
-    if store.protocol != "redis" and store.scripts:
-        return "scripts", f"are of redis: {store.name} speaks {store.protocol}"
+    unsaid = Datastore(name=store.name, protocol=store.protocol, addresses=store.addresses)
+    for protocol, nature in NATURES.items():
+        for key in sorted(nature.own - store.nature.own):
+            if getattr(store, key) != getattr(unsaid, key):
+                return key, f"is of {protocol}, and {store.name} speaks {store.protocol}: leave it out"
     return None
 
 

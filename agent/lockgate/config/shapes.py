@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from lockgate.config.credentials import Credential, Problem, Protocol, Role
+from lockgate.config.credentials import Credential, Problem, Role
+from lockgate.values.protocol import NATURES, Nature, Protocol
 
 RESERVED: Final = ("host:", "lockgate:")
 """How names that only Lockgate itself gives begin: no principal, person or group of identities.yaml may."""
@@ -90,8 +91,8 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     addresses: Annotated[list[str], msgspec.Meta(min_length=1)]
     catalog: CatalogReader | None = None
     """Whom the agent reads the datastore's own description as. Of PostgreSQL: relations, needed to tell columns. Of
-    Redis: what commands it has (COMMAND), asked for where one isn't built in; may be left out (`credential` is then
-    asked as, or nobody)."""
+    Redis: what commands it has (COMMAND), asked for where one isn't built in, and the code of functions that are held
+    (FUNCTION LIST); may be left out (`credential` is then asked as, or nobody)."""
     mode: Literal["enforce", "observe"] = "enforce"
     client_tls: Literal["offer", "disable", "pass"] | None = None
     """Whether clients that ask for TLS get it. Their hop doesn't leave the host. See `tls_of_clients`."""
@@ -120,9 +121,33 @@ class Datastore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return "pass" if self.mode == "observe" and not self.logs_in else "offer"
 
     @property
+    def nature(self) -> Nature:
+        """What there is to know of its protocol."""
+        return NATURES[self.protocol]
+
+    @property
     def logs_in(self) -> bool:
-        """Whether the agent authenticates in its clients' place. Not to a Redis server that is only observed."""
-        return (self.credential is not None or bool(self.roles)) and (self.protocol, self.mode) != ("redis", "observe")
+        """Whether the agent authenticates in its clients' place."""
+        return self.holds_credential and (self.mode == "enforce" or self.nature.stands_in)
+
+    @property
+    def holds_credential(self) -> bool:
+        """Whether the agent could."""
+        return self.credential is not None or bool(self.roles)
+
+    @property
+    def caution(self) -> str | None:
+        """What to know of clients where the agent has a credential and only observes; None where there is nothing."""
+        if self.mode == "enforce" or not self.holds_credential:
+            return None
+        if self.logs_in:
+            return (
+                "whoever has a role there is let in with the agent's credential, and nothing that it may do is denied"
+            )
+        return (
+            "the agent logs nobody in while it only observes: new connections of clients that have no password of "
+            "their own are refused by the datastore"
+        )
 
     @property
     def verified(self) -> bool:

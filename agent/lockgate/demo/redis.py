@@ -6,12 +6,14 @@ import os
 import pwd
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from lockgate.demo.errors import DemoError
 from lockgate.demo.postgres import free_port
@@ -37,25 +39,27 @@ def program(name: str) -> str:
 class Redis:
     """`with Redis() as server:` gives a running server on 127.0.0.1 and ::1, which writes nothing to disk.
 
-    Its folder is made in `parent` (the system's temporary folder unless given). Raises DemoError when no Redis is
-    installed.
+    `settings` are directives of redis.conf beside its own. Its folder is made in `parent` (the system's temporary
+    folder unless given). Raises DemoError when no Redis is installed.
     """
 
-    def __init__(self, parent: Path | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, *, parent: Path | None = None) -> None:
         self._server, self._client = program("redis-server"), program("redis-cli")
         try:
             self._account = pwd.getpwnam(_ACCOUNT)
         except KeyError:
             raise DemoError(f"there is no account {_ACCOUNT} to run Redis as: {INSTALL}") from None
+        self.settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="lockgate-redis-", dir=parent))
         self.port = free_port()
         self.socket = self.folder / "socket"
+        self.log = self.folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Redis:
+    def __enter__(self) -> Self:
         try:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
-            self._start()
+            self.configure()
+            self.start()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -65,7 +69,7 @@ class Redis:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._stop()
+            self.kill()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -85,20 +89,38 @@ class Redis:
         for command in filter(None, (shlex.split(line, comments=True) for line in commands.splitlines())):
             self.ask(*command)
 
-    def _start(self) -> None:
-        settings = {"bind": "127.0.0.1 -::1", "port": str(self.port), "unixsocket": str(self.socket),
-                    "unixsocketperm": "700", "dir": str(self.folder), "save": "", "appendonly": "no"}  # fmt: skip
-        options = [word for name, value in settings.items() for word in (f"--{name}", *(value.split() or [""]))]
-        with (self.folder / "log").open("ab") as log:
+    def directives(self) -> dict[str, str]:
+        """What redis.conf says of its own. May put files into `folder`."""
+        return {
+            "bind": "127.0.0.1 -::1",
+            "port": str(self.port),
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "save": '""',
+            "appendonly": "no",
+            "daemonize": "no",
+        }
+
+    def configure(self) -> None:
+        """Put what it starts from into its folder."""
+        lines = {**self.directives(), **self.settings}
+        (self.folder / "redis.conf").write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        for path in (self.folder, *self.folder.iterdir()):
+            os.chown(path, self._account.pw_uid, self._account.pw_gid)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
+        with self.log.open("ab") as log:
             # a session of its own: Ctrl-C on the terminal is for whoever stops it, not for itself
             self._process = subprocess.Popen(
-                [*_AS_REDIS, self._server, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
+                [*_AS_REDIS, self._server, str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, cwd="/", env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError((self.folder / "log").read_text())
+                raise RuntimeError(self.log.read_text() or "redis-server said nothing")
             time.sleep(0.02)
 
     def _answers(self) -> bool:
@@ -107,9 +129,18 @@ class Redis:
         except RuntimeError:
             return False
 
-    def _stop(self) -> None:
-        """At once: nothing it holds is kept anyway."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(timeout=STOP_SECONDS)
-            self._process = None
+    def kill(self) -> None:
+        """At once: nothing it holds is kept anyway, and clients see the connection reset or closed."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self.socket.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import cedarpy
 from cedarpy import pst
 
 from lockgate import config
-from lockgate.policy import lint, patterns, source
+from lockgate.policy import databases, lint, patterns, source
 from lockgate.policy.annotations import Policy, describe
 from lockgate.policy.patterns import Named, Whole
 from lockgate.policy.source import BundleError, Piece
@@ -42,6 +43,7 @@ class Bundle:
     """`rules` are all policies, `permits` the permits alone: what would be said if nothing were forbidden.
 
     `mentioned` are the attributes of `context` that a policy looks at. `datastores` maps a name to its protocol.
+    `databases` stand for all of a server's, where they have numbers: see `lockgate.policy.databases`.
     `warnings` are for `lockgate policy check`: what is probably a mistake. `named` has the patterns of a policy, by id.
     """
 
@@ -53,6 +55,7 @@ class Bundle:
     datastores: Mapping[str, str]
     classification: Classification
     warnings: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
     named: Mapping[str, tuple[Named, ...]] = field(default_factory=dict)
     _patterns: Mapping[tuple[str, Place], tuple[str, ...]] = field(default_factory=dict)
     _wholes: Mapping[tuple[str, Place], Whole] = field(default_factory=dict)
@@ -82,6 +85,7 @@ class Bundle:
         return next((p for p in self.policies if p.id == name), None)
 
 
+@cache
 def schema() -> cedarpy.Schema:
     """The schema that every policy is validated against."""
     text = files("lockgate.policy").joinpath("schema.cedarschema").read_text(encoding="utf-8")
@@ -117,6 +121,7 @@ def load(
     warnings: list[str] = _places(paths, found)
     taken: dict[str, Policy] = {}
     named: dict[str, tuple[Named, ...]] = {}
+    numbers: set[str] = set()
     for piece in pieces:
         template = _parse(piece, rules)
         policy = describe(piece, template.effect, lint.actions(template), template.annotations)
@@ -127,8 +132,9 @@ def load(
         taken[policy.id] = policy
         policies.append(policy)
         mentioned |= lint.attributes(template)
-        warnings += lint.check_words(template, policy.where, sql=not lint.only_redis(template, datastores))
+        warnings += lint.check_words(template, policy.where, sql=not lint.only_keys(template, datastores))
         named[policy.id] = patterns.named(template, policy, datastores)
+        numbers |= databases.named(template)
         warnings += lint.check_stores(template, policy.where, datastores)
         warnings += _undefined(template, policy, classification, datastores, groups)
     warnings += _whole(policies, pieces[0].path)
@@ -144,6 +150,7 @@ def load(
         dict(datastores),
         classification,
         tuple(warnings),
+        databases.everywhere(numbers, f"{pieces[0].path}:1"),
         named,
         collected,
         {(store, kind): patterns.whole(naming, store, kind, every) for (store, kind), every in collected.items()},

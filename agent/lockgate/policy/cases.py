@@ -31,6 +31,7 @@ from lockgate.policy import trial
 from lockgate.policy.annotations import parse_time, written
 from lockgate.policy.decide import Engine
 from lockgate.values.identity import Asker
+from lockgate.values.protocol import NATURES
 from lockgate.values.verdict import Verdict
 
 SUFFIX = ".test.yaml"
@@ -111,7 +112,9 @@ def run(engine: Engine, language: trial.Understanding, placed: Placed) -> Outcom
     claims = trial.stand_in(case.principal, case.person, case.groups)
     database = case.database
     if database is None:
-        database = trial.DATABASES[engine.bundle.datastores.get(case.datastore, "postgresql")]
+        # none at all of a datastore that doesn't exist: it is denied as that
+        protocol = engine.bundle.datastores.get(case.datastore)
+        database = "" if protocol is None else NATURES[protocol].database
     asker = Asker(claims, case.datastore, database, case.principal if case.user is None else case.user)
     now = trial.at(engine, case.at)
     verdict = trial.run(now, language, asker, case.statement, rows=case.estimated_rows).verdict

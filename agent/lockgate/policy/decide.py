@@ -18,6 +18,7 @@ from lockgate.policy.touches import Found, Patterns, resolved, unresolved
 from lockgate.policy.wording import Touched
 from lockgate.values.command import Call
 from lockgate.values.identity import Asker, Claims
+from lockgate.values.protocol import by_pattern
 from lockgate.values.statement import Request, Statement
 from lockgate.values.verdict import Decision, Mask, Verdict
 
@@ -35,7 +36,8 @@ DISTINCT_STATEMENTS = 256
 data path; what could be any key costs two for each of `Bundle.whole`'s worlds."""
 
 NAMES = 8192
-"""Objects, columns, functions and touches of one message. PostgreSQL bounds a target list to 1664 entries."""
+"""Objects, columns, functions and touches of one message, of equal statements once. PostgreSQL bounds a target list to
+1664 entries."""
 
 NOTHING = Answer(False, ())
 """No policy says anything."""
@@ -75,7 +77,7 @@ class Engine:
         self._clock = clock
         self._sight = Sight(bundle, cache)
         self._patterns = {
-            name: Patterns.of(bundle, name) for name, protocol in bundle.datastores.items() if protocol == "redis"
+            name: Patterns.of(bundle, name) for name, protocol in bundle.datastores.items() if by_pattern(protocol)
         }
         self._shapes: Generations[tuple[object, ...], _Judged] = Generations(cache)
         self._verdicts: Generations[tuple[object, ...], Verdict] = Generations(cache)
@@ -174,12 +176,13 @@ class Engine:
             return Verdict(Decision.ALLOW, "lockgate:nothing", "there is nothing to judge", self.epoch)
         if unresolved(request):
             return self._deny("lockgate:unresolved", "what this command touches was not looked up")
-        if sum(len(s.objects) + len(s.columns) + len(s.functions) + len(s.touches) for s in request.statements) > NAMES:
-            return self._deny("lockgate:bound", f"more than {NAMES} names in one message")
-        # a batch of ten thousand equal INSERTs is one question
-        split = parts(request.statements)
+        # a batch of ten thousand equal INSERTs is one question; the very same are told without looking into them
+        distinct = tuple(dict.fromkeys({id(s): s for s in request.statements}.values()))
+        if sum(len(s.objects) + len(s.columns) + len(s.functions) + len(s.touches) for s in distinct) > NAMES:
+            return self._deny("lockgate:bound", f"more than {NAMES} different names at once")
+        split = parts(distinct)
         if len(split) > DISTINCT_STATEMENTS:
-            return self._deny("lockgate:bound", f"more than {DISTINCT_STATEMENTS} different statements in one message")
+            return self._deny("lockgate:bound", f"more than {DISTINCT_STATEMENTS} different statements at once")
         cases = tuple(case for part in split for case in part.cases(self.bundle, datastore))
         place = questions.place(asker, protocol, minute)
         verdict = self._may_run(claims, datastore, cases, rows if len(request.statements) == 1 else None, place)

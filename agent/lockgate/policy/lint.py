@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from lockgate.masking.detectors import KINDS
 from lockgate.policy.source import BundleError
+from lockgate.values.protocol import by_pattern
 from lockgate.values.statement import Effect
 from lockgate.values.use import Use
 
@@ -23,6 +24,8 @@ WHOLE = "*"
 
 ESTIMATE = "estimated_rows"
 """The attribute of `context` that is absent where the datastore can't tell."""
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
 
 _COMPARISONS = frozenset(("eq", "not_eq", "contains", "contains_all", "contains_any"))
 _NESTING = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"))
@@ -72,7 +75,7 @@ def check_stores(template: pst.Template, where: str, datastores: Mapping[str, st
         f'{where}: {name} has keys: `resource == Datastore::"{name}"` is true of commands that touch none of them only '
         f'(PING). `in` means them too; `resource is Datastore in Datastore::"{name}"` says that they are not meant'
         for name in sorted(set(_equalled((template.resource, template.clauses))))
-        if datastores.get(name) == "redis"
+        if by_pattern(datastores.get(name))
     ]
 
 
@@ -88,12 +91,12 @@ def _equalled(node: object) -> Iterator[str]:
             yield from _equalled(part)
 
 
-def only_redis(template: pst.Template, datastores: Mapping[str, str]) -> bool:
-    """Whether the policy's scope is within a datastore of Redis."""
+def only_keys(template: pst.Template, datastores: Mapping[str, str]) -> bool:
+    """Whether the policy's scope is within a datastore that has keys."""
     if not isinstance(template.resource, pst.ScopeIn | pst.ScopeIsIn | pst.ScopeEq):
         return False
     return any(
-        str(uid.type) in ("Keys", "Channels") or (str(uid.type) == "Datastore" and datastores.get(uid.id) == "redis")
+        str(uid.type) in ("Keys", "Channels") or (str(uid.type) == "Datastore" and by_pattern(datastores.get(uid.id)))
         for uid in pst.entity_uids(template.resource)
     )
 
@@ -120,7 +123,7 @@ def _without_estimate(template: pst.Template, where: str) -> list[str]:
     """A warning where a statement passes because nobody could estimate its rows."""
     lenient = pst.When if str(template.effect) == "forbid" else pst.Unless
     if any(
-        isinstance(clause, lenient) and ESTIMATE in _attributes(clause) and not _asks_for_none(clause)
+        isinstance(clause, lenient) and ESTIMATE in mentioned(clause) and not _asks_for_none(clause)
         for clause in template.clauses
     ):
         return [
@@ -135,7 +138,7 @@ def _asks_for_none(node: object) -> bool:
     if isinstance(node, pst.IfThenElse):
         return True
     if isinstance(node, pst.UnaryOp) and node.op == "not":
-        return ESTIMATE in _attributes(node)
+        return ESTIMATE in mentioned(node)
     return any(map(_asks_for_none, parts(node)))
 
 
@@ -157,10 +160,11 @@ def actions(template: pst.Template) -> frozenset[str]:
 
 def attributes(template: pst.Template) -> frozenset[str]:
     """The attributes of `context` that its conditions look at, WHOLE among them where one takes all of it."""
-    return frozenset(_attributes(template.clauses))
+    return frozenset(mentioned(template.clauses))
 
 
-def _attributes(node: object) -> Iterator[str]:
+def mentioned(node: object) -> Iterator[str]:
+    """The same of any part of a policy, again where it is looked at again."""
     if node == pst.Var("context"):
         yield WHOLE
     elif isinstance(node, pst.GetAttr) and node.base == pst.Var("context"):
@@ -169,7 +173,7 @@ def _attributes(node: object) -> Iterator[str]:
         yield node.attrs[0]
     else:
         for part in parts(node):
-            yield from _attributes(part)
+            yield from mentioned(part)
 
 
 def parts(node: object) -> Iterator[object]:
@@ -178,8 +182,16 @@ def parts(node: object) -> Iterator[object]:
         yield from node
     elif isinstance(node, dict):
         yield from node.values()
-    elif is_dataclass(node) and not isinstance(node, type):
-        yield from (getattr(node, field.name) for field in fields(node))
+    elif not isinstance(node, type):
+        yield from [getattr(node, name) for name in _names_of_fields(type(node))]
+
+
+def _names_of_fields(kind: type) -> tuple[str, ...]:
+    # told once: a policy's tree has some hundred nodes of a dozen types, and is looked at often
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    return names
 
 
 def _words(node: object) -> Iterator[tuple[str, str, bool]]:

@@ -20,6 +20,7 @@ from lockgate.policy.annotations import Policy
 from lockgate.policy.lint import parts
 from lockgate.policy.source import BundleError
 from lockgate.values.glob import compile_glob
+from lockgate.values.protocol import by_pattern
 from lockgate.values.statement import Place
 
 PATTERNS: Final = 1024
@@ -85,8 +86,8 @@ def _read(kind: str, name: str, where: str, datastores: Mapping[str, str]) -> tu
     if store is None:
         known = ", ".join(sorted(datastores)) or "none"
         raise BundleError(f"{said}: no datastore of the configuration stands before the slash (there are {known})")
-    if datastores[store] != "redis":
-        raise BundleError(f"{said}: {store} speaks {datastores[store]}, and only redis has {kind.lower()}")
+    if not by_pattern(datastores[store]):
+        raise BundleError(f"{said}: {store} speaks {datastores[store]}, which has no {kind.lower()}")
     pattern = name[len(store) + 1 :]
     if not pattern:
         raise BundleError(f"{said}: there is no pattern behind the slash (`*` is all {kind.lower()})")

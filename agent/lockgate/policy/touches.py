@@ -1,11 +1,11 @@
 """From a command to what policy sees of it: which of the patterns that policies name its keys and channels match.
 
-And which of the names in classification its keys may have values of.
+And which of the names in classification its keys may have values of, and the channels that it names messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -14,7 +14,7 @@ from typing import Final
 from lockgate.policy.bundle import Bundle
 from lockgate.policy.generations import Generations
 from lockgate.policy.globs import beginning, covers, disjoint
-from lockgate.values.command import Call
+from lockgate.values.command import Call, ChannelUse
 from lockgate.values.glob import compile_glob
 from lockgate.values.selector import parse_name
 from lockgate.values.statement import Effect, Place, Request, Statement, Touch
@@ -35,6 +35,9 @@ RESOLVED_KEPT: Final = 4096
 
 SHAPE_KEPT: Final = 2048
 """Characters of the shape of one that is remembered: 8 MiB at most."""
+
+HEARING: Final = frozenset(("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "MONITOR"))
+"""Commands behind which messages come. Others that are about channels tell of their names and numbers."""
 
 Matches = Callable[[bytes], tuple[str, ...]]
 _Touched = tuple[tuple[str, ...] | None, frozenset[Effect]]
@@ -132,11 +135,17 @@ def resolved(request: Request, patterns: Patterns) -> Request:
     each = [patterns.touched(call) for call in calls_of(request)]
     if not any(each):
         return request
-    statements = tuple(
-        statement if found is None else replace(statement, touches=_touches(found))
-        for statement, found in zip(request.statements, each, strict=True)
-    )
-    return replace(request, shape=f"{request.shape}\0{_spelled(each)}", statements=statements)
+    # of ten thousand commands in a transaction most are alike, and become the very same
+    alike: dict[tuple[int, Found], Statement] = {}
+    touching: list[Statement] = []
+    for statement, found in zip(request.statements, each, strict=True):
+        if found is not None:
+            key = (id(statement), found)
+            if key not in alike:
+                alike[key] = replace(statement, touches=_touches(found))
+            statement = alike[key]
+        touching.append(statement)
+    return replace(request, shape=f"{request.shape}\0{_spelled(each)}", statements=tuple(touching))
 
 
 def calls_of(request: Request) -> tuple[Call, ...]:
@@ -168,18 +177,21 @@ def _touches(found: Found) -> tuple[Touch, ...]:
     )
 
 
-def _spelled(each: Iterable[Found | None]) -> str:
-    # repr keeps apart what a separator in a pattern could run together
-    return repr([
-        found and [[(patterns, *sorted(effects)) for patterns, effects in some] for some in found] for found in each
-    ])  # fmt: skip
+def _spelled(each: Collection[Found | None]) -> str:
+    # repr keeps apart what a separator in a pattern could run together: it has no control characters
+    spelled = {
+        found: repr(found and [[(patterns, *sorted(effects)) for patterns, effects in some] for some in found])
+        for found in set(each)
+    }
+    return "\1".join([spelled[found] for found in each])
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """Which classified names a call may have to do with: each of its keys, in order, and what it doesn't name.
+    """Which classified names a call may have to do with: each of its keys, in order, and keys that it doesn't name.
 
-    `shown` are those of the keys whose values its reply, or what it writes elsewhere, may hold.
+    `shown` are those of the keys whose values its reply, or what it writes elsewhere, may hold, and those of the
+    channels whose messages it may bring.
     """
 
     keys: tuple[tuple[str, ...], ...]
@@ -188,14 +200,26 @@ class Classified:
 
 
 class Names:
-    """The classified names of one datastore: `secret:*`, `profile:*#email`, `doc:*#$.user.email`."""
+    """The classified names of one datastore: `secret:*`, `profile:*#email`, `doc:*#$.user.email`, `&news:*`."""
 
-    __slots__ = ("key", "names")
+    __slots__ = ("_channels", "channel", "key", "keys", "names")
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.key = _matching([(name, parse_name(name).pattern) for name in names])
+        parsed = [(name, parse_name(name)) for name in names]
+        keys = [(name, one.pattern) for name, one in parsed if one.place is Place.KEY]
+        self.keys = tuple(name for name, _ in keys)
+        """Those of them that are about keys."""
+        self.key = _matching(keys)
         """A key -> the names whose pattern matches it."""
+        self._channels = [(name, one.pattern) for name, one in parsed if one.place is Place.CHANNEL]
+        self.channel = _matching(self._channels)
+
+    def messages(self, use: ChannelUse) -> tuple[str, ...]:
+        """The names that messages may be of: on a channel, or on any that a client's pattern matches."""
+        if not use.pattern:
+            return self.channel(use.name)
+        return tuple(name for name, pattern in self._channels if not disjoint(pattern, use.name))
 
 
 NOT_CLASSIFIED: Final = Classified(((),), (), ())
@@ -203,13 +227,16 @@ NOT_CLASSIFIED: Final = Classified(((),), (), ())
 
 
 def classified(call: Call, names: Names) -> Classified:
-    """Which classified names the keys of a call match."""
-    anywhere = names.names if Effect.READ in call.anywhere else ()
+    """Which classified names the keys of a call match, and the channels that it listens to."""
+    anywhere = names.keys if Effect.READ in call.anywhere else ()
     if not anywhere and len(call.keys) == 1 and not names.key(call.keys[0].key):
         return NOT_CLASSIFIED
     keys = tuple([names.key(key.key) for key in call.keys])
     shown = dict.fromkeys([name for key, found in zip(call.keys, keys, strict=True) if key.shows for name in found])
-    return Classified(keys, anywhere, (*shown, *(name for name in anywhere if name not in shown)))
+    shown |= dict.fromkeys(anywhere)
+    if call.name in HEARING:
+        shown |= dict.fromkeys([name for use in call.channels for name in names.messages(use)])
+    return Classified(keys, anywhere, tuple(shown))
 
 
 def _matching(patterns: Iterable[tuple[str, bytes]]) -> Matches:

@@ -14,6 +14,7 @@ from lockgate.policy.touches import Names, calls_of, classified
 from lockgate.understand.postgresql import ANYTHING, uses
 from lockgate.values.catalog import Catalog, Column, Relation
 from lockgate.values.identity import Asker, Claims
+from lockgate.values.protocol import NATURES, by_pattern
 from lockgate.values.statement import Request
 from lockgate.values.use import Use
 from lockgate.values.verdict import Decision, Verdict
@@ -23,10 +24,6 @@ class Understanding(Protocol):
     """What reads a language, as `lockgate.understand` and `lockgate.policy.commands` have it."""
 
     def request(self, text: str) -> Request: ...
-
-
-DATABASES: Mapping[str, str] = {"postgresql": "postgres", "redis": "0"}
-"""Protocol -> the database that a client is in who names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ def run(engine: Engine, language: Understanding, asker: Asker, text: str, *, row
     """
     request = engine.resolved(asker.datastore, language.request(text))
     known = engine.bundle.classification.get(asker.datastore, {})
-    if engine.bundle.datastores.get(asker.datastore) == "redis":
+    if by_pattern(engine.bundle.datastores.get(asker.datastore)):
         return Trial(asker, request, engine.decide(asker, request, shown_names(request, known), rows=rows))
     columns = named_columns(request, known)
     verdict = engine.decide(asker, request, columns, rows=rows)
@@ -156,12 +153,12 @@ def sentence(bundle: Bundle, trial: Trial) -> str:
                 said += f" They may let the like of it pass for up to {wording.duration(verdict.grant)}."
         case Decision.ALLOW:
             said = f"{who} may run this on {datastore}. Permitted by {by}."
-    things = "values" if bundle.datastores.get(datastore) == "redis" else "columns"
     for mask in verdict.masks:
         said += f" {mask.column} is masked ({mask.masker}) by {place(bundle, mask.policy)}."
     for policy in dict.fromkeys(detect.policy for detect in verdict.detects):
         kinds = [detect.kind for detect in verdict.detects if detect.policy == policy]
         masker = next(detect.masker for detect in verdict.detects if detect.policy == policy)
+        things = NATURES[bundle.datastores[datastore]].things
         said += f" {', '.join(kinds)} in other {things}: masked ({masker}) by {place(bundle, policy)}."
     return said
 

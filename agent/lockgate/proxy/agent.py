@@ -440,6 +440,7 @@ class _Agent:
                     "name": store.name,
                     "protocol": store.protocol,
                     "mode": store.settings.mode,
+                    "caution": store.settings.caution,
                     "connections": len(listener.connections),
                     **self._metrics.numbers(store.name),
                 }

@@ -145,11 +145,20 @@ class Listener:
         """
         for connection, served in list(self.connections.items()):
             session = connection.session
-            if isinstance(session, Observing):
-                evades = session.evades or served.gate.lingers or served.gate.blind is not None
-                session.enforce()
-                if evades:
-                    self._shut(connection, ENFORCING)
+            session.enforce()
+            if session.evades or served.gate.lingers or served.gate.blind is not None:
+                self._shut(connection, ENFORCING)
+
+    def reconsider(self) -> None:
+        """Rules, or who somebody is, have become others: what lasts of what was let pass ends where it would not be."""
+        self.spawn(self._reconsider())
+
+    async def _reconsider(self) -> None:
+        for connection in list(self.connections):
+            if connection in self.connections:
+                connection.session.reconsider()
+                connection.flush()
+            await asyncio.sleep(0)  # there may be ten thousand
 
     def _shut(self, connection: Connection, why: Refusal = STOPPING) -> None:
         connection.session.failed(why)

@@ -99,6 +99,8 @@ class Reloader:
         self.directory = directory
         services.identities.replace(directory)
         self.classify()
+        for listener in self._listeners:
+            listener.reconsider()
         services.metrics.reloaded(engine.epoch, taken=True)
         log.info("policies taken", extra={"epoch": engine.epoch})
         self._note("reload", "")
@@ -132,5 +134,7 @@ class Reloader:
             listener.enforce()
         else:
             log.warning("datastore %s is NO LONGER ENFORCED: nothing is blocked, masked or held", store.name)
+            if newer.caution is not None:
+                log.warning("datastore %s: %s", store.name, newer.caution)
         self._note("mode", f"{before} to {newer.mode}", datastore=store.name, **{"from": before, "to": newer.mode})
         return True

@@ -61,8 +61,9 @@ class Ruling:
     `refusal` None lets the request pass, with `watch` and then `masking` on what comes back.
     `barrier` keeps every later text waiting until this request has been answered, because it may change how a text is
     read. `handle` is the gate's own. `deaf`, of a request with a barrier: the payloads of notifications from now on are
-    not for this client. `rehearsal`, of a request that is only observed, is what its `masking` would be: it is asked,
-    and whether it fails is all that counts.
+    not for this client. `standing`, of a request because of which more comes than its answer, is the gate's own too: it
+    is given back with whatever comes. `rehearsal`, of a request that is only observed, is what its `masking` would be:
+    it is asked, and whether it fails is all that counts.
     """
 
     refusal: Refusal | None = None
@@ -72,6 +73,7 @@ class Ruling:
     watch: Any = None
     deaf: bool = False
     rehearsal: Any = None
+    standing: Any = None
 
 
 @dataclass(slots=True)

@@ -116,6 +116,19 @@ class WireSession(ABC):
     def idle(self) -> bool:
         """Whether the connection could be closed without breaking anything off. One that is still made could not."""
 
+    @abstractmethod
+    def enforce(self) -> None:
+        """The datastore's mode has become enforce: from the next statement on the session is like any."""
+
+    @property
+    def evades(self) -> bool:
+        """Whether it can't be enforced any more, once it has been told to: it isn't read, or keeps what enforcing would
+        not have let happen."""
+        return False
+
+    def reconsider(self) -> None:  # noqa: B027 - most protocols have nothing that lasts
+        """Rules, or who asks, may be others by now: what would not be let pass any more, and lasts, ends."""
+
     @property
     def heard_out(self) -> bool | None:
         """Whether the server was sent all that a client said which says no more, but listens. None where that ends the
@@ -136,15 +149,6 @@ class Observing(ABC):
     @abstractmethod
     def give_up(self, why: str) -> bool:
         """Something of ours failed. True when the connection goes on, unread; False when it can't."""
-
-    @abstractmethod
-    def enforce(self) -> None:
-        """The datastore's mode has become enforce: from the next statement on the session is like any."""
-
-    @property
-    @abstractmethod
-    def evades(self) -> bool:
-        """Whether it can't be enforced any more: it isn't read, or keeps what enforcing would not have let happen."""
 
 
 def taken(parts: list[bytes]) -> bytes:

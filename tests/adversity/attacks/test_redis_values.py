@@ -7,8 +7,10 @@ from hashlib import sha1
 import pytest
 
 from tests.adversity.attacks.conftest import SERVER, USERS
+from tests.support.markers import marker
 from tests.support.redis import Redis
 from tests.support.redis_attacks import Attacked, RedisAttack, RedisAttacker, refused, works
+from tests.support.redis_raw import RedisRaw, encoded
 
 READ = "return redis.call('GET', KEYS[1])"
 SHA = sha1(READ.encode(), usedforsecurity=False).hexdigest()
@@ -166,6 +168,47 @@ LISTENING = [
     refused("REPLCONF", "REPLCONF listening-port 1"),
 ]  # fmt: skip
 
+MAIL = "user1@example.org"
+HEARD = r"\*\*\*"
+
+
+def hears(name: str, *said: str | list[str]) -> RedisAttack:
+    """A row in which ann, by RESP3, hears what she has just made somebody publish. (Who publishes knows it: what is
+    tried is whether it comes back plain.)"""
+    return RedisAttack(name, ["HELLO 3", *said, "PING"], HEARD)
+
+
+MESSAGES = [
+    hears("SUBSCRIBE", "SUBSCRIBE news:1", f"PUBLISH news:1 {MAIL}"),
+    hears("PSUBSCRIBE to everything that is open", "PSUBSCRIBE n*", f"PUBLISH news:1 {MAIL}"),
+    hears("PSUBSCRIBE by a pattern that is another channel's name", "PSUBSCRIBE n?ws:1", f"PUBLISH news:1 {MAIL}"),
+    hears("PSUBSCRIBE by a class", "PSUBSCRIBE n[a-f]ws:*", f"PUBLISH news:1 {MAIL}"),
+    hears("PSUBSCRIBE with an escape", ["PSUBSCRIBE", r"n\ews:*"], f"PUBLISH news:1 {MAIL}"),
+    hears("several patterns that bring the same", "PSUBSCRIBE n* ne* n*:1", f"PUBLISH news:1 {MAIL}", *["PING"] * 4),
+    hears("SSUBSCRIBE", "SSUBSCRIBE news:1", f"SPUBLISH news:1 {MAIL}"),
+    hears("SUBSCRIBE behind a plain one, again and again", "SUBSCRIBE weather", "SUBSCRIBE news:1",
+        "UNSUBSCRIBE news:1", "SUBSCRIBE news:1", f"PUBLISH news:1 {MAIL}"),
+    hears("a channel with a blank at its end", ["SUBSCRIBE", "news:1 "], ["PUBLISH", "news:1 ", MAIL]),
+    hears("a channel with a line's end", ["SUBSCRIBE", "news:\r\n1"], ["PUBLISH", "news:\r\n1", MAIL]),
+    hears("a channel with a zero byte", ["SUBSCRIBE", "news:\x001"], ["PUBLISH", "news:\x001", MAIL]),
+    hears("a message that looks like another", "SUBSCRIBE news:1",
+        ["PUBLISH", "news:1", f"\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$17\r\n{MAIL}\r\n"]),
+    hears("what is no JSON where a place is classified", "SUBSCRIBE events:1", f"PUBLISH events:1 {MAIL}"),
+    hears("two documents in one message", "SUBSCRIBE events:1",
+        ["PUBLISH", "events:1", '{"user": {}} {"user": {"email": "user1@example.org"}}']),
+    hears("a name that is written with escapes", "SUBSCRIBE events:1",
+        ["PUBLISH", "events:1", r'{"us\u0065r": {"em\u0061il": "user1@example.org"}}']),
+    hears("a name that stands twice", "SUBSCRIBE events:1",
+        ["PUBLISH", "events:1", '{"user": {"email": "user1@example.org", "email": "user2@example.org"}}']),
+    hears("HELLO again", "SUBSCRIBE news:1", "HELLO 3", f"PUBLISH news:1 {MAIL}"),
+    hears("RESET and again", "SUBSCRIBE news:1", "RESET", "HELLO 3", "SUBSCRIBE news:1", f"PUBLISH news:1 {MAIL}"),
+    hears("SELECT, as channels have no database", "SUBSCRIBE news:1", "SELECT 3", f"PUBLISH news:1 {MAIL}"),
+    hears("AUTH as another user", "SUBSCRIBE news:1", "AUTH other x", f"PUBLISH news:1 {MAIL}"),
+    refused("MONITOR, for what others publish", "MONITOR"),
+    refused("COMMANDLOG", "COMMANDLOG GET 10 large-request", never=("COMMANDLOG GET",)),
+    refused("a script that listens", ["EVAL", "return redis.call('SUBSCRIBE', 'news:1')", "0"]),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("attack", COPYING, ids=str)
 def test_no_copy_loses_its_mask(redis: RedisAttacker, attack: RedisAttack) -> None:
@@ -187,10 +230,55 @@ def test_nobody_listens_behind_the_door(redis: RedisAttacker, attack: RedisAttac
     redis.run(attack)
 
 
+@pytest.mark.parametrize("attack", MESSAGES, ids=str)
+def test_no_message_is_heard_plain(redis: RedisAttacker, attack: RedisAttack) -> None:
+    redis.run(attack)
+
+
+@pytest.mark.parametrize(
+    "way", ["SUBSCRIBE news:1", "PSUBSCRIBE n*:?", "PSUBSCRIBE news:1", "SSUBSCRIBE news:1"], ids=str
+)
+@pytest.mark.parametrize("turns", [(2,), (3,), (3, 2), (3, 3)], ids=str)
+def test_no_message_of_others_is_heard_plain(redis: RedisAttacker, way: str, turns: tuple[int, ...]) -> None:
+    """In either version, and over a change of it, in one piece or cut."""
+    stack = redis.stack
+    with RedisRaw(stack, "ann") as raw:
+        raw.ask("HELLO", turns[0])
+        raw.ask(*way.split())
+        for turn in turns[1:]:
+            raw.ask("HELLO", turn)
+        for text in (MAIL, MAIL * 20_000, "", MAIL):
+            stack.redis.ask("SPUBLISH" if way.startswith("SS") else "PUBLISH", "news:1", text)
+            (heard,) = raw.replies(1)
+            assert isinstance(heard, list)
+            assert heard[-1] == b"***"
+        if turns[-1] == 3:
+            assert raw.ask("GET", "session:1") == b"session 1"
+        assert marker(raw.heard) is None
+
+
+@pytest.mark.parametrize("published", ["GET session:1", "PUBLISH news:1 user1@example.org", "SET session:x 1"])
+def test_a_message_is_no_part_of_what_a_transaction_answers(redis: RedisAttacker, published: str) -> None:
+    """Redis 7.0 puts what a transaction has published among its replies, where no push may stand; 7.2 behind them."""
+    with RedisRaw(redis.stack, "ann") as raw:
+        raw.ask("HELLO", 3)
+        raw.ask("SUBSCRIBE", "news:1")
+        commands = (["MULTI"], ["GET", "session:1"], published.split(), ["GET", "session:2"], ["EXEC"], ["PING"])
+        raw.send(*(encoded(*words) for words in commands))
+        redis.stack.redis.ask("PUBLISH", "news:1", MAIL)
+        answers = raw.replies(8 if published.startswith("PUBLISH") else 7)
+        assert marker(raw.heard) is None
+        if not published.startswith("PUBLISH"):
+            assert [b"message", b"news:1", b"***"] in answers
+            assert b"PONG" in answers
+
+
 def test_each_works_where_nobody_stands_before_the_server() -> None:
     """So that a row can fail, which proves nothing otherwise."""
     with Redis(SERVER, users=USERS) as server:
         attacked = Attacked(server)
-        harmless = [row.name for row in (*COPYING, *SLICES, *SCRIPTS, *LISTENING) if not works(row, attacked)]
+        harmless = [
+            row.name for row in (*COPYING, *SLICES, *SCRIPTS, *LISTENING, *MESSAGES) if not works(row, attacked)
+        ]
         attacked.close()
     assert harmless == []

@@ -32,9 +32,7 @@ def running(folder: Path, *options: str, release: Release = DEBIAN) -> Iterator[
     laid = release.laid(folder)
     arguments = [str(laid.program), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
     with (folder / "redis.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*arguments, *options, *laid.options()], stdout=log, stderr=log, env=dict(laid.environment)
-        )
+        process = subprocess.Popen([*arguments, *options, *laid.options()], stdout=log, stderr=log)
     try:
         until = time.monotonic() + _START_SECONDS
         while not _answers(path):

@@ -45,7 +45,7 @@ REACHED = [
 def test_what_a_command_reaches(line: str, expected: tuple[str, ...]) -> None:
     call = Understanding().request(tuple(word.encode() for word in line.split(" "))).detail
     assert isinstance(call, Call)
-    assert databases.reached([call], "7") == tuple(one for one in expected if one != "7")
+    assert databases.reached([call], "7", EVERYWHERE) == tuple(one for one in expected if one != "7")
 
 
 OPEN = POLICIES[: POLICIES.index('@id("frozen")')] + POLICIES[POLICIES.index('@id("alone")') :].replace(
@@ -82,6 +82,56 @@ def test_what_another_database_forbids_is_forbidden_from_here(tmp_path: Path, se
             assert await client.execute_command("COPY", "a", "b", "DB", "3") == 1
             assert await client.execute_command("MOVE", "a", "3") == 1
             assert server.calls("SWAPDB") == 0
+
+    play(use())
+
+
+FREE = OPEN.replace('resource in Keys::"orders/m:*")', 'resource in Keys::"orders/m:*") when { false }')
+FAR = (
+    FREE
+    + """
+@id("twenty-stays")
+forbid (principal, action == Action::"execute", resource)
+when { context.database == "20" && context.effects.contains("write") };
+@id("beyond") @approvers("dba")
+forbid (principal, action == Action::"execute_alone", resource) when { context.database like "9*1" };
+"""
+)
+
+
+def test_what_policies_name_beyond_the_usual_databases_counts(tmp_path: Path) -> None:
+    async def use() -> None:
+        with Redis({"databases": "1000"}) as server:
+            async with RedisHouse(tmp_path, server, policies=FAR, classification={}) as house:
+                client = house.connect()
+                await client.select(20)
+                with pytest.raises(ResponseError, match="twenty-stays"):
+                    await client.set("a", "1")
+                await client.select(999)
+                assert await client.set("a", "1")
+                for line in ("EVAL return(1) 0", "SWAPDB 0 20", "MOVE a 20", "MOVE a 020"):
+                    with pytest.raises(ResponseError, match="twenty-stays"):
+                        await client.execute_command(*line.split(" "))
+                assert await client.execute_command("MOVE", "a", "21") == 1
+                house.write_policies(FAR.replace('"20"', '"21"').replace("FLUSHALL", "NOTHING"))
+                house.policies.reload()
+                with pytest.raises(ResponseError, match="twenty-stays"):
+                    await client.flushall()
+                assert server.calls("FLUSHALL") == 0
+
+    play(use())
+
+
+def test_what_is_tried_may_name_others(tmp_path: Path) -> None:
+    async def use() -> None:
+        with Redis({"databases": "32"}) as server:
+            async with RedisHouse(tmp_path, server, policies=FREE, shadow=FAR, classification={}) as house:
+                client = house.connect()
+                assert await client.execute_command("SWAPDB", "0", "3")
+                assert await client.execute_command("EVAL", "return 1", "0") == 1
+                swap, script = house.records(type="statement", phase="begin")[-2:]
+                assert "shadow" not in swap
+                assert script["shadow"]["policy"] == "twenty-stays"
 
     play(use())
 

@@ -10,6 +10,8 @@ import pytest
 from redis.exceptions import ExecAbortError, ResponseError
 
 from lockgate.audit.errors import SpoolError
+from lockgate.policy import decide
+from lockgate.policy.decide import NAMES
 from tests.proxy.desk import Desk, collecting
 from tests.proxy.house import play
 from tests.proxy.redis.house import MARKER, POLICIES, RedisHouse
@@ -167,6 +169,44 @@ def test_exec_is_judged_as_the_whole(tmp_path: Path, server: Redis) -> None:
             with pytest.raises((ExecAbortError, ResponseError)):
                 await pipeline.execute()
             assert server.ask("GET", "a") == b"2"
+
+    play(use())
+
+
+def test_a_transaction_of_many_keys_is_one_question_for_each_way_they_match(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server) as house:
+            pipeline = house.connect().pipeline(transaction=True)
+            for number in range(NAMES + 100):
+                pipeline.set(f"key:{number}", number)
+            assert await pipeline.execute() == [True] * (NAMES + 100)
+            assert server.ask("DBSIZE") == NAMES + 100
+
+    play(use())
+
+
+def test_a_transaction_of_too_many_different_commands_is_refused_in_one_line(
+    tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use() -> None:
+        monkeypatch.setattr(decide, "DISTINCT_STATEMENTS", 4)
+        async with RedisHouse(tmp_path, server) as house:
+            reader, writer = await house.raw()
+            for last in ("GETDEL d", "GET other:d"):
+                lines = ("MULTI", "SET a 1", "GET b", "DEL c", last, "EXEC", "EXISTS a", "PING")
+                writer.write("".join(f"{line}\r\n" for line in lines).encode())
+                told = [await reader.readline() for _ in range(5)]
+                assert told == [b"+OK\r\n", *[b"+QUEUED\r\n"] * 4]
+                if last == "GETDEL d":
+                    assert await reader.readline() == (
+                        b"-NOPERM lockgate: more than 4 different statements at once (policy lockgate:bound)\r\n"
+                    )
+                else:
+                    assert await reader.readuntil(b":0\r\n$-1\r\n") == b"*4\r\n+OK\r\n$-1\r\n:0\r\n$-1\r\n"
+                assert await reader.readline() == (b":0\r\n" if last == "GETDEL d" else b":1\r\n")
+                assert await reader.readline() == b"+PONG\r\n"
+            denied = house.records(type="statement", phase="begin", policy="lockgate:bound")
+            assert [r["statement"] for r in denied] == ["SET a 1\nGET b\nDEL c\nGETDEL d\nEXEC"]
 
     play(use())
 

@@ -22,7 +22,7 @@ from lockgate.values.identity import Asker, Claims
 from lockgate.values.statement import Request
 from lockgate.values.verdict import Decision
 from tests.proxy.redis.house import CLASSIFICATION, MARKER, POLICIES
-from tests.support.redis_playbook import array, bulk
+from tests.support.redis_playbook import array, bulk, message
 
 ANN = Claims("t", "ann", "ann", ("engineers",), "host-1", 0, 300)
 BOB = replace(ANN, principal="bob", person="bob")
@@ -111,7 +111,7 @@ def shown(judgement: CommandJudgement, reply: bytes) -> bytes:
 
 def test_a_verdict_comes_with_what_the_record_says(bench: Bench) -> None:
     found = bench("SET a 1")
-    assert (found.refusal, found.masking, found.barrier, found.deaf) == (None, None, False, False)
+    assert (found.refusal, found.masking, found.barrier) == (None, None, False)
     assert {name: found.facts[name] for name in ("verdict", "policy", "effects", "kinds", "objects", "mode")} == {
         "verdict": "allow", "policy": "work", "effects": ["write"], "kinds": ["SET"], "objects": ["*"],
         "mode": "enforce",
@@ -159,17 +159,55 @@ def test_what_lasts_is_a_barrier(tmp_path: Path, line: str, barrier: bool, liste
     found = Bench(tmp_path, classified={})(line)
     assert found.barrier is barrier
     assert listens is None or found.listens is listens
-    assert not found.deaf, "nothing is masked"
 
 
-def test_who_listens_where_something_is_found_and_masked_is_deaf(tmp_path: Path) -> None:
+def test_what_is_found_in_messages_is_masked_by_every_channel(tmp_path: Path) -> None:
     bench = Bench(tmp_path, POLICIES + DETECT, classified={})
-    assert bench("SUBSCRIBE news").deaf
-    assert bench("SUBSCRIBE news").masking is not None
-    assert not bench("GET a").deaf
+    listening = bench("SUBSCRIBE news")
+    assert listening.masking is None, "the answer has names"
+    found = bench.judge.message(listening, b"any")
+    assert found is not None
+    assert found.mask(message("any", "ann@example.org")) == (message("any", "***"), 0, {"email": 1})
     assert bench("GET a").masking is not None
     assert bench("MONITOR").refusal is not None, "it quotes what can't be looked through"
-    assert bench("UNSUBSCRIBE").masking is None
+
+
+NEWS = {"secret:*": ("pii",), "&news:*": ("pii",), "&events:*#$.who": ("pii",), "&open:*": ("public",)}
+
+
+@pytest.mark.parametrize("line", ["SUBSCRIBE news:1", "PSUBSCRIBE n*", "PSUBSCRIBE [a-z]*", "SSUBSCRIBE x"])
+def test_messages_are_masked_by_their_channel_whatever_is_listened_to(tmp_path: Path, line: str) -> None:
+    bench = Bench(tmp_path, classified=NEWS)
+    listening = bench(line)
+    assert listening.refusal is None
+    for channel, text, expected in (
+        ("news:1", MARKER, "***"),
+        ("events:1", f'{{"who": "{MARKER}", "n": 1}}', '{"who": "***", "n": 1}'),
+        ("events:1", MARKER, "***"),
+    ):
+        found = bench.judge.message(listening, channel.encode())
+        assert found is not None
+        assert found.mask(message(channel, text))[0] == message(channel, expected)
+    for channel in ("open:1", "secret:1", "news", "other"):
+        assert bench.judge.message(listening, channel.encode()) is None, channel
+
+
+def test_the_record_says_of_what_messages_may_be(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, classified=NEWS)
+    news, events = ["&news:*", "redact"], ["&events:*#$.who", "redact"]
+    assert bench("SUBSCRIBE news:1").facts["masks"] == [news]
+    assert bench("SUBSCRIBE news:1 events:1 open:1").facts["masks"] == [news, events]
+    assert bench("PSUBSCRIBE news:*").facts["masks"] == [news]
+    assert "masks" not in bench("SUBSCRIBE weather").facts
+    assert "masks" not in bench("PUBLISH news:1 x").facts
+
+
+def test_what_shows_others_commands_is_refused_where_only_messages_are_masked(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, classified={"&news:*": ("pii",)})
+    assert bench("MONITOR").refusal is not None
+    assert bench("SLOWLOG GET").refusal is not None
+    assert bench("SCAN 0").refusal is None
+    assert bench("SORT a BY nosort GET secret:*").refusal is None
 
 
 # what is kept
@@ -289,6 +327,11 @@ def test_it_is_hidden_from_records_what_may_be_classified(bench: Bench, tmp_path
     assert [hides(line) for line in ("SET secret:1 x", "HSET profile:1 name x", "SET a x", "EVAL return:1 0 x")] == [
         True, True, False, True,
     ]  # fmt: skip
+    assert [hides(f"{word} news:1 {MARKER}") for word in ("PUBLISH", "SPUBLISH")] == [False, False]
+    (folder := tmp_path / "news").mkdir()
+    classified = Bench(folder, classified=NEWS)
+    lines = ("PUBLISH news:1 x", "SPUBLISH events:1 x", "PUBLISH open:1 x", "PUBLISH secret:1 x", "SET news:1 x")
+    assert [hides(line, classified) for line in lines] == [True, True, True, False, False]
     (folder := tmp_path / "none").mkdir()
     assert not hides("EVAL return:1 0 x", Bench(folder, classified={}))
 

@@ -26,6 +26,7 @@ from lockgate.wire.redis.observed import ObservedSession
 from tests.proxy.house import play, until
 from tests.proxy.redis.house import MARKER, POLICIES, RedisHouse, Server, password_file
 from tests.proxy.redis.scripted import Scripted, described
+from tests.proxy.redis.test_attacks import blocked
 from tests.proxy.test_observing import turn, unread, value
 from tests.support.certificates import Signer
 from tests.support.redis import Redis
@@ -69,6 +70,16 @@ async def say(house: RedisHouse, *lines: str) -> tuple[Reader, Writer, list[byte
     reader, writer = await house.raw()
     writer.write("".join(f"{line}\r\n" for line in lines).encode())
     return reader, writer, await replies(reader, len(lines))
+
+
+async def directly(server: Server, *lines: str) -> list[bytes]:
+    """The same without the agent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write("".join(f"{line}\r\n" for line in lines).encode())
+        return await replies(reader, len(lines))
+    finally:
+        writer.close()
 
 
 # what would have been
@@ -212,6 +223,30 @@ USERS = {"writer": f"on >{PASSWORD} ~* &* +@all", "reader": f"on >{PASSWORD} ~* 
 def guarded() -> Iterator[Redis]:
     with Redis(password="everybody", users=USERS) as one:
         yield one
+
+
+def test_a_turn_to_observe_gives_nobody_the_agents_credential(tmp_path: Path, guarded: Redis) -> None:
+    """Who had no password while it was enforced has none now: to the server the agent might as well not be there."""
+
+    async def use() -> None:
+        own = Credential(password_file=password_file(tmp_path, "everybody"))
+        async with observed(tmp_path, guarded, mode="enforce", credential=own) as house:
+            listener, store = house.listener, house.listener.store
+            assert await house.connect().get("a") is None
+            reader, writer, told = await say(house, "GET a")
+            turn(listener, store, "observe")
+            for lines in (["GET a"], ["PING", "HELLO 3", "MULTI", "RESET", "EXEC"], ["AUTH wrong", "GET a"]):
+                _, _, through = await say(house, *lines)
+                assert through == await directly(guarded, *lines)
+                assert any(reply.startswith(b"-NOAUTH") for reply in through)
+            assert await house.connect(password="everybody").get("a") is None
+            writer.write(b"GET a\r\nRESET\r\nGET a\r\n")
+            assert await replies(reader, 3) == [b"$-1\r\n", b"+RESET\r\n", b"$-1\r\n"], "is what it was"
+            assert (told, "everybody" in str(house.records())) == ([b"$-1\r\n"], False)
+            turn(listener, store, "enforce")
+            assert await house.connect().get("a") is None
+
+    play(use())
 
 
 def test_clients_authenticate_themselves_also_where_the_agent_has_a_credential(tmp_path: Path, guarded: Redis) -> None:
@@ -651,7 +686,7 @@ DETECTING = (
 
 
 @pytest.mark.parametrize("mode", ["observe", "enforce"])
-def test_who_listens_to_what_would_be_masked_is_closed_and_later_ones_are_masked(
+def test_who_listens_to_what_would_be_masked_hears_masks_once_it_is_enforced(
     tmp_path: Path, server: Redis, mode: str
 ) -> None:
     async def use() -> None:
@@ -662,10 +697,102 @@ def test_who_listens_to_what_would_be_masked_is_closed_and_later_ones_are_masked
                 assert (await replies(reader, 1))[0].endswith(bulk("ann@example.org"))
                 assert statements(house)[0]["detects"] == [["email", "redact"]]
                 turn(house.listener, house.listener.store, "enforce")
-                assert b"mode has become enforce" in await closed(reader)
-                reader, _, _ = await say(house, "SUBSCRIBE news")
             server.ask("PUBLISH", "news", "ann@example.org")
             assert await replies(reader, 1) == [array(bulk("message"), bulk("news"), bulk("***"))]
+
+    play(use())
+
+
+WAITING = [
+    ("BLPOP secret:list 0", "RPUSH secret:list"),
+    ("BLMOVE secret:list secret:other LEFT LEFT 0", "RPUSH secret:list"),
+    ("XREAD BLOCK 0 STREAMS secret:stream $", "XADD secret:stream * f"),
+]
+CLOSED = '@id("closed") forbid (principal, action == Action::"execute", resource in Keys::"orders/secret:*");'
+
+
+@pytest.mark.parametrize(("said", "answered"), WAITING)
+@pytest.mark.parametrize("policies", [POLICIES, POLICIES + CLOSED], ids=["open", "closed"])
+def test_who_waits_for_values_since_it_was_observed_is_answered_as_it_is_judged_then(
+    tmp_path: Path, server: Redis, said: str, answered: str, policies: str
+) -> None:
+    async def use() -> None:
+        server.ask("SET", "secret:1", MARKER)
+        async with observed(tmp_path, server) as house:
+            reader, writer, _ = await say(house, "PING")
+            writer.write(f"{said}\r\nGET secret:1\r\nLLEN none\r\n".encode())
+            await blocked(server)
+            turn(house.listener, house.listener.store, "enforce")
+            house.write_policies(policies)
+            house.policies.reload()
+            server.ask(*answered.split(), MARKER)
+            told = await replies(reader, 3)
+            assert MARKER not in str(told)
+            if policies == POLICIES:
+                assert all(b"***" in reply for reply in told[:2])
+            else:
+                assert all(b"withheld: meanwhile: " in reply for reply in told[:2])
+            assert told[2] == b":0\r\n"
+            ends = house.records(type="statement", phase="end")
+            assert len(ends) == len(statements(house)) == 4
+            assert MARKER not in str(house.records())
+
+    play(use())
+
+
+@pytest.mark.parametrize(
+    "late", ["FLUSHALL", "SET frozen:1 x", "SET money:1 100", "DUMP secret:1", "SUBSCRIBE backstage:1", "SELECT 3"]
+)
+def test_what_the_server_keeps_for_later_is_not_run_where_it_would_not_be_let_pass(
+    tmp_path: Path, server: Redis, late: str
+) -> None:
+    """Behind what waits, it would be run whenever somebody likes."""
+
+    async def use() -> None:
+        async with observed(tmp_path, server, policies=LISTENING) as house:
+            reader, writer, _ = await say(house, "SET kept 1")
+            writer.write(f"BLPOP plain 0\r\nGET kept\r\n{late}\r\n".encode())
+            await blocked(server)
+            turn(house.listener, house.listener.store, "enforce")
+            assert b"mode has become enforce" in await closed(reader)
+            await until(lambda: b"blocked_clients:0" in server.ask("INFO", "clients"))
+            assert server.ask("RPUSH", "plain", "x") == 1
+            assert server.ask("EXISTS", "kept", "frozen:1", "money:1", "plain") == 2
+
+    play(use())
+
+
+def test_what_is_on_its_way_when_the_mode_turns_is_masked(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        server.ask("HSET", "profile:1", "name", "Ann", "email", MARKER)
+        async with observed(tmp_path, server) as house:
+            reader, writer, _ = await say(house, "HELLO 3")
+            writer.write(b"BLPOP plain 0\r\nHGETALL profile:1\r\nGET a\r\nMULTI\r\n")
+            await blocked(server)
+            turn(house.listener, house.listener.store, "enforce")
+            server.ask("RPUSH", "plain", "x")
+            name, email = bulk("name") + bulk("Ann"), bulk("email") + bulk("***")
+            waited = array(bulk("plain"), bulk("x"))
+            assert await replies(reader, 4) == [waited, b"%2\r\n" + name + email, b"_\r\n", OK]
+
+    play(use())
+
+
+def test_who_was_enforced_before_it_was_observed_is_so_again(tmp_path: Path, server: Redis) -> None:
+    async def use() -> None:
+        async with observed(tmp_path, server, mode="enforce", policies=LISTENING) as house:
+            listener, store = house.listener, house.listener.store
+            reader, writer, _ = await say(house, "PING")
+            listens, other, _ = await say(house, "PING")
+            turn(listener, store, "observe")
+            writer.write(b"BLPOP secret:list 0\r\n")
+            other.write(b"SUBSCRIBE backstage:1\r\n")
+            await replies(listens, 1)
+            await blocked(server)
+            turn(listener, store, "enforce")
+            assert b"mode has become enforce" in await closed(listens)
+            server.ask("RPUSH", "secret:list", MARKER)
+            assert await replies(reader, 1) == [array(bulk("secret:list"), bulk("***"))]
 
     play(use())
 

@@ -29,7 +29,6 @@ class Server:
         self._process = subprocess.Popen(
             [laid.program, "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder,
              "--enable-debug-command", "yes", "--logfile", self.folder / "log", *laid.options()],
-            env=dict(laid.environment),
         )  # fmt: skip
         try:
             self._connect()

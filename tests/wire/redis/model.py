@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lockgate.values.glob import compile_glob
 from lockgate.wire.redis.requests import CommandReader
 from tests.support.redis_playbook import (
     ABORTED,
@@ -27,7 +28,7 @@ from tests.support.redis_playbook import (
 
 SECRET = "s3cret"
 _AT_ONCE = (b"EXEC", b"DISCARD", b"MULTI", b"WATCH", b"RESET")
-_SUBSCRIBED = (b"SUBSCRIBE", b"UNSUBSCRIBE", b"PING", b"RESET")
+_SUBSCRIBED = (b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE", b"PING", b"RESET")
 
 
 class Model:
@@ -42,6 +43,7 @@ class Model:
         self._queue: list[tuple[bytes, ...]] | None = None
         self._dirty = False
         self._channels: dict[bytes, None] = {}
+        self._patterns: dict[bytes, None] = {}
 
     def feed(self, data: bytes) -> bytes:
         """What it answers."""
@@ -51,8 +53,15 @@ class Model:
 
     def publish(self, channel: str) -> bytes:
         """Somebody else publishes; what this client hears of it."""
-        heard = channel.encode() in self._channels
-        return message(channel, SECRET if channel == "secret" else "news", self._pushed) if heard else b""
+        text = SECRET if channel == "secret" else "news"
+        found = [message(channel, text, self._pushed)] if channel.encode() in self._channels else []
+        matching = [pattern.decode() for pattern in self._patterns if compile_glob(pattern).fullmatch(channel.encode())]
+        found += [self._pushed(bulk("pmessage"), bulk(one), bulk(channel), bulk(text)) for one in matching]
+        return b"".join(found)
+
+    @property
+    def _listening(self) -> int:
+        return len(self._channels) + len(self._patterns)
 
     @property
     def _pushed(self) -> Callable[..., bytes]:
@@ -66,7 +75,7 @@ class Model:
                 self._queue = None
                 return error("EXECABORT Transaction discarded because of: NOPERM")
             return error("NOPERM no")
-        if self._channels and self._resp == 2 and name not in _SUBSCRIBED:
+        if self._listening and self._resp == 2 and name not in _SUBSCRIBED:
             self._dirty = True
             return error("ERR Can't execute")
         if self._queue is not None and name not in _AT_ONCE:
@@ -95,26 +104,28 @@ class Model:
             case b"RESET":
                 self._queue, self._resp = None, 2
                 self._channels.clear()
+                self._patterns.clear()
                 return RESET
             case b"HELLO":
                 self._resp = int(args[1])
                 return HELLO_3 if self._resp == 3 else HELLO_2
-            case b"SUBSCRIBE":
+            case b"SUBSCRIBE" | b"PSUBSCRIBE":
+                kind = self._channels if name == b"SUBSCRIBE" else self._patterns
                 found = []
                 for channel in args[1:]:
-                    self._channels[channel] = None
-                    found.append(confirmed("subscribe", channel.decode(), len(self._channels), self._pushed))
+                    kind[channel] = None
+                    found.append(confirmed(name.decode().lower(), channel.decode(), self._listening, self._pushed))
                 return b"".join(found)
-            case b"UNSUBSCRIBE":
-                names = args[1:] or tuple(self._channels)
+            case b"UNSUBSCRIBE" | b"PUNSUBSCRIBE":
+                kind = self._channels if name == b"UNSUBSCRIBE" else self._patterns
+                names = args[1:] or tuple(kind)
                 for channel in names:
-                    self._channels.pop(channel, None)
+                    kind.pop(channel, None)
                 shown: list[str | None] = [channel.decode() for channel in names]
-                return b"".join(
-                    confirmed("unsubscribe", one, len(self._channels), self._pushed) for one in shown or [None]
-                )
+                word = name.decode().lower()
+                return b"".join(confirmed(word, one, self._listening, self._pushed) for one in shown or [None])
             case b"PING":
-                return array(bulk("pong"), bulk("")) if self._channels and self._resp == 2 else PONG
+                return array(bulk("pong"), bulk("")) if self._listening and self._resp == 2 else PONG
             case b"GET":
                 return bulk(SECRET) if args[1] == b"secret" else bulk(b"of " + args[1])
             case b"NIL":

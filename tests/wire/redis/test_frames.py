@@ -47,6 +47,23 @@ def test_a_head_is_found_as_soon_as_it_has_come(data: bytes, found: tuple[bytes,
     assert heads == [None] * known + [found] * (len(heads) - known)
 
 
+def test_the_channel_of_what_a_pattern_brought_is_its_third_part() -> None:
+    for of in (array, push):
+        data = of(bulk("pmessage"), bulk("n*"), bulk(b"ne\r\nws"), bulk("x"))
+        found = [frames.third(data[:end], 100) for end in range(len(data) + 1)]
+        known = next(at for at, one in enumerate(found) if one is not None)
+        assert found == [None] * known + [b"ne\r\nws"] * (len(found) - known)
+        assert known < len(data) - 4, "before the message has come"
+    assert frames.third(array(bulk("pmessage"), bulk("n*")), 100) is None
+    for other, why in (
+        (bulk(None), "else than a name"),
+        (number(1), "else than a name"),
+        (bulk("y" * 101), "too long"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            frames.third(array(bulk("pmessage"), bulk("n*"), other, bulk("x")), 100)
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -8,18 +8,20 @@ from hypothesis import strategies as st
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Refusal, Ruling
 from lockgate.wire.redis.session import Session
-from tests.support.redis_playbook import DENIED, Masked, ScriptedGate, command
+from tests.support.redis_playbook import DENIED, Masked, MaskedMessages, ScriptedGate, command
 from tests.wire.redis.model import SECRET, Model
 
-_FREE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"RESET", b"WATCH", b"UNWATCH", b"HELLO", b"UNSUBSCRIBE", b"PING"))
+_FREE = frozenset((b"MULTI", b"EXEC", b"DISCARD", b"RESET", b"WATCH", b"UNWATCH", b"HELLO", b"UNSUBSCRIBE",
+                   b"PUNSUBSCRIBE", b"PING"))  # fmt: skip
 """What may run however it came to be."""
 
 
 class Judge(ScriptedGate):
-    """GET and SUBSCRIBE of `secret` are masked, DEL is refused, `hold` waits; and it knows what it has let run."""
+    """GET of `secret` and messages on it are masked, DEL is refused, `hold` waits; and it knows what it has let run."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.messages["secret"] = MaskedMessages()
         self.let: set[str] = set()
         self.let_together: set[str] = set()
 
@@ -43,6 +45,7 @@ class Judge(ScriptedGate):
 _SAID = st.sampled_from([
     "GET a", "GET secret", "GET hold", "DEL a", "SET hold 1", "MULTI", "EXEC", "DISCARD", "WATCH a", "UNWATCH", "RESET",
     "HELLO 2", "HELLO 3", "SUBSCRIBE a", "SUBSCRIBE secret", "SUBSCRIBE hold b", "UNSUBSCRIBE", "UNSUBSCRIBE a", "PING",
+    "PSUBSCRIBE s*", "PSUBSCRIBE a ?ecret", "PSUBSCRIBE plain *", "PUNSUBSCRIBE", "PUNSUBSCRIBE *",
     "NIL", "MULTI x", "EXEC x", "DISCARD x", "CLIENT REPLY OFF",
 ])  # fmt: skip
 _REFUSES = st.frozensets(

@@ -289,6 +289,34 @@ def test_enforced_it_is_like_any(play: Looked) -> None:
     assert play.session.closing
 
 
+def test_what_is_owed_when_it_is_enforced_is_answered_as_it_is_judged_then(play: Looked) -> None:
+    masked = Masked()
+    play.client("GET secret", "GET a", "MULTI").to_server("GET secret", "GET a", "MULTI")
+    play.gate.overtakes["GET secret"] = Ruling(masking=masked)
+    play.session.enforce()
+    assert not play.session.evades
+    play.server(bulk("s3cret"), bulk("1"), OK).to_client(bulk("***"), bulk("1"), OK)
+    play.outcomes(("GET secret", "completed"), ("GET a", "completed"), ("MULTI", "completed"))
+
+
+@pytest.mark.parametrize("late", ["FLUSHALL", "AUTH x", "SELECT 3", "SUBSCRIBE a", "MULTI"])
+def test_what_the_server_has_yet_to_do_and_may_not(play: Looked, late: str) -> None:
+    play.client("BLPOP a 0", late).to_server("BLPOP a 0", late)
+    play.gate.overtakes[late] = None
+    play.session.enforce()
+    assert play.session.evades
+
+
+def test_what_has_begun_to_be_answered_goes_on_to_its_end(play: Looked) -> None:
+    play.client("GET a").server(b"$10\r\n01234")
+    begun = play.session.drain_client()
+    play.gate.overtakes["GET a"] = Ruling(masking=Masked())
+    play.session.enforce()
+    play.server(b"56789\r\n")
+    assert begun + play.session.drain_client() in (b"$10\r\n0123456789\r\n", bulk("***"))
+    play.outcomes(("GET a", "completed"))
+
+
 def test_what_is_not_read_ends_without_a_word(play: Looked) -> None:
     play.client("EXEC").to_server("EXEC")
     play.session.notice("hello")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from lockgate.wire.gate import Ruling
-from lockgate.wire.redis import pubsub
+from lockgate.wire.gate import Refusal, Ruling, Why
+from lockgate.wire.redis import answers, pubsub
 from tests.support.redis_playbook import (
     DENIED,
     DENIED_REPLY,
@@ -15,6 +17,7 @@ from tests.support.redis_playbook import (
     OK,
     RESET,
     Masked,
+    MaskedMessages,
     Playbook,
     array,
     bulk,
@@ -82,20 +85,78 @@ def test_patterns_and_shard_channels(play: Playbook) -> None:
     play.server(shown, message("s", "y", word="smessage")).to_client(shown, message("s", "y", word="smessage"))
 
 
-def test_messages_are_masked_by_what_was_ruled_of_their_subscription(play: Playbook) -> None:
-    masking = Masked()
-    play.gate.rulings["SUBSCRIBE secret"] = play.gate.rulings["PSUBSCRIBE p*"] = Ruling(masking=masking)
+def by_pattern(pattern: str, channel: str | None, text: str, of: Callable[..., bytes] = array) -> bytes:
+    return of(bulk("pmessage"), bulk(pattern), bulk(channel), bulk(text))
+
+
+def test_messages_are_masked_by_the_channel_that_they_came_on(play: Playbook) -> None:
+    masking = play.gate.messages["secret"] = MaskedMessages()
+    play.gate.rulings["PSUBSCRIBE"] = Ruling(standing="two said so")
     play.asks("SUBSCRIBE plain", confirmed("subscribe", "plain", 1))
     play.asks("SUBSCRIBE secret", confirmed("subscribe", "secret", 2))
-    play.asks("PSUBSCRIBE p*", confirmed("psubscribe", "p*", 3))
-    by_pattern = array(bulk("pmessage"), bulk("p*"), bulk("plain"), bulk("2"))
-    play.server(message("plain", "1"), message("secret", "1"), by_pattern)
-    play.to_client(message("plain", "1"), b"*1\r\n" + MASK, b"*1\r\n" + MASK)
-    assert masking.seen == [message("secret", "1"), by_pattern]
+    play.asks("PSUBSCRIBE s*", confirmed("psubscribe", "s*", 3))
+    play.asks("SSUBSCRIBE secret", confirmed("ssubscribe", "secret", 1))
+    seen = [message("secret", "1"), by_pattern("s*", "secret", "2"), message("secret", "3", word="smessage")]
+    play.server(message("plain", "1"), *seen, by_pattern("s*", "some", "4"))
+    play.to_client(message("plain", "1"), *[b"*1\r\n" + MASK] * 3, by_pattern("s*", "some", "4"))
+    assert masking.seen == seen
+    assert list(dict.fromkeys(play.gate.heard_)) == [
+        ("SUBSCRIBE plain", "plain"),
+        ("SUBSCRIBE secret", "secret"),
+        ("PSUBSCRIBE s*", "secret"),
+        ("SSUBSCRIBE secret", "secret"),
+        ("PSUBSCRIBE s*", "some"),
+    ]
+    assert set(play.gate.standing) == {None, "two said so"}
+    assert play.gate.standing[-1] == "two said so"
+
+
+def test_a_pattern_that_is_called_like_a_plain_channel_masks_no_less(play: Playbook) -> None:
+    play.gate.messages["secret"] = MaskedMessages()
+    play.asks("PSUBSCRIBE plain", confirmed("psubscribe", "plain", 1))
+    play.server(by_pattern("plain", "secret", "1")).to_client(b"*1\r\n" + MASK)
+
+
+NOT_ANY_MORE = Refusal(Why.DENIED, "lockgate: not any more")
+
+
+def test_what_would_not_be_permitted_any_more_ends_without_a_word(play: Playbook) -> None:
+    play.asks("SUBSCRIBE a b", confirmed("subscribe", "a", 1) + confirmed("subscribe", "b", 2))
+    play.server(message("a", "1")).to_client(message("a", "1"))
+    play.gate.messages["a"] = NOT_ANY_MORE
+    play.server(message("b", "2"), message("a", "3"), message("b", "4")).to_client(message("b", "2"))
+    assert play.session.closing
+
+
+def test_nothing_of_a_large_message_that_is_not_permitted_any_more_is_seen(play: Playbook) -> None:
+    play.asks("PSUBSCRIBE *", confirmed("psubscribe", "*", 1))
+    play.gate.messages["a"] = NOT_ANY_MORE
+    play.session.server_data(by_pattern("*", "a", "s3cret" * 10_000)[:500])
+    play.to_client()
+    assert play.session.closing
+
+
+def test_a_message_is_held_until_its_channel_is_known(play: Playbook) -> None:
+    """However it is cut: what it is masked by is told by its third part."""
+    play.gate.messages["secret"] = MaskedMessages()
+    play.asks("PSUBSCRIBE s*", confirmed("psubscribe", "s*", 1))
+    whole = by_pattern("s*", "secret", "s3cret")
+    for cut in range(1, len(whole)):
+        play.session.server_data(whole[:cut])
+        play.to_client()
+        play.session.server_data(whole[cut:])
+        play.to_client(b"*1\r\n" + MASK)
+
+
+def test_a_subscription_goes_on_with_what_it_was_let_pass_by_last(play: Playbook) -> None:
+    play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1))
+    play.gate.rulings["SUBSCRIBE"] = Ruling(standing="anew")
+    play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1)).server(message("a", "x")).to_client(message("a", "x"))
+    assert play.gate.standing[-1] == "anew"
 
 
 def test_a_message_that_cant_be_masked_is_left_out(play: Playbook) -> None:
-    play.gate.rulings["SUBSCRIBE"] = Ruling(masking=Masked(fails=True))
+    play.gate.messages["a"] = Masked(fails=True)
     play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1)).server(message("a", "1"), message("a", "2")).to_client()
     assert not play.session.closing
 
@@ -112,7 +173,7 @@ def test_a_large_message_passes_as_it_comes(play: Playbook) -> None:
 
 
 def test_a_large_message_that_is_masked_is_too_long(play: Playbook) -> None:
-    play.gate.rulings["SUBSCRIBE"] = Ruling(masking=Masked())
+    play.gate.messages["a"] = MaskedMessages()
     play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1))
     play.session.server_data(message("a", "x" * 200_000)[:100_000])
     play.broken("too long to be read")
@@ -165,6 +226,9 @@ def test_what_others_have_the_server_say_of_changed_keys_is_left_out(play: Playb
         (message("b", "x"), "of a channel that nobody listens to"),
         (message("a", "x", word="pmessage"), "of a channel that nobody listens to"),
         (array(bulk("message"), bulk(None), bulk("x")), "of a channel that nobody listens to"),
+        (by_pattern("p*", None, "x"), "push can't be read"),
+        (array(bulk("pmessage"), bulk("p*")), "push can't be read"),
+        (array(bulk("pmessage"), bulk("p*"), array(bulk("a")), bulk("x")), "push can't be read"),
         (confirmed("subscribe", "b", 2), "nobody asked for"),
         (confirmed("unsubscribe", "a", 0), "nobody asked for"),
         (array(bulk("x"), bulk("y")), "something else than a subscribed client can ask"),
@@ -178,7 +242,8 @@ def test_what_others_have_the_server_say_of_changed_keys_is_left_out(play: Playb
     ],
 )
 def test_what_is_neither_message_nor_answer(play: Playbook, said: bytes, why: str) -> None:
-    play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1)).server(said).broken(why)
+    play.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1)).asks("PSUBSCRIBE p*", confirmed("psubscribe", "p*", 2))
+    play.server(said).broken(why)
 
 
 def test_a_confirmation_of_something_else(play: Playbook) -> None:
@@ -240,9 +305,25 @@ def test_in_resp3_a_message_may_come_between_the_answers_to_a_subscription(three
 
 
 def test_in_resp3_messages_are_masked(three: Playbook) -> None:
-    three.gate.rulings["SUBSCRIBE"] = Ruling(masking=Masked())
+    three.gate.messages["a"] = MaskedMessages()
     three.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1, push)).server(message("a", "x", push))
     three.to_client(b">1\r\n" + MASK)
+    three.asks("PSUBSCRIBE *", confirmed("psubscribe", "*", 2, push)).server(by_pattern("*", "a", "x", push))
+    three.to_client(b">1\r\n" + MASK)
+
+
+def test_in_resp3_what_is_not_permitted_any_more_ends_what_is_on_its_way_too(three: Playbook) -> None:
+    three.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1, push))
+    three.gate.messages["a"] = NOT_ANY_MORE
+    three.client("GET k", "GET l").server(bulk("v"), message("a", "x", push), bulk("w")).to_client(bulk("v"))
+    three.outcomes(("SUBSCRIBE a", "completed"), ("GET k", "completed"), ("GET l", "disconnected"))
+
+
+def test_a_mask_outlasts_a_change_of_version(three: Playbook) -> None:
+    three.gate.messages["a"] = MaskedMessages()
+    three.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1, push)).client("HELLO 2")
+    three.server(message("a", "x", push), HELLO_2, message("a", "x"))
+    three.to_client(b">1\r\n" + MASK, HELLO_2, b"*1\r\n" + MASK)
 
 
 def test_a_downgrade_to_resp2_while_subscribed_confines(three: Playbook) -> None:
@@ -289,18 +370,74 @@ def test_a_slot_moves_in_resp3(three: Playbook) -> None:
     three.asks("SUNSUBSCRIBE", nothing).asks("GET k", bulk("v"))
 
 
+# what is asked about again
+
+
+@pytest.mark.parametrize("said", ["SUBSCRIBE a", "PSUBSCRIBE a*", "SSUBSCRIBE a"])
+def test_what_is_listened_to_is_asked_about_when_rules_become_others(play: Playbook, said: str) -> None:
+    word, name = said.split()
+    play.asks("SUBSCRIBE x", confirmed("subscribe", "x", 1)).asks(said, confirmed(word.lower(), name, 2))
+    play.session.reconsider()
+    play.to_client()
+    assert sorted(play.gate.heard_) == sorted([("SUBSCRIBE x", None), (said, None)])
+    assert not play.session.closing
+    play.gate.messages[word] = NOT_ANY_MORE
+    play.session.reconsider()
+    play.to_client()
+    assert play.session.closing
+    play.session.reconsider()
+
+
+def test_what_is_not_listened_to_any_more_is_not_asked_about(play: Playbook) -> None:
+    play.asks("SUBSCRIBE a b", confirmed("subscribe", "a", 1) + confirmed("subscribe", "b", 2))
+    play.asks("UNSUBSCRIBE a", confirmed("unsubscribe", "a", 1))
+    play.session.reconsider()
+    assert play.gate.heard_ == [("SUBSCRIBE b", None)]
+    play.client("RESET").server(RESET).session.reconsider()
+    assert len(play.gate.heard_) == 1
+
+
+def test_so_many_are_asked_about_at_once(play: Playbook) -> None:
+    names = [f"c{number}" for number in range(10)]
+    play.client("SUBSCRIBE " + " ".join(names)).server(*(confirmed("subscribe", name, 1) for name in names))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "RECONSIDERED", 4)
+        play.session.reconsider()
+    assert len(play.gate.heard_) == 4
+
+
+def test_what_runs_when_a_connection_is_reconsidered_is_told_to_have_been_broken_off(three: Playbook) -> None:
+    three.asks("SUBSCRIBE a", confirmed("subscribe", "a", 1, push)).client("GET k")
+    three.gate.messages["SUBSCRIBE"] = NOT_ANY_MORE
+    three.session.reconsider()
+    three.outcomes(("SUBSCRIBE a", "completed"), ("GET k", "disconnected"))
+
+
 # client tracking
 
 
-def test_invalidations_pass_or_are_masked(three: Playbook) -> None:
+def test_tracking_that_was_turned_off_is_not_asked_about(three: Playbook) -> None:
+    three.asks("CLIENT TRACKING ON BCAST", OK)
+    # what comes behind waits for the answer: it may turn it on again
+    three.client("CLIENT TRACKING off\0", "CLIENT TRACKING ON").to_server("CLIENT TRACKING off\0")
+    three.server(OK).to_server("CLIENT TRACKING ON").server(OK).to_client(OK, OK)
+    three.session.reconsider()
+    assert three.gate.heard_ == [("CLIENT TRACKING ON", None)]
+    three.asks("CLIENT TRACKING OFF", error("ERR no")).session.reconsider()
+    assert len(three.gate.heard_) == 2, "it was not"
+
+
+def test_invalidations_pass_while_they_are_permitted(three: Playbook) -> None:
     gone, everything = push(bulk("invalidate"), array(bulk("k"))), push(bulk("invalidate"), b"_\r\n")
     three.asks("CLIENT TRACKING ON", OK).asks("GET k", bulk("v")).server(gone, everything).to_client(gone, everything)
     three.server(push(bulk("tracking-redir-broken"))).to_client(push(bulk("tracking-redir-broken")))
-    masking = Masked()
-    three.gate.rulings["CLIENT"] = Ruling(masking=masking)
-    three.client("CLIENT TRACKING ON BCAST").server(OK).to_client(MASK)
-    three.server(gone).to_client(b">1\r\n" + MASK)
-    assert masking.seen == [OK, gone]
+    three.asks("CLIENT TRACKING ON bcast\0x", OK).asks("CLIENT TRACKING ON", error("ERR You can't switch"))
+    three.server(gone).to_client(gone)
+    # that all of them are told is what it has to be permitted
+    assert three.gate.heard_[-1] == ("CLIENT TRACKING ON bcast\0x", None)
+    three.gate.messages["CLIENT"] = NOT_ANY_MORE
+    three.server(gone).to_client()
+    assert three.session.closing
 
 
 def test_invalidations_of_another_connection_by_a_channel(play: Playbook) -> None:
@@ -326,11 +463,17 @@ def test_monitor_tells_of_every_command(play: Playbook) -> None:
 
 
 def test_what_monitor_tells_is_masked(play: Playbook) -> None:
-    masking = Masked()
-    play.gate.rulings["MONITOR"] = Ruling(masking=masking)
+    masking = play.gate.messages["MONITOR"] = MaskedMessages()
     play.asks("MONITOR", OK).server(LINE).to_client(b"+1\r\n" + MASK)
     assert masking.seen == [LINE]
     play.client("QUIT").to_client(OK)
+
+
+def test_what_monitor_tells_ends_with_the_permission(play: Playbook) -> None:
+    play.asks("MONITOR", OK).server(LINE).to_client(LINE)
+    play.gate.messages["MONITOR"] = NOT_ANY_MORE
+    play.server(LINE, LINE).to_client()
+    assert play.session.closing
 
 
 def test_a_monitor_that_is_refused(play: Playbook) -> None:

@@ -24,7 +24,7 @@ The table says of a command, by the name that `Call` has, which shape its reply 
   with the strictest masker of its keys. Another could write down what it reads, elsewhere or in the shape of its reply:
   it is refused to whom anything in the datastore is masked.
 - MONITOR, SLOWLOG GET, FUNCTION STATS (what runs at the moment, with its arguments) and the like show what others send,
-  and are refused likewise.
+  PUBLISH too, and are refused likewise: also where nothing but messages of channels is masked.
 
 A command that is not in the table is refused to whom anything is masked, unless it is understood to use keys of which
 nothing is, and no others.
@@ -745,10 +745,6 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
 """Every command there is a shape of, by `Call.name`. EXEC has none: it is planned as what it runs (`plan_exec`)."""
 
 
-LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
-"""Commands that are answered with names, and behind which come messages, with whatever others publish."""
-
-
 def shape_of(view: View) -> Shape:
     """That of a command's reply. Raises Unmaskable."""
     handler = COMMANDS.get(view.call.name)
@@ -769,4 +765,4 @@ def conceals(name: str) -> bool:
 
 def shows_names(name: str) -> bool:
     """Whether a command shows names of keys and channels, and nothing else."""
-    return COMMANDS.get(name) is _names and name not in LISTENING
+    return COMMANDS.get(name) is _names

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
 
 from lockgate.masking.keys import Keys
 from lockgate.masking.plan import Unmaskable
 from lockgate.masking.replies import resp
-from lockgate.masking.replies.commands import KEPT, LISTENING, NAMES, conceals, shape_of, shows_names
+from lockgate.masking.replies.commands import KEPT, NAMES, conceals, shape_of, shows_names
 from lockgate.masking.replies.resp import Malformed, parse
 from lockgate.masking.replies.rules import rule_of
 from lockgate.masking.replies.shapes import InTurn, Shape, Work, apply
@@ -25,14 +24,7 @@ from lockgate.masking.scan import Scan, Watch
 from lockgate.values.command import Call
 from lockgate.values.glob import compile_glob
 from lockgate.values.selector import ClassifiedName, Selector
-
-_MESSAGES: Final = frozenset({b"message", b"pmessage", b"smessage"})
-"""Their last thing is what was published; before it stand names."""
-_LISTENING: Final = frozenset({"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"})
-_NAMING: Final = frozenset(
-    b"subscribe psubscribe ssubscribe unsubscribe punsubscribe sunsubscribe invalidate tracking-redir-broken".split()
-)
-"""Pushes that hold names of channels or keys, and numbers."""
+from lockgate.values.statement import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class KeyMask:
 
 @dataclass(frozen=True, slots=True)
 class NameMask:
-    """The same of all keys in the datastore that a classified name is about."""
+    """The same of all keys, or channels, in the datastore that a classified name is about."""
 
     name: ClassifiedName
     masker: str
@@ -58,7 +50,7 @@ def key_masks(call: Call, masks: Sequence[NameMask]) -> tuple[KeyMask, ...]:
         KeyMask(use.place, mask.name.selector, mask.masker)
         for mask in masks
         for use in call.keys
-        if compile_glob(mask.name.pattern).fullmatch(use.key)
+        if mask.name.place is Place.KEY and compile_glob(mask.name.pattern).fullmatch(use.key)
     )
 
 
@@ -78,7 +70,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class ReplyMasker:
-    """Masks replies of one command (or of EXEC), and the messages that come because of it."""
+    """Masks replies of one command (or of EXEC)."""
 
     shape: Shape
     scan: Scan | None
@@ -91,7 +83,7 @@ class ReplyMasker:
         `resp3` says which protocol the connection speaks, and so how a null is written. Raises Unmaskable when the
         reply is none, or not what the command is known to be answered with.
         """
-        kinds = self._kinds(reply)
+        kinds = kinds_in(self.scan, reply)
         if self.hidden is None and not kinds:
             return reply, 0, {}
         try:
@@ -102,35 +94,13 @@ class ReplyMasker:
         apply(self.shape, tree, work, self.hidden)
         return work.finished(), work.cells, dict(work.found)
 
-    def message(self, push: bytes, *, resp3: bool = False) -> tuple[bytes, int, dict[str, int]]:
-        """A message of a channel, or another push -> the same. Names of channels and keys stay as they are.
 
-        Keys are classified and channels are not, so only detectors look into a message. Raises Unmaskable as `mask`.
-        """
-        kinds = self._kinds(push)
-        if not kinds:
-            return push, 0, {}
-        try:
-            tree = parse(push)
-        except Malformed as error:
-            raise Unmaskable(f"the message can't be read: {error}") from error
-        work = Work(push, self.scan, kinds, resp3=resp3 or tree.resp3)
-        root = tree.root
-        for attribute in tree.attributes:
-            work.kept(attribute)
-        what = root.items[0].text(push) if root.items else b""
-        if what in _MESSAGES:
-            work.kept(root.items[-1])
-        elif what not in _NAMING:
-            work.kept(root)
-        return work.finished(), 0, dict(work.found)
-
-    def _kinds(self, data: bytes) -> Sequence[int]:
-        """Numbers of the detectors to be tried: those whose hints are anywhere in the data."""
-        if self.scan is None:
-            return ()
-        # a string that comes in pieces could be cut anywhere
-        return range(len(self.scan.hints.kinds)) if b"$?\r\n" in data else self.scan.hints.kinds_in(data)
+def kinds_in(scan: Scan | None, data: bytes) -> Sequence[int]:
+    """Numbers of the detectors to be tried: those whose hints are anywhere in the data."""
+    if scan is None:
+        return ()
+    # a string that comes in pieces could be cut anywhere
+    return range(len(scan.hints.kinds)) if b"$?\r\n" in data else scan.hints.kinds_in(data)
 
 
 def plan_reply(
@@ -150,29 +120,27 @@ def plan_reply(
     Raises Unmaskable when the command would show, compute or copy what is masked in a way that can't be masked, and
     ValueError for a masker or a detector that there is none of.
     """
-    scan = _scan(tuple(detectors.items()), keys) if detectors else None
+    scan = scan_of(tuple(detectors.items()), keys) if detectors else None
     if masks or elsewhere:
+        others = [mask.name.pattern for mask in elsewhere if mask.name.place is Place.KEY]
         selected: dict[int, list[tuple[Selector, str]]] = {}
         for mask in masks:
             selected.setdefault(mask.place, []).append((mask.selector, mask.masker))
         rules = {place: rule_of(tuple(pairs), keys) for place, pairs in selected.items()}
-        shape = shape_of(View(call, rules, [mask.name.pattern for mask in elsewhere]))
+        shape = shape_of(View(call, rules, others))
         if rules:
             return ReplyMasker(Guarded(shape, call.script is not None), scan, text_masker("redact", keys))
     if scan is None:
         return None
-    if call.name in _LISTENING:
-        # the answer has names only, and what comes because of it is looked through
-        return ReplyMasker(NAMES, scan, None)
     if shows_names(call.name):
         return None
     if conceals(call.name):
         raise Unmaskable(f"{call.name} shows values in a form that isn't looked through for what nobody classified")
-    return ReplyMasker(NAMES if call.name in LISTENING else KEPT, scan, None)
+    return ReplyMasker(KEPT, scan, None)
 
 
 @lru_cache(maxsize=256)
-def _scan(detectors: tuple[tuple[str, str], ...], keys: Keys) -> Scan | None:
+def scan_of(detectors: tuple[tuple[str, str], ...], keys: Keys) -> Scan | None:
     """Made once for each combination that policies ask for."""
     return Scan.of(dict(detectors), bytes((Watch.TEXT,)), keys, utf8=True)
 

@@ -1,4 +1,7 @@
-"""Which commands a server has, asked of the server itself: it may have modules, and be newer than what is built in."""
+"""Which commands a server has, asked of the server itself: it may have modules, and be newer than what is built in.
+
+And which code its functions have.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
 import hiredis
 
 from lockgate import config
+from lockgate.proxy.redis import functions
 from lockgate.proxy.redis.upstream import connect
 from lockgate.proxy.roles import RoleError, Roles
 from lockgate.proxy.upstream_tls import UpstreamTls, UpstreamTlsError
@@ -153,6 +157,16 @@ class Commands:
         if done and not reading.task.cancelled():
             reading.task.result()  # a mistake of ours is nothing to pass over
 
+    async def functions(self, endpoint: Endpoint) -> Mapping[str, str] | None:
+        """The functions of a server, in lower case, with digests of their code; None where it can't be asked."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return functions.digests(await self._ask(endpoint, functions.LIST))
+        except (OSError, TimeoutError, UpstreamTlsError, RoleError, ValueError) as error:
+            why = str(error) or "it took too long"
+            log.warning("the functions of %s at %s can't be read: %s", self._name, endpoint, why)
+            return None
+
     async def close(self) -> None:
         """The agent stops."""
         for reading in tuple(self._reading.values()):
@@ -163,19 +177,19 @@ class Commands:
         server, wait = self.server(endpoint), RETRY_SECONDS
         try:
             async with asyncio.timeout(self._seconds):
-                server.table = CommandTable.from_server(await self._ask(endpoint))
+                server.table = CommandTable.from_server(await self._ask(endpoint, (b"COMMAND",)))
             wait = FRESH_SECONDS
         except (OSError, TimeoutError, UpstreamTlsError, RoleError) as error:
             why = str(error) or "it took too long"
             log.warning("the commands of %s at %s can't be read: %s", self._name, endpoint, why)
         server.until = self._clock() + wait
 
-    async def _ask(self, endpoint: Endpoint) -> object:
-        """What it answers to COMMAND, as hiredis reads it. Raises what connecting does, RoleError and TimeoutError."""
+    async def _ask(self, endpoint: Endpoint, command: tuple[bytes, ...]) -> list[object]:
+        """The list that it answers, as hiredis reads it. Raises what connecting does, RoleError and TimeoutError."""
         if self._reader is None:
             raise ConnectionError("there is no `catalog` to read them as")
         password = await self._roles.password(self._reader)
-        commands = [encode_command((b"COMMAND",))]
+        said, commands = b" ".join(command[:2]).decode(), [encode_command(command)]
         if self._reader.user is not None or password is not None:
             commands.insert(0, _authentication(self._reader, password or Secret("")))
         asking = b"".join(commands)
@@ -186,16 +200,16 @@ class Commands:
             answers = await protocol.answers
         finally:
             transport.abort()
-        for command, answer in zip(("AUTH", "COMMAND")[-len(commands) :], answers, strict=False):
+        for asked, answer in zip(("AUTH", said)[-len(commands) :], answers, strict=False):
             if (text := text_of(answer)) is not None:
-                if command == "AUTH":
+                if asked == "AUTH":
                     self._roles.refused(self._reader)
                 # the first word only: what else it says could quote the password
-                raise ConnectionError(f"it answers {command} with {code_of(text)}")
-        return _array(answers[-1])
+                raise ConnectionError(f"it answers {asked} with {code_of(text)}")
+        return _array(answers[-1], said)
 
 
-def _array(answer: bytes) -> object:
+def _array(answer: bytes, asked: str) -> list[object]:
     reader = hiredis.Reader()
     reader.feed(answer)
     try:
@@ -203,7 +217,7 @@ def _array(answer: bytes) -> object:
     except (hiredis.ProtocolError, TypeError) as error:  # TypeError: a map whose keys are arrays
         raise ConnectionError(f"what it says can't be read: {error}") from None
     if not isinstance(found, list):
-        raise ConnectionError("it answers COMMAND with something else than a list")
+        raise ConnectionError(f"it answers {asked} with something else than a list")
     return found
 
 

@@ -12,9 +12,6 @@ from typing import Final
 
 from lockgate.values.command import Call
 
-ALL: Final = tuple(map(str, range(16)))
-"""What "all" is: the databases of a server whose `databases` isn't set (redis.conf)."""
-
 _INSIDE: Final = frozenset((
     "CLUSTER GETKEYSINSLOT", "CLUSTERSCAN", "FLUSHDB", "KEYS", "RANDOMKEY", "SCAN", "SORT", "SORT_RO",
 ))  # fmt: skip
@@ -25,16 +22,16 @@ _NAMING: Final = frozenset(("COPY", "MOVE", "SWAPDB"))
 _NUMBER: Final = re.compile(rb"0|[1-9][0-9]{0,8}")
 
 
-def reached(calls: Iterable[Call], database: str) -> tuple[str, ...]:
-    """Those that calls reach beside `database`, in order."""
+def reached(calls: Iterable[Call], database: str, every: Iterable[str]) -> tuple[str, ...]:
+    """Those that calls reach beside `database`, in order; `every` are what stands for all of them."""
     found: dict[str, None] = {}
     for call in calls:
         if call.name in _NAMING:
             for named in _named(call):
                 # what Redis takes as a number is written in one way; what else is meant by it nobody knows
-                found |= dict.fromkeys((named.decode(),) if _NUMBER.fullmatch(named) else ALL)
+                found |= dict.fromkeys((named.decode(),) if _NUMBER.fullmatch(named) else every)
         elif call.anywhere and call.name not in _INSIDE:
-            found |= dict.fromkeys(ALL)
+            found |= dict.fromkeys(every)
     found.pop(database, None)
     return tuple(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -13,8 +13,11 @@ from lockgate.policy.touches import calls_of
 from lockgate.proxy import observing, second_key
 from lockgate.proxy.approving import Bound
 from lockgate.proxy.gate import ConnectionGate
+from lockgate.proxy.judgement import EvidenceError
 from lockgate.proxy.recorder import Begun
+from lockgate.proxy.redis import functions
 from lockgate.proxy.redis.batch import Batch
+from lockgate.proxy.redis.hearing import Hearing, approved
 from lockgate.proxy.redis.judge import CommandJudgement
 from lockgate.proxy.redis.masking import Later, Masking
 from lockgate.proxy.redis.store import RedisStore
@@ -24,10 +27,14 @@ from lockgate.values.command import Call
 from lockgate.values.identity import Endpoint
 from lockgate.values.statement import Request
 from lockgate.wire.gate import Asked, MaskingError, Refusal, Ruling, Run
-from lockgate.wire.redis.gate import NOT_YET, Execution, NotYet
+from lockgate.wire.redis.gate import NOT_YET, Ear, Execution, NotYet, ReplyMask
 
 DEFAULT_USER: Final = "default"
 """Whom a connection that shows no credential belongs to (ACL documentation)."""
+
+
+NO_CODE: Final = ""
+"""In place of a digest, where the server has no such function."""
 
 
 class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
@@ -48,10 +55,13 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         super().__init__(services, store, identified, endpoint, refusal, blind)
         self._server = store.commands.server(endpoint)
         self._request, self._reviewed = store.understanding.request, store.reviewed
+        self._hearing = Hearing(self)
         self._batch: Batch | None = None
         """Commands that are about to be sent."""
         self._lost: Refusal | None = None
         """Why some that are about to be sent are not recorded."""
+        self._code: Mapping[str, str | None] = {}
+        """The functions that what is held would run, with digests of their code; None for what can't be read."""
 
     # what the session asks (lockgate.wire.redis.gate.CommandGate)
 
@@ -122,7 +132,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             return None
         if gone is None and self.held(judgement):
             self._stage()
-            self.wait(asked, second_key.hold(self, asked, judgement, None))
+            self.wait(asked, self._hold(asked, judgement))
             return None
         return self.let_pass(asked, judgement, None, gone)
 
@@ -146,6 +156,14 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if judgement.masking is None and not judgement.barrier and judgement.waits is None:
             return batch.ruling
         return replace(self.forward(judgement, batch.begun, evidence), handle=batch)
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        if self.refresh() is not None:
+            return None
+        judgement = self.judge(Asked(run.request), None)
+        if judgement.refusal is not None or self.held(judgement):
+            return None
+        return Ruling(masking=Later(partial(self._later, run.request)), handle=run.ruling.handle)
 
     def unrecorded(self) -> Refusal | None:
         """See `ConnectionGate`."""
@@ -180,8 +198,19 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         gone = self.refresh()
         judgement = self.judge(asked, None)
         if gone is None and self.held(judgement):
-            return await second_key.hold(self, asked, judgement, None)
+            return await self._hold(asked, judgement)
         return self.let_pass(asked, judgement, None, gone)
+
+    async def _hold(self, asked: Asked, judgement: CommandJudgement) -> Ruling:
+        running = {call.script for call in calls_of(asked.request) if call.name in functions.RUNNING and call.script}
+        self._code = await self._codes(running)
+        return await second_key.hold(self, asked, judgement, None)
+
+    async def _codes(self, names: Collection[str]) -> Mapping[str, str | None]:
+        if not names:
+            return {}
+        known = await self.store.commands.functions(self.endpoint)
+        return {name: None if known is None else known.get(name, NO_CODE) for name in sorted(names)}
 
     async def _settled(self, request: Request) -> Request:
         """The command again, once it is known which commands the server has."""
@@ -202,6 +231,14 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             self.database = str(database)
         self.recorder.moved(user=self.user, database=self.database)
 
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        return self._hearing.heard(ear, channel)
+
+    def end_listening(self, asked: Asked, judgement: CommandJudgement, refusal: Refusal) -> Refusal:
+        """Record that what was let pass is not any more."""
+        self._stage()
+        return self.refuse(asked, judgement, refusal, None)
+
     def intercepted(self, host: str, port: int) -> bool:
         return self.store.leads(host or self.endpoint.host, port)
 
@@ -212,7 +249,12 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         return self.store.judge.judge(self.asker, asked.request)
 
     async def evidence(self) -> None:
-        """See `ConnectionGate`: a command is judged by itself."""
+        """See `ConnectionGate`: a command is judged by itself, but what is held may not become other code."""
+        now = await self._codes(self._code)
+        for name, code in self._code.items():
+            if code is not None and now[name] != code:
+                changed = "can't be read any more" if now[name] is None else "has changed while it waited"
+                raise EvidenceError(f"the code of function {name} {changed}")
 
     def forward(self, judgement: CommandJudgement, begun: Begun, evidence: None) -> Ruling:
         """See `ConnectionGate`."""
@@ -222,7 +264,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if judgement.waits is not None:
             # what stands behind it runs as late as it is answered: it is judged then, and costs nobody any time
             return Ruling(masking=Later(partial(self._later, judgement.waits)), barrier=True, handle=begun)
-        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun)
+        standing = approved(judgement, self.asker) if judgement.listens else None
+        return Ruling(masking=masking, barrier=judgement.barrier, handle=begun, standing=standing)
 
     def _later(self, request: Request) -> Masking | None:
         """What masks the reply that has come now. Raises MaskingError where it wouldn't be let pass any more."""
@@ -251,7 +294,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             found.append(whole(call, self._hidden(call).__contains__, left))
             left -= len(found[-1]) + 1
         full = "\n".join(found)
-        return "" if full == "\n".join([self._shown(call) for call in calls]) else f"\n-- in full:\n{full}"
+        told = "" if full == "\n".join([self._shown(call) for call in calls]) else f"\n-- in full:\n{full}"
+        return told + "".join([f"\n-- code of function {name}: {_read(code)}" for name, code in self._code.items()])
 
     def _shown(self, call: Call) -> str:
         hidden = self._hidden(call)
@@ -261,9 +305,17 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         return frozenset(call.values) if self.store.judge.hides(call) else frozenset()
 
     def bound(self, asked: Asked) -> Bound:
-        """See `ConnectionGate`: to every argument, also those that nobody is shown."""
+        """See `ConnectionGate`: to every argument, also those that nobody is shown, and to the code of functions."""
         calls = calls_of(asked.request)
         parameters: list[bytes | None] = []
         for call in calls:
             parameters += (b"%d" % len(call.args), *call.args)
+        parameters += [None if code is None else code.encode() for code in self._code.values()]
         return Bound(asked.request.text.replace("\0", " "), parameters)
+
+
+def _read(code: str | None) -> str:
+    """The code of a function, as an approver is told of it."""
+    if code is None:
+        return "it can't be read, so the approval is of the name, whatever that is when it runs"
+    return f"SHA-256 {code} of its library" if code != NO_CODE else "the server has no such function"

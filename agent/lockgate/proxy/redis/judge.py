@@ -1,4 +1,4 @@
-"""From a command to what becomes of it: policy's verdict on what it touches, and how its reply is masked.
+"""From a command to what becomes of it: policy's verdict on what it touches, and how its reply is masked. And messages.
 
 Policy sees patterns, never keys: a verdict is taken once for all commands of a shape whose keys match the same ones.
 What is masked of a reply is told for each command, since that hangs on its keys.
@@ -13,6 +13,7 @@ from typing import Final
 from lockgate import config
 from lockgate.masking import Keys
 from lockgate.masking.plan import Unmaskable
+from lockgate.masking.replies.messages import MessageMasker, plan_message
 from lockgate.masking.replies.plan import NameMask, ReplyMasker, key_masks, plan_exec, plan_reply
 from lockgate.policy.decide import Engine
 from lockgate.policy.generations import Generations
@@ -92,7 +93,7 @@ class _Kept:
 
 
 class CommandJudge:
-    """Judges the commands to one datastore. `classification` is `pattern`, `pattern#field` or `pattern#$.path` -> tags.
+    """Judges the commands to one datastore. `classification` has what `parse_name` reads -> tags.
 
     `keys` are the datastore's keyed maskers'.
     """
@@ -123,9 +124,13 @@ class CommandJudge:
         engine, tried = self._policies.engine, self._shadow.engine
         found = self._here(engine, tried, asker, request)
         if engine.placed or (tried is not None and tried.placed):
-            for database in databases.reached(calls_of(request), asker.database):
+            every = engine.bundle.databases if tried is None else (*engine.bundle.databases, *tried.bundle.databases)
+            for database in databases.reached(calls_of(request), asker.database, every):
                 there = self._here(engine, tried, replace(asker, database=database), request)
+                differs = there.facts.get("shadow")
                 found = _stricter(found, there)
+                if differs is not None and found.refusal is None and "shadow" not in found.facts:
+                    found = replace(found, facts={**found.facts, "shadow": differs})
         if found.blocking and isinstance(request.detail, Call) and found.refusal is None and _waits(request.detail):
             return replace(found, waits=request)
         return found
@@ -178,7 +183,16 @@ class CommandJudge:
         if not self._names.names:
             return False
         told = classified(call, self._names)
-        return any(told.keys) or bool(call.anywhere)
+        if any(told.keys) or call.anywhere:
+            return True
+        return any(self._names.messages(use) for use in call.channels if Effect.WRITE in use.effects)
+
+    def message(self, judgement: CommandJudgement, channel: bytes) -> MessageMasker | None:
+        """What masks a message on `channel` for whom `judgement` is about, whatever it was listened to by."""
+        detects = judgement.verdict.detects
+        if not detects and not self._names.channel(channel):
+            return None
+        return plan_message(channel, judgement.masks, keys=self._keys, detectors={d.kind: d.masker for d in detects})
 
     def _shown(self, calls: tuple[Call, ...]) -> tuple[str, ...]:
         """The classified names that the calls may show values of, or may do so elsewhere."""
@@ -224,7 +238,7 @@ class CommandJudge:
             return _refused(judgement, Refusal(Why.DENIED, f"lockgate: {error}"))
         if masking is None:
             return judgement
-        return replace(judgement, masking=masking, deaf=judgement.listens)
+        return replace(judgement, masking=masking)
 
     def _plan(self, judgement: CommandJudgement, calls: tuple[Call, ...]) -> ReplyMasker | None:
         masks = judgement.masks
@@ -282,4 +296,4 @@ def _stricter(one: CommandJudgement, other: CommandJudgement) -> CommandJudgemen
         )
     told = {**other.facts, **{name: one.facts[name] for name in ("masks", "detects") if name in one.facts}}
     outlook = replace(other.outlook, masks=one.outlook.masks, detects=one.outlook.detects)
-    return replace(one, verdict=held, facts=told, outlook=outlook, deaf=one.deaf or other.deaf)
+    return replace(one, verdict=held, facts=told, outlook=outlook)

@@ -23,13 +23,6 @@ class Masking:
         except Unmaskable as error:
             raise MaskingError(f"lockgate: {error}") from error
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        """See `ReplyMask`."""
-        try:
-            return self.masker.message(push, resp3=resp3)
-        except Unmaskable as error:
-            raise MaskingError(f"lockgate: {error}") from error
-
 
 @dataclass(frozen=True, slots=True)
 class Later:
@@ -44,8 +37,3 @@ class Later:
         """See `ReplyMask`."""
         masking = self.found()
         return (reply, 0, {}) if masking is None else masking.mask(reply, resp3=resp3)
-
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        """See `ReplyMask`."""
-        masking = self.found()
-        return (push, 0, {}) if masking is None else masking.message(push, resp3=resp3)

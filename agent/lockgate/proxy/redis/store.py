@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisStore(Store):
-    """What is classified is `pattern`, `pattern#field` or `pattern#$.path`."""
+    """What is classified is what `lockgate.values.selector` reads."""
 
     silent: ClassVar = True
 

@@ -19,26 +19,21 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from lockgate.wire.gate import ProtocolError, Refusal, Ruling
+from lockgate.wire.observed import PassingOn, Watcher
 from lockgate.wire.postgresql import frames
 from lockgate.wire.postgresql.authentication import Login
+from lockgate.wire.postgresql.conversation import Conversation
 from lockgate.wire.postgresql.frontend import Frontend
 from lockgate.wire.postgresql.gate import RowKernel, StatementGate
 from lockgate.wire.postgresql.session import BOUND, Session, unsupported
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, Observing
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes
 
 ENCRYPTED: Final = {frames.SSL_REQUEST: "tls", frames.GSSENC_REQUEST: "gss"}
 """Why a connection is not read whose client and server have agreed on encryption."""
 
 
-class ObservingGate(StatementGate, Protocol):
+class ObservingGate(StatementGate, Watcher, Protocol):
     """The house, as a connection that is only looked at sees it."""
-
-    @property
-    def blind(self) -> str | None:
-        """Why nothing is to be read of the connection once it is let in; asked behind `open`."""
-
-    def unread(self, why: str) -> None:
-        """From here on nothing of the connection is read. Said once. Runs that were on their way end as `unread`."""
 
 
 class ObservedFrontend(Frontend):
@@ -94,20 +89,18 @@ class ObservedFrontend(Frontend):
         super()._refused(kind, refusal)
 
 
-class ObservedSession(Session, Observing):
+class ObservedSession(PassingOn, Session):
     """Like `Session`, but for what can't be read. `passing`: clients' TLS is the server's affair, and not read.
 
     `wants_raw` once the I/O is to connect upstream in plain, whatever the datastore's TLS (in its TLS where the client
     is inside ours), and say `connected`. `wants_upstream` may follow, when the server declined encryption: then that
-    connection is still as new. `tls_declined` says that it did. `unread` is why nothing is read any more. `bound` says
-    that the client was refused because it and the server would bind authentication to TLS that isn't one.
+    connection is still as new. `tls_declined` says that it did. `bound` says that the
+    client was refused because it and the server would bind authentication to TLS that isn't one.
     """
 
+    _conversation: Conversation
     _half = ObservedFrontend
     _frontend: ObservedFrontend
-
-    __slots__ = ("_asked", "_later", "_left", "_passing", "_upstream", "_watcher", "bound", "tls_declined", "unread",
-                 "wants_raw")  # fmt: skip
 
     def __init__(
         self,
@@ -120,19 +113,9 @@ class ObservedSession(Session, Observing):
         passing: bool = False,
     ) -> None:
         super().__init__(gate, rows, message_bytes=message_bytes, row_bytes=row_bytes, tls=tls)
-        self._conversation.observed = True
-        self._watcher = gate
-        self._passing = passing
+        self._look(gate, passing=passing)
         self._asked: int | None = None
         """The request for encryption that the server has, or is about to have."""
-        self._later: str | None = None
-        """Why the connection is passed on once the server is ready."""
-        self._upstream = False
-        """Whether what is said to the server reaches it."""
-        self._left = False
-        self.bound = False
-        self.tls_declined = False
-        self.unread: str | None = None
         self.wants_raw = False
 
     # what the I/O calls
@@ -285,10 +268,6 @@ class ObservedSession(Session, Observing):
         self._later = self._watcher.blind if found is None else found.message.removeprefix("lockgate: ")
         return refusal
 
-    def _waiting(self, data: Bytes) -> None:
-        # no bound: the I/O doesn't read on from who has too much waiting
-        self._early += data
-
     def _run(self) -> None:
         if self._later is None or not self._conversation.ready:
             super()._run()
@@ -297,9 +276,6 @@ class ObservedSession(Session, Observing):
         self._conversation.authentication = None
         self._stop_reading(self._later)
         self._pass_on()
-
-    def _passed(self, data: Bytes) -> None:
-        self._to_server.append(bytes(data))
 
     # what they share
 
@@ -311,21 +287,8 @@ class ObservedSession(Session, Observing):
         if self.unread is None:
             super()._fatal(refusal)
 
-    def _stop_reading(self, why: str) -> None:
-        self.unread = why
-        self._conversation.settle_all("unread")
-        self._watcher.unread(why)
+    def _kept_of_server(self) -> bytes:
+        return self._backend.take()
 
-    def _pass_on(self) -> None:
-        """Both directions as they are, behind what is kept of them."""
-        rest = self._backend.take()
-        if rest:
-            self._to_client.append(rest)
-        if self._frontend.parked:
-            self._client = self._waiting  # its message goes first
-            return
-        kept = self._frontend.take() + bytes(self._early)
-        self._early.clear()
-        if kept:
-            self._to_server.append(kept)
-        self._client = self._passed
+    def _kept_of_client(self) -> bytes | None:
+        return None if self._frontend.parked else self._frontend.take()

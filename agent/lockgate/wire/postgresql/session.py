@@ -187,6 +187,9 @@ class Session(WireSession):
         """What is to be sent to the server, taken."""
         return taken(self._to_server)
 
+    def enforce(self) -> None:
+        """See `WireSession`. What was bound before runs to its end as it was judged."""
+
     @property
     def parked(self) -> bool:
         """Whether a request waits for `resume`."""

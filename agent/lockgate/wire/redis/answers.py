@@ -7,15 +7,19 @@ until it is whole, up to `row_bytes`; a longer one that is masked is withheld, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
-from lockgate.wire.gate import MaskingError, ProtocolError, Run
+from lockgate.wire.gate import MaskingError, ProtocolError, Refusal, Run
 from lockgate.wire.redis import errors, frames, pubsub, redirection, transaction
 from lockgate.wire.redis._resp import ReplyScanner
 from lockgate.wire.redis.conversation import Awaited, Conversation
-from lockgate.wire.redis.gate import ReplyMask
+from lockgate.wire.redis.gate import Ear, ReplyMask
 from lockgate.wire.redis.pubsub import Subscribing
 from lockgate.wire.session import Bytes
+
+RECONSIDERED: Final = 1024
+"""Subscriptions of one connection that are asked about at once: some 20 us each, while nobody else is served."""
 
 _ERRORS: Final = (ord("-"), ord("!"))
 _COMMON: Final = frozenset(b"+:$*_#,(=~%")
@@ -95,6 +99,15 @@ class Answers:
             self._decide()
         self._data = b""
 
+    def reconsider(self) -> None:
+        """Ask again about what comes without being asked for. What isn't asked about here is once something comes."""
+        conversation = self._conversation
+        told = [ear for ear in (conversation.monitor, conversation.tracking) if ear is not None]
+        for ear in (*told, *islice(conversation.subscriptions, RECONSIDERED)):
+            self._heard(ear, None)
+            if conversation.over is not None:
+                return
+
     # replies that are whole
 
     def _complete(self, data: bytes, stops: list[int], at: int) -> None:
@@ -158,7 +171,7 @@ class Answers:
         elif first == _ARRAY and (conversation.confined or self._confirming):
             self._confined(reply)
         elif conversation.monitoring and first == _STATUS and reply[1:2].isdigit():
-            self._shown(self._message(conversation.monitor, reply))
+            self._told(reply, conversation.monitor)
         else:
             self._answer(reply, first)
 
@@ -246,14 +259,30 @@ class Answers:
         except MaskingError as error:
             run.withheld = str(error)
 
-    def _message(self, masking: ReplyMask | None, push: bytes) -> bytes:
-        """What nobody asked for at this moment, as it may be shown: nothing of it where that can't be told."""
-        if masking is None:
-            return push
-        try:
-            return masking.message(push, resp3=self._conversation.resp == 3)[0]
-        except MaskingError:
-            return b""
+    def _told(self, push: bytes, ear: Ear | None, channel: bytes | None = None) -> None:
+        """What nobody asked for at this moment is said as it may be shown: nothing of it where that can't be told."""
+        masking = None if ear is None else self._heard(ear, channel)
+        if self._conversation.over is not None:
+            return
+        if masking is not None:
+            try:
+                push = masking.mask(push, resp3=self._conversation.resp == 3)[0]
+            except MaskingError:
+                return
+        self._shown(push)
+
+    def _heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | None:
+        """What masks something that comes because of `ear`. Where it may not come any more, the connection is over.
+
+        Without a word, as a server does it whose access list has changed (acl.c, `ACLKillPubsubClientsIfNeeded`):
+        where no answer is owed many clients can't read an error. Who subscribes anew is told.
+        """
+        conversation = self._conversation
+        found = conversation.gate.heard(ear, channel)
+        if isinstance(found, Refusal):
+            conversation.over = "disconnected"
+            return None
+        return found
 
     # pushes, and what takes their place in RESP2
 
@@ -276,14 +305,26 @@ class Answers:
         else:
             word, name = self._head(push)
         if word in _UNASKED:
-            self._shown(self._message(conversation.tracking, push))
+            self._told(push, conversation.tracking)
         elif word in pubsub.MESSAGES:
-            masking = conversation.subscriptions.masking(pubsub.MESSAGES[word], name)
-            self._shown(self._message(masking, push))
+            self._published(push, word, name)
         elif word in pubsub.CONFIRMS:
             self._confirmed(push, word, name)
         else:
             raise ProtocolError("the server sent an unknown push")
+
+    def _published(self, push: bytes, word: bytes, name: bytes | None) -> None:
+        """A message, because of a subscription to `name`."""
+        ear = self._conversation.subscriptions.ear(pubsub.MESSAGES[word], name)
+        channel = name
+        if word == pubsub.BY_PATTERN:
+            try:
+                channel = frames.third(push, self._row_bytes)
+            except ValueError as error:
+                raise ProtocolError(f"the server's push can't be read: {error}") from None
+        if channel is None:
+            raise ProtocolError("the server's push can't be read")
+        self._told(push, ear, channel)
 
     def _confined(self, reply: bytes) -> None:
         """An array in RESP2 while there are subscriptions: a message, or the answer to what may be sent then."""
@@ -292,8 +333,7 @@ class Answers:
         if word in pubsub.MESSAGES and conversation.subscriptions.unasked(pubsub.MESSAGES[word], name):
             return
         if word in pubsub.MESSAGES:
-            masking = conversation.subscriptions.masking(pubsub.MESSAGES[word], name)
-            self._shown(self._message(masking, reply))
+            self._published(reply, word, name)
         elif word in pubsub.CONFIRMS:
             self._confirmed(reply, word, name)
         elif word == b"pong" and type(conversation.next()) is Run:
@@ -306,7 +346,7 @@ class Answers:
         subscriptions = conversation.subscriptions
         awaited = conversation.pending[0] if conversation.pending else None
         if pubsub.taken_away(word, awaited, name):
-            subscriptions.confirm(word, name, None)
+            subscriptions.gone(word, name)
         elif not isinstance(awaited, Subscribing) or awaited.word != word or awaited.run is None:
             raise ProtocolError("the server confirmed a subscription that nobody asked for")
         else:
@@ -391,16 +431,19 @@ class Answers:
         conversation = self._conversation
         if not ((first == _PUSH and conversation.resp == 3) or (first == _ARRAY and conversation.confined)):
             return False
+        begun = bytes(self._held[:_HEAD_BYTES])
         try:
-            found = frames.head(bytes(self._held[:_HEAD_BYTES]), self._row_bytes)
+            found = frames.head(begun, self._row_bytes)
+            if found is None or found[0] not in pubsub.MESSAGES:
+                return False
+            channel = frames.third(begun, self._row_bytes) if found[0] == pubsub.BY_PATTERN else found[1]
         except ValueError:
             return False  # it may be one of another kind: `_push` looks at it once it is whole
-        if found is None or found[0] not in pubsub.MESSAGES:
-            return False
         kind, name = pubsub.MESSAGES[found[0]], found[1]
-        return not conversation.subscriptions.unasked(kind, name) and (
-            conversation.subscriptions.masking(kind, name) is None
-        )
+        if channel is None or conversation.subscriptions.unasked(kind, name):
+            return False
+        masking = self._heard(conversation.subscriptions.ear(kind, name), channel)
+        return masking is None and conversation.over is None
 
     @property
     def _longer(self) -> str:

@@ -16,7 +16,7 @@ from lockgate.wire.gate import ProtocolError, Refusal, Ruling, Run
 from lockgate.wire.redis import authentication, errors, frames, pubsub, transaction
 from lockgate.wire.redis._resp import CommandReader, encode_command
 from lockgate.wire.redis.conversation import PIPELINE, Awaited, Conversation
-from lockgate.wire.redis.gate import NOT_YET
+from lockgate.wire.redis.gate import NOT_YET, Ear
 from lockgate.wire.session import Bytes
 
 Args: TypeAlias = tuple[bytes, ...]
@@ -327,17 +327,32 @@ def _client(commands: Commands, args: Args) -> None:
     elif part == b"TRACKING":
         if conversation.queue is not None:
             commands.refuse("lockgate: CLIENT TRACKING is refused inside MULTI")
+        elif len(args) > 2 and args[2].partition(b"\0")[0].upper() == b"OFF":
+            commands.ask(args, _Untracking, barrier=True)
         else:
-            commands.ask(args, lambda run: _tracking(conversation, run))
+            commands.ask(args, lambda run: _tracking(conversation, args, run))
     elif conversation.queue is not None:
         commands.enqueue(args)
     else:
         commands.ask(args)
 
 
-def _tracking(conversation: Conversation, run: Run) -> Run:
-    conversation.tracking = run.ruling.masking or conversation.tracking
+def _tracking(conversation: Conversation, args: Args, run: Run) -> Run:
+    # options are compared as C strings; whether the server takes it is not known yet
+    if conversation.tracking is None or any(arg.partition(b"\0")[0].upper() == b"BCAST" for arg in args):
+        conversation.tracking = Ear(args, run.ruling.standing)
     return run
+
+
+class _Untracking(Awaited):
+    """CLIENT TRACKING OFF."""
+
+    __slots__ = ()
+
+    def take(self, conversation: Conversation, reply: bytes) -> bytes:
+        if reply == frames.OK:
+            conversation.tracking = None
+        return reply
 
 
 class _Monitoring(Awaited):
@@ -346,7 +361,7 @@ class _Monitoring(Awaited):
     def take(self, conversation: Conversation, reply: bytes) -> bytes:
         if reply == frames.OK and self.run is not None:
             conversation.monitoring = True
-            conversation.monitor = self.run.ruling.masking
+            conversation.monitor = Ear((b"MONITOR",), self.run.ruling.standing)
             conversation.weigh()
         elif errors.text_of(reply) is None:
             raise ProtocolError("the server answered MONITOR with something else")

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from lockgate.wire.gate import ProtocolError, Run
-from lockgate.wire.redis.gate import CommandGate, Execution, Login, ReplyMask
+from lockgate.wire.redis.gate import CommandGate, Ear, Execution, Login
 
 if TYPE_CHECKING:
     from lockgate.wire.redis.pubsub import Subscriptions
@@ -49,11 +49,12 @@ class Conversation:
     it. `watching` says that keys may be watched. `monitor` is set while the server tells of every command. `midway`
     says that the client has a part of a reply, so that nothing else may be said. `over` is how the connection ends once
     what is in `to_client` has been sent. `observed`: nothing is refused here, and redirections lead where they will.
+    `overtaken`: the server has something to do yet, or to answer, that is not let pass any more.
     """
 
     __slots__ = ("aborted", "barrier", "executing", "gate", "login", "midway", "monitor", "monitoring", "observed",
-                 "over", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions", "to_client",
-                 "to_server", "tracking", "unusual", "watching")  # fmt: skip
+                 "over", "overtaken", "pending", "queue", "queued_bytes", "ready", "resp", "said", "subscriptions",
+                 "to_client", "to_server", "tracking", "unusual", "watching")  # fmt: skip
 
     def __init__(self, gate: CommandGate, subscriptions: Subscriptions) -> None:
         self.gate = gate
@@ -64,7 +65,7 @@ class Conversation:
         self.barrier: Run | Awaited | None = None
         self.said = 0
         """How many answers of our own are pending."""
-        self.observed = False
+        self.observed = self.overtaken = False
         self.login: Login | None = None
         self.ready = False
         """Whether commands can be sent."""
@@ -76,10 +77,10 @@ class Conversation:
         """EXEC, while it is answered."""
         self.watching = False
         self.monitoring = False
-        self.monitor: ReplyMask | None = None
-        """What masks what MONITOR tells."""
-        self.tracking: ReplyMask | None = None
-        """What masks the invalidations of CLIENT TRACKING."""
+        self.monitor: Ear | None = None
+        """MONITOR."""
+        self.tracking: Ear | None = None
+        """CLIENT TRACKING: of several the one that has the most told."""
         self.midway = False
         self.over: str | None = None
         self.unusual = False
@@ -142,6 +143,17 @@ class Conversation:
         run.outcome = outcome
         run.settled = True
         self.gate.settle(run)
+
+    def enforce(self) -> None:
+        """The mode has become enforce. What the server has been sent is answered, and run, as late as it likes (BLPOP,
+        CLIENT PAUSE): it is judged anew."""
+        self.observed = False
+        for awaited in self.pending:
+            run = awaited.run if isinstance(awaited, Awaited) else awaited
+            if run is not None:
+                ruling = self.gate.overtaken(run)
+                self.overtaken = self.overtaken or ruling is None
+                run.ruling = ruling or run.ruling
 
     def settle_all(self, outcome: str) -> None:
         """Nothing more will be answered."""

@@ -127,6 +127,23 @@ def head(data: bytes, limit: int) -> tuple[bytes, bytes | None] | None:
 
     None when they haven't come whole. Raises ValueError for anything else, and where they are longer than `limit`.
     """
+    found = _front(data, limit)
+    return None if found is None else found[:2]
+
+
+def third(data: bytes, limit: int) -> bytes | None:
+    """The third element of what `head` tells the first two of, a string. None and ValueError as with `head`."""
+    found = _front(data, limit)
+    if found is None:
+        return None
+    name, at = _named(data, found[2], limit)
+    if name is None and at > found[2]:
+        raise ValueError("it has something else than a name")
+    return name
+
+
+def _front(data: bytes, limit: int) -> tuple[bytes, bytes | None, int] | None:
+    """As `head`, and where what stands behind them begins."""
     found = _HEAD.match(data)
     if found is None:
         if b"\n" in data and data.count(b"\n") > 1:
@@ -137,15 +154,21 @@ def head(data: bytes, limit: int) -> tuple[bytes, bytes | None] | None:
     kind, at = _taken(data, found.end(), int(found[2]), limit)
     if kind is None:
         return None
-    name = _NAME.match(data, at)
-    if name is None:
+    name, end = _named(data, at, limit)
+    return None if end == at else (kind, name, end)
+
+
+def _named(data: bytes, at: int, limit: int) -> tuple[bytes | None, int]:
+    """The string (None: null) at an offset, and the offset behind it: the same one where it hasn't come whole."""
+    found = _NAME.match(data, at)
+    if found is None:
         if b"\n" in data[at:]:
             raise ValueError("it has something else than a name")
-        return None
-    if name[1] in (None, b"-1"):
-        return kind, None
-    taken, _ = _taken(data, name.end(), int(name[1]), limit)
-    return None if taken is None else (kind, taken)
+        return None, at
+    if found[1] in (None, b"-1"):
+        return None, found.end()
+    taken, end = _taken(data, found.end(), int(found[1]), limit)
+    return (None, at) if taken is None else (taken, end)
 
 
 def _taken(data: bytes, at: int, size: int, limit: int) -> tuple[bytes | None, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from lockgate.values.secret import Secret
 from lockgate.values.statement import Request
@@ -22,8 +22,14 @@ class ReplyMask(Protocol):
         classified. Raises MaskingError when what it holds can't be told: it is then withheld.
         """
 
-    def message(self, push: bytes, *, resp3: bool) -> tuple[bytes, int, dict[str, int]]:
-        """The same of what comes later without being asked for: a message of a channel that was subscribed to."""
+
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """Why something comes without being asked for: a command that was let pass (a subscription to one name, MONITOR,
+    CLIENT TRACKING), and `Ruling.standing` of what let it."""
+
+    args: tuple[bytes, ...]
+    standing: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,18 @@ class CommandGate(Protocol):
 
         `in_transaction` says that keys are watched or commands are queued. AUTH, HELLO and SELECT are asked about too,
         and so are MULTI, DISCARD and RESET; where the agent has a `Login`, AUTH is not, and HELLO comes without it.
+        """
+
+    def overtaken(self, run: Run) -> Ruling | None:
+        """The datastore's mode has become enforce while the answer to `run` is owed: what that goes through, in the
+        place of `run.ruling`. None where it would not be let pass now."""
+
+    def heard(self, ear: Ear, channel: bytes | None) -> ReplyMask | Refusal | None:
+        """Something has come because of `ear`; asked each time, since rules and who asks may be others by now.
+
+        `channel` is the one that a message came on, whatever pattern it was subscribed to by; None for what is no
+        message. What masks it (all of it, as it came), None where it passes. A refusal where the command would not be
+        let pass any more: then nothing of it may be shown, and the connection ends.
         """
 
     def settle(self, run: Run) -> None:

@@ -15,58 +15,40 @@ from __future__ import annotations
 from typing import Protocol
 
 from lockgate.wire.gate import ProtocolError, Ruling
+from lockgate.wire.observed import PassingOn, Watcher
 from lockgate.wire.redis.authentication import LoggingIn
-from lockgate.wire.redis.conversation import Said
+from lockgate.wire.redis.conversation import Conversation, Said
 from lockgate.wire.redis.gate import CommandGate, Login
 from lockgate.wire.redis.session import Session
-from lockgate.wire.session import TLS_HANDSHAKE, Bytes, Observing
+from lockgate.wire.session import TLS_HANDSHAKE, Bytes
 
 
-class ObservingGate(CommandGate, Protocol):
+class ObservingGate(CommandGate, Watcher, Protocol):
     """The house, as a connection that is only looked at sees it."""
 
-    @property
-    def blind(self) -> str | None:
-        """Why nothing is to be read of the connection once it is let in; asked behind `open`."""
 
-    def unread(self, why: str) -> None:
-        """From here on nothing of the connection is read. Said once. Runs that were on their way end as `unread`."""
+class ObservedSession(PassingOn, Session):
+    """Like `Session`, but for what can't be read. `passing`: clients' TLS is the server's affair, and not read."""
 
-
-class ObservedSession(Session, Observing):
-    """Like `Session`, but for what can't be read. `passing`: clients' TLS is the server's affair, and not read.
-
-    `unread` is why nothing is read any more.
-    """
-
-    __slots__ = ("_later", "_left", "_passing", "_upstream", "_watcher", "bound", "tls_declined", "unread")
+    _conversation: Conversation
 
     def __init__(
         self, gate: ObservingGate, *, message_bytes: int, row_bytes: int, tls: bool = False, passing: bool = False
     ) -> None:
         super().__init__(gate, message_bytes=message_bytes, row_bytes=row_bytes, tls=tls)
-        self._conversation.observed = True
-        self._watcher = gate
-        self._passing = passing
-        self._later: str | None = None
-        """Why the connection is passed on once the server takes commands."""
-        self._upstream = False
-        """Whether what is said to the server reaches it."""
-        self._left = False
-        self.bound = False
-        self.tls_declined = False
-        self.unread: str | None = None
+        self._look(gate, passing=passing)
 
     # what the I/O calls
 
     def enforce(self) -> None:
         """From here on like a `Session`. One that `evades` that has to be closed instead."""
-        self._conversation.observed = self._passing = False
+        self._passing = False
+        super().enforce()
 
     @property
     def evades(self) -> bool:
         """Whether what the client says is not read, or will come not to be."""
-        return self.unread is not None or self._later is not None
+        return self.unread is not None or self._later is not None or super().evades
 
     def give_up(self, why: str) -> bool:
         """Read no more from here on. False where that can't be: the server owes answers that aren't the client's, or
@@ -174,9 +156,6 @@ class ObservedSession(Session, Observing):
             self._stop_reading(self._later)
             self._pass_on()
 
-    def _passed(self, data: Bytes) -> None:
-        self._to_server.append(bytes(data))
-
     # what they share
 
     def _fail(self, error: ProtocolError) -> None:
@@ -187,21 +166,8 @@ class ObservedSession(Session, Observing):
         if self.unread is None:
             super()._tell(reply)
 
-    def _stop_reading(self, why: str) -> None:
-        self.unread = why
-        self._conversation.settle_all("unread")
-        self._watcher.unread(why)
+    def _kept_of_server(self) -> bytes:
+        return self._answers.take()
 
-    def _pass_on(self) -> None:
-        """Both directions as they are, behind what is kept of them."""
-        rest = self._answers.take()
-        if rest:
-            self._to_client.append(rest)
-        if self._commands.parked:
-            self._client = self._waiting  # its command goes first
-            return
-        kept = self._commands.take() + bytes(self._early)
-        self._early.clear()
-        if kept:
-            self._to_server.append(kept)
-        self._client = self._passed
+    def _kept_of_client(self) -> bytes | None:
+        return None if self._commands.parked else self._commands.take()

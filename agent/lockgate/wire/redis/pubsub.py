@@ -1,4 +1,4 @@
-"""Subscriptions: who listens to what, how many answers a command has, and what masks the messages.
+"""Subscriptions: who listens to what, how many answers a command has, and which message is of which.
 
 SUBSCRIBE has an answer for each channel; UNSUBSCRIBE without channels one for each that was subscribed to, or one of
 nothing (pubsub.c). In RESP2 answers and messages are arrays among the replies, and what else may be sent is confined;
@@ -7,11 +7,13 @@ in RESP3 they are pushes. A shard channel may also be taken away by the server, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from lockgate.wire.gate import ProtocolError, Run
 from lockgate.wire.redis.conversation import Awaited, Conversation
-from lockgate.wire.redis.gate import ReplyMask
+from lockgate.wire.redis.gate import Ear
 
 if TYPE_CHECKING:
     from lockgate.wire.redis.commands import Commands
@@ -26,10 +28,13 @@ CONFINED: Final = frozenset((b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"UNSUB
 """What Redis takes in RESP2 while there are subscriptions (server.c, `processCommand`)."""
 
 _SUBSCRIBED: Final = {b"subscribe": 0, b"psubscribe": 1, b"ssubscribe": 2}
+_COMMANDS: Final = {word: word.upper() for word in _SUBSCRIBED}
 _UNSUBSCRIBED: Final = {b"unsubscribe": 0, b"punsubscribe": 1, b"sunsubscribe": 2}
 CONFIRMS: Final = {**_SUBSCRIBED, **_UNSUBSCRIBED}
 """First words of answers, and which kind of subscription they are about."""
 MESSAGES: Final = {b"message": 0, b"pmessage": 1, b"smessage": 2}
+BY_PATTERN: Final = b"pmessage"
+"""Of these one that has the channel behind what was subscribed to."""
 INVALIDATIONS: Final = b"__redis__:invalidate"
 """Where a RESP2 client that listens to anything is told which keys have changed, whether it listens to this or not:
 any other may have it told so (CLIENT TRACKING REDIRECT)."""
@@ -38,12 +43,12 @@ _TAKEN_AWAY: Final = b"*3\r\n$12\r\nsunsubscribe\r\n"
 
 
 class Subscriptions:
-    """What the server has confirmed: channels, patterns and shard channels, each with what masks its messages."""
+    """What the server has confirmed: channels, patterns and shard channels, each with the command that has it come."""
 
     __slots__ = ("_kinds", "any", "bytes", "sharded")
 
     def __init__(self) -> None:
-        self._kinds: tuple[dict[bytes, ReplyMask | None], ...] = ({}, {}, {})
+        self._kinds: tuple[dict[bytes, Ear], ...] = ({}, {}, {})
         self.any = False
         self.bytes = 0
         self.sharded = False
@@ -53,6 +58,9 @@ class Subscriptions:
     def count(self) -> int:
         return sum(map(len, self._kinds))
 
+    def __iter__(self) -> Iterator[Ear]:
+        return chain.from_iterable(kind.values() for kind in self._kinds)
+
     def has(self, kind: int) -> bool:
         return bool(self._kinds[kind])
 
@@ -60,21 +68,24 @@ class Subscriptions:
         """Whether it is a message that somebody else had the server send here."""
         return name == INVALIDATIONS and name not in self._kinds[kind]
 
-    def masking(self, kind: int, name: bytes | None) -> ReplyMask | None:
-        """What masks a message of it. Raises ProtocolError when nobody has subscribed to that."""
+    def ear(self, kind: int, name: bytes | None) -> Ear:
+        """Because of what a message of it comes. Raises ProtocolError when nobody has subscribed to that."""
         if name is None or name not in self._kinds[kind]:
             raise ProtocolError("the server sent a message of a channel that nobody listens to")
         return self._kinds[kind][name]
 
-    def confirm(self, word: bytes, name: bytes | None, masking: ReplyMask | None) -> None:
-        """The server has answered `word` (`subscribe`, `punsubscribe` ...) about `name`."""
+    def confirm(self, word: bytes, name: bytes, standing: Any) -> None:
+        """The server has answered `word` (`subscribe`, `psubscribe`, `ssubscribe`) about `name`, let pass by that."""
         kind = self._kinds[CONFIRMS[word]]
-        if name is not None and word in _SUBSCRIBED:
-            if name not in kind:
-                self.bytes += len(name)
-            kind[name] = masking
-            self.sharded = self.sharded or word == b"ssubscribe"
-        elif name is not None and kind.pop(name, self) is not self:
+        if name not in kind:
+            self.bytes += len(name)
+        kind[name] = Ear((_COMMANDS[word], name), standing)
+        self.sharded = self.sharded or word == b"ssubscribe"
+        self.any = True
+
+    def gone(self, word: bytes, name: bytes | None) -> None:
+        """The same of `unsubscribe` and its like."""
+        if name is not None and self._kinds[CONFIRMS[word]].pop(name, None) is not None:
             self.bytes -= len(name)
         self.any = any(self._kinds)
 
@@ -89,11 +100,11 @@ class Subscriptions:
 class Subscribing(Awaited):
     """A command of this family. `names` are those that are still to be confirmed, in order; None: all there are."""
 
-    __slots__ = ("_masking", "names", "word")
+    __slots__ = ("_standing", "names", "word")
 
     def __init__(self, run: Run, word: bytes, names: tuple[bytes, ...]) -> None:
         super().__init__(run)
-        self._masking: ReplyMask | None = run.ruling.masking
+        self._standing = run.ruling.standing
         self.word = word
         self.names = list(reversed(names)) if names else None
 
@@ -108,11 +119,14 @@ class Subscribing(Awaited):
         if self.names is None:
             if word in _SUBSCRIBED:
                 raise ProtocolError("the server confirmed a subscription that names nothing")
-            subscriptions.confirm(word, name, None)
+            subscriptions.gone(word, name)
             return name is None or not subscriptions.has(CONFIRMS[word])
-        if name != self.names[-1]:
+        if name is None or name != self.names[-1]:
             raise ProtocolError("the server confirmed a subscription that was not asked for")
-        subscriptions.confirm(word, name, self._masking)
+        if word in _SUBSCRIBED:
+            subscriptions.confirm(word, name, self._standing)
+        else:
+            subscriptions.gone(word, name)
         self.names.pop()
         return not self.names
 

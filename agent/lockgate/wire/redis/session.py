@@ -119,6 +119,13 @@ class Session(WireSession):
         if self._conversation.over is not None:
             self._end(self._conversation.over)
 
+    def reconsider(self) -> None:
+        """See `WireSession`: subscriptions, MONITOR and client tracking."""
+        if not self.closing:
+            self._answers.reconsider()
+            if self._conversation.over is not None:
+                self._end(self._conversation.over)
+
     def notice(self, message: str, hint: str | None = None) -> None:
         """See `WireSession`: Redis has no way to say anything beside an answer that clients would understand."""
 
@@ -137,6 +144,15 @@ class Session(WireSession):
     def drain_server(self) -> bytes:
         """See `WireSession`."""
         return taken(self._to_server)
+
+    def enforce(self) -> None:
+        """See `WireSession`."""
+        self._conversation.enforce()
+
+    @property
+    def evades(self) -> bool:
+        """See `WireSession`."""
+        return self._conversation.overtaken
 
     @property
     def parked(self) -> bool:
