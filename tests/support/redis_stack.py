@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -116,7 +117,8 @@ class RedisStack(Stack):
 
     `cache` is merged into that datastore's part of agent.yaml; `agent` into the whole of it. The server is filled
     unless `filled` is False. `addresses` are those of the cache, as clients dial them. `stack.redis` of a cluster is
-    its first node. `others` are servers with nothing in them, each a datastore too: `other-0` and so on.
+    its first node. `others` are servers with nothing in them, each a datastore too: `other-0` and so on. With `watched`
+    the same server is another datastore, which is only observed, for whoever dials [::1].
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class RedisStack(Stack):
         addresses: Iterable[str] | None = None,
         filled: bool = True,
         others: Sequence[Redis] = (),
+        watched: bool = False,
     ) -> None:
         self.others = others
         self._started = redis or Redis()
@@ -144,13 +147,19 @@ class RedisStack(Stack):
         store = {
             "name": "cache",
             "protocol": "redis",
-            "addresses": list(addresses or _addresses(self._started)),
+            "addresses": list(
+                addresses or [a for a in _addresses(self._started) if not (watched and a.startswith("["))]
+            ),
             **(cache or {}),
         }
         more = [
             {"name": f"other-{number}", "protocol": "redis", "addresses": _addresses(other)}
             for number, other in enumerate(others)
         ]
+        if watched:
+            more.append(
+                {**deepcopy(store), "name": "watched", "addresses": [f"[::1]:{self.redis.port}"], "mode": "observe"}
+            )
         super().__init__(
             server=server,
             schema=SCHEMA,

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.masking.replies.server import Client, running
+from tests.support.redis_servers import RELEASES
 
 
-@pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with running(tmp_path_factory.mktemp("redis"), "--enable-debug-command", "yes", "--rdbcompression", "no") as path:
+@pytest.fixture(scope="package", params=RELEASES, ids=str)
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
+    options = ("--enable-debug-command", "yes", "--rdbcompression", "no")
+    with running(tmp_path_factory.mktemp("redis"), *options, release=request.param) as path:
         yield path
 
 

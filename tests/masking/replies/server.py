@@ -1,9 +1,8 @@
-"""A real redis-server, and a client that keeps what it is sent as it was sent."""
+"""A real server of some release, and a client that keeps what it is sent as it was sent."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ import hiredis
 
 from lockgate.values.command import Call, KeyUse
 from lockgate.values.statement import Effect
+from tests.support.redis_servers import DEBIAN, Release
 
 _START_SECONDS: Final = 20
 _NAMES: Final = b"ACL CLIENT CLUSTER COMMAND CONFIG FUNCTION LATENCY MEMORY MODULE OBJECT PUBSUB SCRIPT SLOWLOG"
@@ -26,14 +26,13 @@ _ANY: Final = frozenset({Effect.READ, Effect.WRITE, Effect.UNKNOWN})
 
 
 @contextlib.contextmanager
-def running(folder: Path, *options: str) -> Iterator[Path]:
+def running(folder: Path, *options: str, release: Release = DEBIAN) -> Iterator[Path]:
     """A server that answers on a Unix socket in `folder`, whose path is given; it is gone afterwards."""
     path = folder / "redis.sock"
-    program = shutil.which("redis-server")
-    assert program is not None, "redis-server is not installed"
-    arguments = [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder), *options]
+    laid = release.laid(folder)
+    arguments = [str(laid.program), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
     with (folder / "redis.log").open("wb") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=log)
+        process = subprocess.Popen([*arguments, *options, *laid.options()], stdout=log, stderr=log)
     try:
         until = time.monotonic() + _START_SECONDS
         while not _answers(path):
@@ -88,8 +87,11 @@ class Client:
 
     def ask(self, *args: str | bytes) -> bytes:
         """The reply, all of it, in the server's own bytes."""
-        self._socket.sendall(encode(as_bytes(args)))
+        self.send(*args)
         return self.receive()
+
+    def send(self, *args: str | bytes) -> None:
+        self._socket.sendall(encode(as_bytes(args)))
 
     def receive(self) -> bytes:
         reader = hiredis.Reader(notEnoughData=_MORE)

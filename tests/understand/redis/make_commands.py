@@ -19,32 +19,29 @@ FILE = Path(__file__).parents[3] / "agent/lockgate/understand/redis/commands.txt
 LATER = """
 delex -2 fast,string,write 1:0,1,0:RW,delete
 digest 2 fast,read,string 1:0,1,0:RO,access
-ts.add -3 write 1:0,1,0:RW,access,update
-ts.alter -2 write 1:0,1,0:RW,update
-ts.create -2 write 1:0,1,0:RW,update
-ts.createrule -6 write 1:0,1,0:RW,access,update;2:0,1,0:RW,update
-ts.decrby -3 write 1:0,1,0:RW,access,update
-ts.del 4 write 1:0,1,0:RW,delete
-ts.deleterule 3 write 1:0,1,0:RW,update;2:0,1,0:RW,update
-ts.get -2 read 1:0,1,0:RO,access
-ts.incrby -3 write 1:0,1,0:RW,access,update
-ts.info -2 read 1:0,1,0:RO,access
-ts.madd -4 write 1:-1,3,0:RW,update
-ts.mget -3 read -
-ts.mrange -5 read -
-ts.mrevrange -5 read -
-ts.queryindex -2 read -
-ts.range -4 read 1:0,1,0:RO,access
-ts.revrange -4 read 1:0,1,0:RO,access
 """
-"""What there was no server of to ask (Redis 8.4, RedisTimeSeries), as their documentation describes it."""
+"""What there was no server of to ask (Redis 8.4), as its documentation describes it."""
+
+INTERNAL = "timeseries."
+"""How names begin of commands that shards of a module's own say to each other: nobody else's."""
 
 CORRECTED = {
     "json.mget": "1:-2,1,0:RO,access",
     "cms.merge": "1:0,1,0:RW,update;2:#0,1,1:RO,access",
     "tdigest.merge": "1:0,1,0:RW,access,update;2:#0,1,1:RO,access",
+    "ts.createrule": "1:0,1,0:RW,access,update;2:0,1,0:RW,access,update",
+    "ts.deleterule": "1:0,1,0:RW,access,update;2:0,1,0:RW,access,update",
+    **dict.fromkeys(("ft.add", "ft.safeadd", "ft.del"), "2:0,1,0:RW,access,update"),
+    "ft.get": "2:0,1,0:RO,access",
+    "ft.mget": "2:-1,1,0:RO,access",
 }
-"""Modules that name the first of several keys only."""
+"""Modules that name the first of several keys only, or the index in which a document is as well."""
+
+WHOLE = "ft.debug"
+"""All that it can be asked for is alike, and there is more in each release."""
+
+KEYED = frozenset({"ft.sugadd", "ft.sugget", "ft.sugdel", "ft.suglen"})
+"""What is a key indeed of what RediSearch says is one: else it is an index, or an alias of one."""
 
 KEPT_FLAGS = {"write": "write", "readonly": "read", "admin": "admin"}
 """Flags of a module's command that say what the categories of a command of the server's own say."""
@@ -75,15 +72,21 @@ def version(socket: str) -> str:
 
 
 def rows(entries: list[Any]) -> Iterator[tuple[str, int, set[str], str]]:
-    """Name, arity, categories and key specifications of each command, sub-commands and all."""
+    """Name, arity, categories and key specifications of each command, sub-commands and all, as `CORRECTED`."""
     for entry in entries:
         name = entry[0].decode().lower()
+        if name.startswith(INTERNAL):
+            continue
         flags = {flag.decode() for flag in entry[2]}
         categories = {category.decode().removeprefix("@") for category in entry[6]}
         if "scripting" not in categories:
             categories |= {kept for flag, kept in KEPT_FLAGS.items() if flag in flags}
-        yield name, entry[1], categories, ";".join(filter(None, map(spec, entry[8]))) or "-"
-        yield from rows(entry[9])
+        keys = ";".join(filter(None, map(spec, entry[8]))) or "-"
+        if name.startswith("ft."):
+            keys = keys if name in KEYED else "-"
+        yield name, entry[1], categories, CORRECTED.get(name, keys)
+        if name != WHOLE:
+            yield from rows(entry[9])
 
 
 def _map(pairs: Any) -> dict[bytes, Any]:
@@ -124,7 +127,7 @@ def merged(tables: list[list[Any]]) -> list[str]:
                 arity = -min(abs(arity), abs(least))
             found[name] = (arity, before | categories, keys)
     lines = [
-        f"{name} {arity} {','.join(sorted(categories)) or '-'} {CORRECTED.get(name, keys)}"
+        f"{name} {arity} {','.join(sorted(categories)) or '-'} {keys}"
         for name, (arity, categories, keys) in found.items()
     ]
     return sorted(lines + LATER.strip().splitlines())

@@ -1,8 +1,7 @@
-"""A scratch redis-server on a unix socket, asked without any reading of replies but the protocol's."""
+"""A scratch server of some release on a unix socket, asked without any reading of replies but the protocol's."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -11,23 +10,25 @@ from typing import Any
 
 import hiredis
 
+from tests.support.redis_servers import DEBIAN, Release
+
 Reply = Any
 """bytes, int, list, None; an error is a hiredis.ReplyError."""
 
 
 class Server:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, release: Release = DEBIAN) -> None:
         self.folder = folder
+        self.release = release
         self.socket = folder / "s"
         self._reader = hiredis.Reader()
         self._connection = socket.socket(socket.AF_UNIX)
 
     def __enter__(self) -> Server:
-        program = shutil.which("redis-server")
-        assert program is not None, "redis-server is not installed"
+        laid = self.release.laid(self.folder)
         self._process = subprocess.Popen(
-            [program, "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder,
-             "--enable-debug-command", "yes", "--logfile", self.folder / "log"],
+            [laid.program, "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder,
+             "--enable-debug-command", "yes", "--logfile", self.folder / "log", *laid.options()],
         )  # fmt: skip
         try:
             self._connect()

@@ -1,4 +1,4 @@
-"""What each command of Redis 7 and 8 shows of a masked value, and where in its reply.
+"""What each command of Redis 7 and 8, and of Valkey 9, shows of a masked value, and where in its reply.
 
 The table says of a command, by the name that `Call` has, which shape its reply has, or refuses it:
 
@@ -23,8 +23,8 @@ The table says of a command, by the name that `Call` has, which shape its reply 
 - Scripts: one that is reviewed, so that it touches its declared keys only, has its whole reply masked (numbers are 0)
   with the strictest masker of its keys. Another could write down what it reads, elsewhere or in the shape of its reply:
   it is refused to whom anything in the datastore is masked.
-- MONITOR, SLOWLOG GET and the like show what others send, PUBLISH too, and are refused likewise: also where nothing but
-  messages of channels is masked.
+- MONITOR, SLOWLOG GET, FUNCTION STATS (what runs at the moment, with its arguments) and the like show what others send,
+  PUBLISH too, and are refused likewise: also where nothing but messages of channels is masked.
 
 A command that is not in the table is refused to whom anything is masked, unless it is understood to use keys of which
 nothing is, and no others.
@@ -202,9 +202,25 @@ def _hrandfield(view: View) -> Shape:
     return Pairs(rule) if b"WITHVALUES" in view.upper(3) else Elements(rule.name)
 
 
+def _scan_options(view: View) -> set[bytes]:
+    """Of HSCAN, SSCAN and ZSCAN, told from what belongs to them: a pattern may read like an option.
+
+    Raises Unmaskable for one that isn't known.
+    """
+    found: set[bytes] = set()
+    words = iter(view.upper(3))
+    for option in words:
+        if option in (b"MATCH", b"COUNT"):
+            next(words, None)
+        elif option not in (b"NOVALUES", b"NOSCORES"):
+            raise view.refuse("has an option that isn't known")
+        found.add(option)
+    return found
+
+
 def _hscan(view: View) -> Shape:
     rule = view.rule(1)
-    options = view.upper(3)
+    options = _scan_options(view)
     if b"MATCH" in options and rule.name is not None:
         view.answers(rule)
     return Items((KEPT, Elements(rule.name) if b"NOVALUES" in options else Pairs(rule)))
@@ -246,7 +262,7 @@ def _smove(view: View) -> Shape:
 def _scanned(view: View) -> Shape:
     """SSCAN."""
     rule = view.rule(1)
-    if b"MATCH" in view.upper(3):
+    if b"MATCH" in _scan_options(view):
         view.answers(rule)
     return Items((KEPT, Elements(rule.element)))
 
@@ -304,9 +320,10 @@ def _zpop(view: View) -> Shape:
 
 def _zscan(view: View) -> Shape:
     rule = view.rule(1)
-    if b"MATCH" in view.upper(3):
+    options = _scan_options(view)
+    if b"MATCH" in options:
         view.answers(rule)
-    return Items((KEPT, Scored(rule)))
+    return Items((KEPT, _members(rule, scores=b"NOSCORES" not in options)))
 
 
 def _zcombined(view: View) -> Shape:
@@ -375,7 +392,8 @@ def _xautoclaim(view: View) -> Shape:
 def _xinfo_stream(view: View) -> Shape:
     rule = view.rule(2)
     entry = Entry(rule)
-    return Named({b"first-entry": entry, b"last-entry": entry, b"entries": Entries(rule)})
+    ids = dict.fromkeys((b"last-generated-id", b"max-deleted-entry-id", b"recorded-first-entry-id"), StreamIds())
+    return Named({**ids, b"groups": KEPT, b"first-entry": entry, b"last-entry": entry, b"entries": Entries(rule)})
 
 
 # copies, sorts and scripts
@@ -507,8 +525,17 @@ def _json_get(view: View) -> Shape:
     return Elements(_documents(view, rule, asked or [b"."]))
 
 
+def _json(view: View) -> Shape:
+    """No value is answered, but a path could choose by one: `$[?(@.email=="guess")]`."""
+    for use in view.call.keys:
+        if view.rule(use.place) and any(b"?" in path for path in view.args[use.place + 1 : use.place + 2]):
+            raise view.refuse("answers a question about a masked value")
+    return KEPT
+
+
 def _json_moves(view: View) -> Shape:
     """Elements of arrays move: what is masked by its index is then at another."""
+    _json(view)
     if any(step.index is not None for path, _ in view.rule(1).places for step in path):
         raise view.refuse("moves elements of an array, of which one is masked by its place")
     return KEPT
@@ -554,7 +581,8 @@ def _asked_path(view: View, text: bytes) -> Path:
         steps = parse_path(path)
     except (UnicodeDecodeError, ValueError):
         raise view.refuse("asks for a path of which it can't be told whether it is masked") from None
-    if any(step.deep for step in steps):
+    # the module reads away spaces inside a name's quotes: `$[' user']` is `$.user`
+    if any(step.deep or (step.name is not None and step.name != step.name.strip()) for step in steps):
         raise view.refuse("asks for a path of which it can't be told whether it is masked")
     return steps
 
@@ -669,7 +697,8 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     # scripts
     *_each(_script, "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO"),
     *_each_of(_harmless, "SCRIPT", "EXISTS FLUSH HELP KILL LOAD SHOW"),
-    *_each_of(_harmless, "FUNCTION", "DELETE DUMP FLUSH HELP KILL LIST LOAD RESTORE STATS"),
+    *_each_of(_harmless, "FUNCTION", "DELETE DUMP FLUSH HELP KILL LIST LOAD RESTORE"),
+    ("FUNCTION STATS", _spies),
     # vector sets
     ("VRANDMEMBER", _vrandmember),
     *_each(_write, "VADD VREM VCARD VDIM VSETATTR"),
@@ -678,9 +707,8 @@ COMMANDS: Final[Mapping[str, Handler]] = MappingProxyType(dict((
     ("JSON.GET", _json_get),
     ("JSON.MGET", _json_mget),
     *_each(_asks, "JSON.STRLEN JSON.ARRINDEX JSON.RESP JSON.OBJKEYS JSON.ARRPOP JSON.NUMINCRBY JSON.NUMMULTBY"
-           " JSON.STRAPPEND JSON.TOGGLE JSON.DEBUG"),
-    *_each(_harmless, "JSON.SET JSON.MSET JSON.MERGE JSON.CLEAR JSON.TYPE JSON.ARRAPPEND JSON.ARRLEN"
-           " JSON.OBJLEN"),
+           " JSON.NUMPOWBY JSON.STRAPPEND JSON.TOGGLE JSON.DEBUG"),
+    *_each(_json, "JSON.SET JSON.MSET JSON.MERGE JSON.CLEAR JSON.TYPE JSON.ARRAPPEND JSON.ARRLEN JSON.OBJLEN"),
     *_each(_json_moves, "JSON.DEL JSON.FORGET JSON.ARRINSERT JSON.ARRTRIM"),
     # names of keys and channels
     *_each(_names, "SCAN CLUSTERSCAN KEYS RANDOMKEY PUBLISH SPUBLISH SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE"

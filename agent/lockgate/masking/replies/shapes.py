@@ -23,6 +23,7 @@ from lockgate.masking.replies.texts import TextMasker
 from lockgate.masking.scan import Scan
 
 _STREAM_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
+_SCORE: Final = re.compile(rb"-?(?:[0-9.]+(?:e[-+]?[0-9]+)?|inf|nan)", re.IGNORECASE)
 _NULL2, _NULL3 = b"$-1\r\n", b"_\r\n"
 
 
@@ -184,12 +185,14 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An integer, OK or null, such as a write is answered with: anything else would be a value."""
+    """An integer, a boolean, OK or null, such as a write is answered with: anything else would be a value."""
 
     def apply(self, node: Node, work: Work) -> None:
         if node.kind in resp.ERRORS:
             work.error(node)
-        elif node.kind not in (resp.INTEGER, resp.NULL) and work.data[node.start : node.end] != b"+OK\r\n":
+        elif (
+            node.kind not in (resp.INTEGER, resp.BOOLEAN, resp.NULL) and work.data[node.start : node.end] != b"+OK\r\n"
+        ):
             raise Unmaskable("the reply has a value where a write is answered")
 
 
@@ -321,8 +324,12 @@ class Scored:
             if member.kind in resp.AGGREGATES:
                 raise Unmaskable("the reply has more values where a member stands")
             member_shape.apply(member, work)
+            if score.kind in resp.STRINGS and _SCORE.fullmatch(score.text(work.data)) is None:
+                raise Unmaskable("the reply has something else where a score stands")
             if self.rule.whole is not None:
                 work.number(score)
+            else:
+                work.kept(score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,13 +404,17 @@ class Popped:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A map of what each thing is called; those that `shapes` doesn't have hold no value."""
+    """A map of what each thing is called; one that `shapes` doesn't have, as of a later release, may be a number."""
 
     shapes: Mapping[bytes, Shape]
 
     def apply(self, node: Node, work: Work) -> None:
         for name, value in _pairs(node, work):
-            self.shapes.get(name.text(work.data), Kept()).apply(value, work)
+            shape = self.shapes.get(name.text(work.data))
+            if shape is not None:
+                shape.apply(value, work)
+            elif value.kind not in (*resp.NUMBERS, resp.NULL):
+                raise Unmaskable("the reply has a thing in it that isn't known")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@
 | nothing of these                | read                                                |
 
 Beside these come the effects on each key and channel that is named, and on those that aren't (`ANYWHERE`).
+
+RediSearch counts among the reads whatever changes no key: its settings, dictionaries and aliases too. So of a module's
+command that isn't built in and names no key, what it does is not known.
 """
 
 from __future__ import annotations
@@ -50,6 +53,11 @@ _BY_NAME: dict[str, frozenset[Effect]] = {
     **dict.fromkeys(names("UNSUBSCRIBE, PUNSUBSCRIBE, SUNSUBSCRIBE"), SESSION),
     **dict.fromkeys(names("MODULE LOAD, MODULE LOADEX"), ADMIN | DDL | UNKNOWN),
     **dict.fromkeys(names("MODULE UNLOAD"), ADMIN | DDL),
+    **dict.fromkeys(names("FT.CREATE, FT._CREATEIFNX, FT.ALTER, FT._ALTERIFNX, FT.DROP, FT._DROPIFX"), DDL | WRITE),
+    **dict.fromkeys(names("FT.DROPINDEX, FT._DROPINDEXIFX, FT.SYNADD, FT.SYNUPDATE"), DDL | WRITE),
+    **dict.fromkeys(names("FT.ALIASADD, FT._ALIASADDIFNX, FT.ALIASDEL, FT._ALIASDELIFX"), DDL | WRITE),
+    **dict.fromkeys(names("FT.ALIASUPDATE, FT.DICTADD, FT.DICTDEL"), DDL | WRITE),
+    **dict.fromkeys(names("FT.CONFIG, FT.DEBUG"), ADMIN),
     # values go to another server, about which nobody here knows anything
     **dict.fromkeys(names("MIGRATE, CLUSTER MIGRATESLOTS, CLUSTER SYNCSLOTS"), ADMIN | UNKNOWN | BOTH),
 }
@@ -57,8 +65,15 @@ _BY_NAME: dict[str, frozenset[Effect]] = {
 ANYWHERE: dict[str, frozenset[Effect]] = {
     **dict.fromkeys(names("SCAN, KEYS, RANDOMKEY, CLUSTER GETKEYSINSLOT, CLUSTERSCAN"), READ),
     **dict.fromkeys(names("TS.MGET, TS.MRANGE, TS.MREVRANGE, TS.QUERYINDEX"), READ),
+    # an index has what is in the keys of which it is
+    **dict.fromkeys(names("FT.SEARCH, FT.AGGREGATE, FT.CURSOR, FT.PROFILE, FT.TAGVALS, FT.SPELLCHECK"), READ),
+    **dict.fromkeys(names("FT.EXPLAIN, FT.EXPLAINCLI, FT.INFO, FT.DEBUG"), READ),
+    **dict.fromkeys(names("FT.CREATE, FT._CREATEIFNX, FT.ALTER, FT._ALTERIFNX"), READ),
+    # they may delete what was found
+    **dict.fromkeys(names("FT.DROP, FT._DROPIFX, FT.DROPINDEX, FT._DROPINDEXIFX"), WRITE),
     # they quote what others sent, or hand everything over
-    **dict.fromkeys(names("MONITOR, SLOWLOG GET, COMMANDLOG GET, ACL LOG, SYNC, PSYNC, REPLCONF"), READ),
+    **dict.fromkeys(names("MONITOR, SLOWLOG GET, COMMANDLOG GET, FUNCTION STATS, ACL LOG"), READ),
+    **dict.fromkeys(names("SYNC, PSYNC, REPLCONF"), READ),
     **dict.fromkeys(names("SAVE, BGSAVE, BGREWRITEAOF"), READ),
     **dict.fromkeys(names("FLUSHALL, FLUSHDB, CLUSTER FLUSHSLOT, CLUSTER RESET, CLUSTER REPLICATE"), WRITE),
     # what was written last may be lost by them
@@ -96,7 +111,8 @@ def effects_of(command: Command) -> frozenset[Effect]:
         effects |= _BY_CATEGORY.get(category, NOTHING)
     if "connection" in command.categories and "admin" not in command.categories:
         effects |= SESSION
-    if not command.known and ("scripting" in command.categories or not effects):
+    blind = command.module and not command.specs
+    if not command.known and (blind or "scripting" in command.categories or not effects):
         return effects | BOTH | UNKNOWN
     return effects or READ
 

@@ -29,7 +29,8 @@ class Command:
 
     `arity` counts the name; a negative one is the least. `categories` are those of the server's access control, without
     their @. `container`: what follows is a sub-command, each with a Command of its own. `known`: the built-in table has
-    it; else only the server vouches for it. `moving`: not all its keys need to be where `specs` tell.
+    it; else only the server vouches for it. `moving`: not all its keys need to be where `specs` tell. `module`: it is
+    not the server's own.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Command:
     container: bool = False
     known: bool = True
     moving: bool = False
+    module: bool = False
 
     def takes(self, count: int) -> bool:
         """Whether the server would run it with so many arguments, its name counted."""
@@ -56,7 +58,7 @@ class CommandTable:
     @staticmethod
     @cache
     def builtin() -> CommandTable:
-        """Of Redis 7.0 to 8.4, Valkey 9 and the modules for JSON, time series and probabilistic data."""
+        """Of Redis 7.0 to 8.4, Valkey 9 and the modules for search, JSON, time series and probabilistic data."""
         commands = {command.name.encode(): command for command in _built_in()}
         return CommandTable(_with_containers(commands))
 
@@ -184,6 +186,7 @@ def _command(entry: list[object] | tuple[object, ...], parent: str | None) -> Co
         categories=frozenset(categories),
         specs=specs,
         known=False,
+        module="module" in flags,
         moving="module" in flags or "movablekeys" in flags or not specs or not all(spec.whole for spec in specs),
     )
 
