@@ -102,7 +102,7 @@ class ClientSide(_Side):
                 return
             session = connection.session
             session.client_data(_buffer[:nbytes])
-            connection.flush()
+            connection.fed()
             if session.wants_tls is not None:
                 self._secure(_buffer[:nbytes])
         except BaseException as error:
@@ -129,7 +129,7 @@ class ClientSide(_Side):
         self._put(tls.take())
         if plain:
             connection.session.client_data(plain)
-            connection.flush()
+            connection.fed()
         if tls.closed:
             connection.client_lost()
 
@@ -328,6 +328,12 @@ class Connection:
         self.fail()
         return False
 
+    def fed(self) -> None:
+        """The session was given what the client says."""
+        self.flush()
+        if not self._ended and self.session.waiting_bytes > self._pipeline_bytes:
+            self.client_reading("pipeline is full", False)
+
     def flush(self) -> None:
         """Send what the session has to say, and do what it wants done."""
         session = self.session
@@ -352,7 +358,7 @@ class Connection:
             if wanted > self.introduced:
                 self.introduced = wanted
                 self._on_introduced(self)
-        if self._blocked or session.waiting_bytes > self._pipeline_bytes:
+        if self._blocked:
             self.client_reading("pipeline is full", session.waiting_bytes <= self._pipeline_bytes)
 
     def stage(self) -> None:
