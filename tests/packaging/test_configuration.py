@@ -59,7 +59,7 @@ def test_datastores_in_comments_are_as_the_program_reads_them(etc: Path) -> None
     ]
     classification.write_text("\n".join(shown))
     found = config.load_classification([str(classification)], stores)
-    assert {store: len(names) for store, names in found.items()} == {"orders": 2, "cache": 3}
+    assert {store: len(names) for store, names in found.items()} == {"orders": 2, "cache": 4}
 
 
 def test_policies_in_comments_are_valid(etc: Path) -> None:
