@@ -116,8 +116,11 @@ class Talk:
         return await self.ask(*map(line, texts))
 
 
-def statements(house: RedisHouse) -> list[dict[str, Any]]:
-    """The records of statements, each beginning with its end, without what is never twice the same."""
+def statements(house: RedisHouse, *, ended: bool = True) -> list[dict[str, Any]]:
+    """The records of statements, each beginning with its end, without what is never twice the same.
+
+    With `ended` False some ends may be lost.
+    """
     found: dict[str, dict[str, Any]] = {}
     for record in house.records():
         if record["type"] not in ("statement", "prepare"):
@@ -130,7 +133,8 @@ def statements(house: RedisHouse) -> list[dict[str, Any]]:
         assert place not in of, "each is recorded once"
         of[place] = kept
     for of in found.values():
-        assert ("statement begin" in of) == ("statement end" in of), of
+        assert ("statement begin" in of) >= ("statement end" in of), "what never began has no end"
+        assert not ended or ("statement begin" in of) == ("statement end" in of), of
     return list(found.values())
 
 
@@ -321,16 +325,17 @@ def test_most_of_a_pipeline_follows(server: Redis) -> None:
     assert followed >= 196, "or nothing here tests anything"
 
 
-@pytest.mark.parametrize("size", [1, 300, 700])
+@pytest.mark.parametrize("size", [1, 100, 300, 700])
 def test_records_have_the_same_bounds(server: Redis, size: int) -> None:
     """However much of it follows, no record is longer than one of what was judged, and none ends elsewhere."""
-    some = [(b"SET", b"k:%d" % number, b"v" * (size + number % 7)) for number in range(250)]
-    mixed = [one for pair in zip(some, [(b"GET", b"k:1"), (b"GET", b"team:a"), (b"PING",)] * 90, strict=False)
-             for one in pair]  # fmt: skip
-    _, told, *_ = alike(server, [some[:40], some + some, mixed[:30], mixed + mixed], policies=TEAMS)
+    some: list[Args] = [(b"SET", b"k:%d" % number, b"v" * (size + number % 7)) for number in range(250)]
+    others: list[Args] = [(b"GET", b"k:1"), (b"GET", b"team:a"), (b"PING",)] * 90
+    mixed = [one for pair in zip(some, others, strict=False) for one in pair]
+    reads = [some[:40], some * 3, mixed[:30], mixed * 2, [*some[:180], (b"PING",), *some]]
+    _, told, *_ = alike(server, reads, policies=TEAMS)
     for record in told:
         text = record["statement begin"]["statement"]
-        assert len(text) <= batches.CHARACTERS + batches.COMMANDS + size + 20
+        assert len(text.replace("\n", "")) <= batches.CHARACTERS + size + 20
         assert record["statement begin"].get("commands", 1) == len(text.split("\n")) <= batches.COMMANDS
 
 
@@ -550,8 +555,8 @@ def test_what_is_queued_or_watched_or_told_of_is_nothing_ordinary(tmp_path: Path
             assert "EXECABORT" in str(found[5])
             assert found[6] == b"w"
             assert await talk.tell("SUBSCRIBE c") == [[b"subscribe", b"c", 1]]
-            (found,) = await talk.tell("GET k:1")
-            assert "only (P|S)SUBSCRIBE" in str(found)
+            (refused,) = await talk.tell("GET k:1")
+            assert "only (P|S)SUBSCRIBE" in str(refused)
             assert await talk.tell("UNSUBSCRIBE c", "GET k:1") == [[b"unsubscribe", b"c", 0], b"w"]
 
     play(use())
@@ -561,14 +566,16 @@ def test_what_is_queued_or_watched_or_told_of_is_nothing_ordinary(tmp_path: Path
 
 
 class Failing:
-    """The disk takes nothing while `on`."""
+    """The disk takes nothing while `on`, but what comes behind `times` failures."""
 
-    def __init__(self, house: RedisHouse, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, house: RedisHouse, patch: pytest.MonkeyPatch, times: int = 1 << 30) -> None:
         self.on = False
+        self.left = times
         write = house.spool._journal.write
 
         def failing(*about: Any) -> None:
-            if self.on:
+            if self.on and self.left:
+                self.left -= 1
                 raise SpoolError("no space left on device")
             write(*about)
 
@@ -611,12 +618,13 @@ def test_a_seal_that_fails_takes_nothing_unrecorded_with_it(
     play(use())
 
 
+@pytest.mark.parametrize("times", [1, 2, 99])
 def test_what_was_lost_with_a_write_has_no_end_either(
-    tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     async def use() -> None:
         async with RedisHouse(tmp_path, server) as house:
-            disk = Failing(house, monkeypatch)
+            disk = Failing(house, monkeypatch, times)
             talk, other = await Talk.to(house), await Talk.to(house)
             for one in (talk, other):
                 await settled(one, "SET k:1 v", "GET k:1")
@@ -625,11 +633,14 @@ def test_what_was_lost_with_a_write_has_no_end_either(
             disk.on = True
             for one in (talk, other):
                 one.say(*[line("SET k:1 x")] * 3)
-            for one in (talk, other):
-                assert b"can't be recorded" in await asyncio.wait_for(one.reader.read(), 10)
+            told = [await asyncio.wait_for(one.reader.read(15), 10) for one in (talk, other)]
+            await asyncio.sleep(0.02)
             disk.on = False
-            assert server.calls("SET") == before
-            statements(house)
+            ran = 3 * told.count(b"+OK\r\n" * 3)
+            assert ran < 6
+            assert ran == 0 or times < 99
+            assert server.calls("SET") == before + ran
+            statements(house, ended=times < 99)
 
     play(use())
 
@@ -656,26 +667,25 @@ def test_a_full_spool_lets_nothing_follow(tmp_path: Path, server: Redis) -> None
     play(use())
 
 
-def test_a_client_that_goes_right_after_saying_it_is_heard(tmp_path: Path, server: Redis) -> None:
+@pytest.mark.parametrize("how", ["close", "half", "quit", "reset"])
+def test_a_client_that_goes_right_after_saying_it_is_heard(tmp_path: Path, server: Redis, how: str) -> None:
     async def use() -> None:
         async with RedisHouse(tmp_path, server) as house:
-            for how in ("close", "half", "quit", "abort"):
-                talk = await Talk.to(house)
-                await settled(talk, "INCR n")
-                value = int(server.ask("GET", "n"))
-                talk.say(*[line("INCR n")] * 9)
-                if how == "quit":
-                    talk.say(line("QUIT"))
-                    assert (await talk.hear(10))[-1] == b"OK"
-                elif how == "half":
-                    talk.writer.write_eof()
-                    assert await talk.hear(10) == list(range(value + 1, value + 10))
-                elif how == "close":
-                    talk.writer.close()
-                else:
-                    await until(lambda value=value: server.ask("GET", "n") != b"%d" % value)
-                    talk.reset()
-                await until(lambda value=value: server.ask("GET", "n") == b"%d" % (value + 9))
+            talk = await Talk.to(house)
+            await settled(talk, "INCR n")
+            talk.say(*[line("INCR n")] * 9)
+            if how == "quit":
+                talk.say(line("QUIT"))
+                assert (await talk.hear(10))[-1] == b"OK"
+            elif how == "half":
+                talk.writer.write_eof()
+                assert await talk.hear(10) == list(range(3, 12))
+            elif how == "close":
+                talk.writer.close()
+            else:
+                await until(lambda: server.ask("GET", "n") != b"2")
+                talk.reset()
+            await until(lambda: server.ask("GET", "n") == b"11")
             await until(lambda: not house.listener.connections)
             statements(house)
 
@@ -708,7 +718,8 @@ def test_bytes_of_several_reads_reach_the_server_in_their_order(tmp_path: Path, 
             talk = await Talk.to(house)
             expected: list[bytes] = []
             for number in range(300):
-                commands = [(b"RPUSH", b"team:l" if number % 3 else b"l", b"%d" % (number * 10 + n)) for n in range(3)]
+                key = b"team:l" if number % 3 else b"l"
+                commands: list[Args] = [(b"RPUSH", key, b"%d" % (number * 10 + n)) for n in range(3)]
                 commands.insert(1, line("FLUSHALL") if number % 5 == 0 else line("PING"))
                 if number % 7 == 0:
                     commands.append(line("SELECT 0"))

@@ -18,7 +18,7 @@ from lockgate.proxy.judgement import EvidenceError
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis import databases, functions
 from lockgate.proxy.redis._precedents import Precedents
-from lockgate.proxy.redis.batch import COMMANDS, Batch
+from lockgate.proxy.redis.batch import CHARACTERS, COMMANDS, Batch
 from lockgate.proxy.redis.hearing import Hearing, approved
 from lockgate.proxy.redis.judge import CommandJudge, CommandJudgement, minute_of
 from lockgate.proxy.redis.masking import Later, Masking
@@ -193,18 +193,22 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if self._precedents is None or not self.store.enforced:
             return None
         batch = self._batch
-        # as for `run`
-        if batch is None and self.refresh() is not None:
+        # as for `run`, which renews it
+        if batch is None and (self._identified is None or not self.services.identities.holds(self._identified)):
             return None
         known = self._binding()
         if known is None:
             return None
-        count = known.follow(commands, at, min(room, COMMANDS if batch is None else COMMANDS - batch.commands))
-        if not count:
+        most, characters = COMMANDS, CHARACTERS
+        if batch is not None and not batch.full:
+            most, characters = most - batch.commands, characters - batch.characters
+        found = known.follow(commands, at, min(room, most), characters)
+        if found is None:
             return None
-        batch = self._joined(known.facts)
-        batch.add(known.text, count)
-        return Followed(count, known.sent, batch.ruling)
+        count, facts, text, sent = found
+        batch = self._joined(facts)
+        batch.add(text, count)
+        return Followed(count, sent, batch.ruling)
 
     def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
         batch = ruling.handle
