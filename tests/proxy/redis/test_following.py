@@ -481,22 +481,41 @@ def test_another_user_is_another_question(tmp_path: Path) -> None:
         play(use(server))
 
 
-def test_another_minute_is_another_question(tmp_path: Path, server: Redis) -> None:
-    policies = (
-        POLICIES
-        + """
+CLOSING = POLICIES + """
 @id("closing") forbid (principal, action == Action::"execute", resource)
 when { context.now >= datetime("1970-01-01T01:40:00Z") };
 """
-    )
 
+
+def test_another_minute_is_another_question(tmp_path: Path, server: Redis) -> None:
     async def use() -> None:
-        async with RedisHouse(tmp_path, server, policies=policies) as house:
+        async with RedisHouse(tmp_path, server, policies=CLOSING) as house:
             now = [5940.0]
             house.policies.engine._clock = lambda: now[0]
             talk = await Talk.to(house)
             await settled(talk, "GET k:1")
             now[0] = 6001.0
+            assert "lockgate: " in str((await talk.tell("GET k:1"))[0])
+
+    play(use())
+
+
+def test_what_was_judged_a_moment_ago_is_of_that_minute(
+    tmp_path: Path, server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server, policies=CLOSING) as house:
+            now = [5999.0]
+            house.policies.engine._clock = lambda: now[0]
+            learn = CommandGate.learn
+
+            def later(gate: CommandGate, request: Any) -> None:
+                now[0] = 6000.0
+                learn(gate, request)
+
+            monkeypatch.setattr(CommandGate, "learn", later)
+            talk = await Talk.to(house)
+            assert await talk.tell("GET k:1") == [None]
             assert "lockgate: " in str((await talk.tell("GET k:1"))[0])
 
     play(use())

@@ -63,6 +63,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         """Commands that are about to be sent."""
         self._passed: CommandJudgement | None = None
         """That of the command that was let pass last, where nothing is done about it but sending it on."""
+        self._minute = 0
+        """When that was about to be judged."""
         self._precedents: Precedents | None = None
         self._grounds: tuple[Asker, Engine, Engine | None, int, CommandJudge, CommandTable] | None = None
         """What those were judged on, beside what they know."""
@@ -133,6 +135,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         asked = Asked(request, in_transaction=in_transaction)
         # those before it in the same read have just been asked for: nobody has become another in between
         gone = self.refresh() if self._batch is None else None
+        self._minute = minute_of(self.store.policies.engine, self.store.shadow.engine)
         judgement = self.judge(asked, None)
         if judgement.refusal is not None and self.store.unsettled(request, self.endpoint):
             self.stage()
@@ -162,7 +165,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             known = self._precedents = Precedents(
                 patterns.key, patterns.key if others is None else others.key, judge.classified
             )
-            self._grounds = self.asker, engine, tried, minute_of(engine, tried), judge, self._server.table
+            # it may be another by now, and then the next doesn't find these
+            self._grounds = self.asker, engine, tried, self._minute, judge, self._server.table
         known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), judgement.facts)
 
     @staticmethod
