@@ -481,10 +481,13 @@ def test_another_user_is_another_question(tmp_path: Path) -> None:
         play(use(server))
 
 
-CLOSING = POLICIES + """
+CLOSING = (
+    POLICIES
+    + """
 @id("closing") forbid (principal, action == Action::"execute", resource)
 when { context.now >= datetime("1970-01-01T01:40:00Z") };
 """
+)
 
 
 def test_another_minute_is_another_question(tmp_path: Path, server: Redis) -> None:
@@ -711,7 +714,7 @@ def test_a_client_that_goes_right_after_saying_it_is_heard(tmp_path: Path, serve
     play(use())
 
 
-def test_answers_that_never_come_end_what_followed_once(tmp_path: Path) -> None:
+def test_answers_that_never_come_end_what_followed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def use() -> None:
         async with (
             Scripted({"GET": bulk("1")}, held=frozenset(("GETSET",))) as server,
@@ -721,8 +724,17 @@ def test_answers_that_never_come_end_what_followed_once(tmp_path: Path) -> None:
             await settled(talk, "GET k")
             talk.say(*[line("GET k")] * 5, line("GETSET k v"), *[line("GET k")] * 700)
             await talk.hear(5)
+            understood: list[Args] = []
+            understand = CommandGate.understand
+
+            def counted(gate: CommandGate, args: Args) -> Any:
+                understood.append(args)
+                return understand(gate, args)
+
+            monkeypatch.setattr(CommandGate, "understand", counted)
             talk.reset()
             await until(lambda: not house.listener.connections)
+            assert len(understood) < 5, "it takes no time of others'"
             *_, last = statements(house)
             assert last["statement begin"]["commands"] == 706
             assert last["statement end"]["outcome"] == "disconnected"
