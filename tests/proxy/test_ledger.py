@@ -13,7 +13,7 @@ import pytest
 from lockgate.audit._forms import Form
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.record import decode
-from lockgate.audit.spool import Spool
+from lockgate.audit.spool import Spool, Write
 from lockgate.config import SpoolSettings
 from lockgate.identity.keys import HostKey
 from lockgate.metrics import Metrics
@@ -165,13 +165,22 @@ def beginning(ledger: Ledger) -> Form:
     return ledger.form({key: value for key, value in BEGIN.items() if key != "statement"}, ("statement",))
 
 
+def full(*_: object) -> None:
+    raise SpoolError("no space left")
+
+
+def staged(ledger: Ledger, text: str) -> Write:
+    write = ledger.stage(beginning(ledger), (text,))
+    assert isinstance(write, Write)
+    return write
+
+
 def test_what_is_staged_shares_one_write_that_comes_before_it_is_sent(spool: Spool) -> None:
     ledger = Ledger(spool, Metrics([]))
-    form = beginning(ledger)
-    (refusal, since), *others = [ledger.stage(form, ("SELECT 1",)) for _ in range(16)]
-    assert [refusal, *(other for other, _ in others)] == [None] * 16
+    write, *others = [staged(ledger, "SELECT 1") for _ in range(16)]
+    assert all(other is write for other in others)
     assert spool.head.seq == 0
-    assert ledger.written(since) is None
+    assert ledger.written(write) is None
     assert spool.head.seq == 16
     assert [record["id"] for record in records(spool)] == ["c-2"] * 16
 
@@ -180,26 +189,41 @@ def test_what_was_staged_for_a_write_that_failed_is_not_sent(spool: Spool, monke
     """Whoever's write it was: a refusal between two commands of a pipeline is written at once."""
     metrics = Metrics([])
     ledger = Ledger(spool, metrics)
-
-    def full(*_: object) -> None:
-        raise SpoolError("no space left")
-
-    form = beginning(ledger)
-    _, since = ledger.stage(form, ("SELECT 1",))
+    write = staged(ledger, "SELECT 1")
     with monkeypatch.context() as patched:
         patched.setattr(spool._journal, "write", full)
         assert ledger.now(BEGIN) is not None
-    refusal = ledger.written(since)
+    refusal = ledger.written(write)
     assert refusal is not None
     assert "can't be recorded, so it is not sent" in refusal.message
-    _, since = ledger.stage(form, ("SELECT 1",))
+    write = staged(ledger, "SELECT 1")
     with monkeypatch.context() as patched:
         patched.setattr(spool._journal, "write", full)
-        assert "no space left" in str(ledger.written(since))
+        assert "no space left" in str(ledger.written(write))
     assert spool.head.seq == 0
-    _, since = ledger.stage(form, ("SELECT 1",))
-    assert ledger.written(since) is None, "and it goes on once there is space"
+    write = staged(ledger, "SELECT 1")
+    assert ledger.written(write) is None, "and it goes on once there is space"
     assert spool.head.seq == 1
+
+
+def test_a_write_that_the_agent_does_beside_it_is_seen(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seal's, or that of what the agent did: what was staged goes with it, and is lost with it."""
+    ledger = Ledger(spool, Metrics([]))
+    assert ledger.now(BEGIN) is None
+    before, lost = staged(ledger, "SELECT 1"), None
+    spool.seal()
+    with monkeypatch.context() as patched:
+        patched.setattr(spool._journal, "write", full)
+        lost = staged(ledger, "SELECT 2")
+        with pytest.raises(SpoolError):
+            spool.commit()
+    after = staged(ledger, "SELECT 3")
+    assert ledger.written(before) is None
+    refusal = ledger.written(before, lost, after)
+    assert refusal is not None
+    assert "no space left" in refusal.message
+    assert ledger.written(after) is None
+    assert [record.get("statement") for record in records(spool)] == ["SELECT 1", "SELECT 1", None, "SELECT 3"]
 
 
 def test_what_does_not_fit_is_refused_when_it_is_staged(tmp_path: Path) -> None:
@@ -208,9 +232,9 @@ def test_what_does_not_fit_is_refused_when_it_is_staged(tmp_path: Path) -> None:
     ledger = Ledger(spool, Metrics([]))
     form = beginning(ledger)
     told = [ledger.stage(form, ("x" * 1000,)) for _ in range(8)]
-    refused = [refusal for refusal, _ in told if refusal is not None]
-    assert 0 < len(refused) < 8
-    assert ledger.written(told[0][1]) is None
+    kept = [write for write in told if isinstance(write, Write)]
+    assert 0 < len(kept) < 8
+    assert ledger.written(*kept) is None
     spool.close()
 
 
@@ -219,20 +243,20 @@ class Sender:
 
     def __init__(self, ledger: Ledger, name: str, log: list[str], fails: str = "") -> None:
         self.ledger, self.name, self.log, self.fails = ledger, name, log, fails
-        self.since: int | None = None
+        self.write: Write | None = None
 
     def stage(self) -> None:
         if self.fails == "stage":
             self.fails = "over"
             raise RuntimeError(self.name)
-        if self.since is None and self.fails != "over":
-            _, self.since = self.ledger.stage(beginning(self.ledger), (self.name,))
+        if self.write is None and self.fails != "over":
+            self.write = staged(self.ledger, self.name)
 
     def send(self) -> None:
         if self.fails == "send":
             raise RuntimeError(self.name)
-        if self.since is not None:
-            how = "sent" if self.ledger.written(self.since) is None else "not sent"
+        if self.write is not None:
+            how = "sent" if self.ledger.written(self.write) is None else "not sent"
             self.log.append(f"{self.name} {how} with {self.ledger._spool.head.seq}")
 
 

@@ -38,6 +38,15 @@ Raw = bytes
 """What a record is on disk, where `Spool.bytes` isn't meant."""
 
 
+class Write:
+    """The one write of all that is staged until then. `error` is why it failed: None before it, and where it didn't."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: SpoolError | None = None
+
+
 class Spool:
     """One host's records on disk. Not for several threads, but for `sync`."""
 
@@ -64,6 +73,7 @@ class Spool:
         self._most_to_begin = settings.max_bytes - min(RESERVE_BYTES, settings.max_bytes // 8)
         self._staged: list[bytes] = []
         self._staged_bytes = 0
+        self._write = Write()
         self._head = self._journal.head
         self._seq, self._hash, self._sealed = self._head.seq, self._head.hash, self._head.sealed
         self._unsealed_since = clock() if self.unsealed else 0
@@ -123,12 +133,16 @@ class Spool:
         """That of records which have `fields` in common, of this host, and differ in `varying`."""
         return Form({**fields, "v": VERSION, "host": self.host}, varying)
 
-    def append_formed(self, form: Form, values: tuple[Varying, ...], *, begins: bool) -> None:
-        """As `append`, of a record in a form of this spool's. `begins` says that its phase is `begin`."""
+    def append_formed(self, form: Form, values: tuple[Varying, ...], *, begins: bool) -> Write:
+        """As `append`, of a record in a form of this spool's. `begins` says that its phase is `begin`.
+
+        The answer tells later whether it was written, whoever commits.
+        """
         now = self._clock()
         seq = self._seq + 1
         record = form.record(values, self._hash, seq, now)
         self._stage(record, seq, now, self._most_to_begin if begins else self._most)
+        return self._write
 
     def _stage(self, record: Raw, seq: int, now: int, most: int) -> None:
         if len(record) > MAX_RECORD_BYTES:
@@ -151,9 +165,11 @@ class Spool:
             # the records themselves fit; their seal can wait for room
             with suppress(SpoolFull):
                 self._stage_seal()
+        write, self._write = self._write, Write()
         try:
             self._journal.write(b"".join(self._staged), self._head)
-        except SpoolError:
+        except SpoolError as error:
+            write.error = error
             self._seq, self._hash, self._sealed = self._head.seq, self._head.hash, self._head.sealed
             raise
         finally:

@@ -230,6 +230,8 @@ class ConnectionGate(ABC, Generic[S, J, E]):
         if identified is not self._identified:
             if (moved := self.role.moved(identified.claims.groups)) is not None:
                 return moved
+            # what was judged by the claims of before is recorded with them
+            self.stage()
             self._identified = identified
             self.recorder.identify(identified)
         return None

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from lockgate.audit._forms import Form
 from lockgate.audit.errors import SpoolError
 from lockgate.audit.forms import Varying
-from lockgate.audit.spool import Spool
+from lockgate.audit.spool import Spool, Write
 from lockgate.metrics import Metrics
 from lockgate.wire.gate import Refusal, Why
 
@@ -43,8 +43,8 @@ class Ledger:
     statements went on without theirs, which only what is observed may.
     """
 
-    __slots__ = ("_called", "_completed", "_failure", "_failures", "_loop", "_losing", "_metrics", "_missed",
-                 "_sending", "_soon", "_spool", "_timed", "_why")  # fmt: skip
+    __slots__ = ("_called", "_completed", "_loop", "_losing", "_metrics", "_missed", "_sending", "_soon", "_spool",
+                 "_timed", "_why")  # fmt: skip
 
     def __init__(self, spool: Spool, metrics: Metrics) -> None:
         self._spool = spool
@@ -53,10 +53,6 @@ class Ledger:
         self._completed = spool.form(
             {"type": "statement", "phase": "end", "outcome": "completed", "rows": 0}, ("bytes", "duration_us", "id")
         )
-        self._failures = 0
-        """Writes that failed: what was staged for them is gone."""
-        self._failure: SpoolError | None = None
-        """Why the last of them did."""
         self._soon = 0
         """Records staged that `_flush` is going to write."""
         self._sending: deque[Sender] = deque()
@@ -80,25 +76,20 @@ class Ledger:
         """See `Spool.form`."""
         return self._spool.form(fields, varying)
 
-    def stage(self, form: Form, values: tuple[Varying, ...]) -> tuple[Refusal | None, int]:
-        """Record what is about to be sent with others. A refusal when it can't be, and what `written` wants to know."""
+    def stage(self, form: Form, values: tuple[Varying, ...]) -> Write | Refusal:
+        """Record what is about to be sent with others. What `written` wants to know; a refusal when it can't be."""
         try:
-            self._spool.append_formed(form, values, begins=True)
+            return self._spool.append_formed(form, values, begins=True)
         except (SpoolError, UnicodeEncodeError) as error:
-            return self._refused(error), self._failures
-        return None, self._failures
+            return self._refused(error)
 
-    def written(self, since: int) -> Refusal | None:
-        """Write what was staged. A refusal when any of it isn't there: `since` is what the first `stage` gave."""
+    def written(self, *staged: Write) -> Refusal | None:
+        """Write what was staged. A refusal when any of it isn't there, whoever wrote it: the agent does, too."""
         if self._spool.staged:
-            staged, self._soon = self._soon, 0
-            try:
-                self._spool.commit()
-            except SpoolError as error:
-                self._failed(staged, error)
-                return self._refused(error)
-        if self._failures != since:
-            return self._refused(self._failure)
+            self.flush()
+        for write in staged:
+            if write.error is not None:
+                return self._refused(write.error)
         self._losing = False
         return None
 
@@ -197,7 +188,7 @@ class Ledger:
         try:
             self._spool.commit()
         except SpoolError as error:
-            self._failed(staged, error)
+            self._lost(staged, error)
             return error
         self._losing = False
         if self._missed:
@@ -210,13 +201,7 @@ class Ledger:
         try:
             self._spool.commit()
         except SpoolError as error:
-            self._failed(staged, error)
-
-    def _failed(self, staged: int, error: SpoolError) -> None:
-        """A write did: `staged` records of what has happened are lost with it."""
-        self._failures += 1
-        self._failure = error
-        self._lost(staged, error)
+            self._lost(staged, error)
 
     def _lost(self, records: int, error: Exception) -> None:
         if records and not self._losing:

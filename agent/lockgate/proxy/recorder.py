@@ -13,6 +13,7 @@ from lockgate.approval.client import Resolution
 from lockgate.approval.hold import Hold
 from lockgate.audit import record
 from lockgate.audit._forms import Form
+from lockgate.audit.spool import Write
 from lockgate.identity.cache import Identified
 from lockgate.proxy.ledger import Ledger
 from lockgate.values.identity import Endpoint
@@ -29,12 +30,14 @@ class Begun:
     """A statement on its way: the id of its records and when it was forwarded, in ns of the monotonic clock.
 
     `alters` says that it may change the catalog, `recorded` that its beginning is: without it, it has no end either.
+    `write` is that of a beginning that was staged.
     """
 
     id: str
     sent: int
     alters: bool = False
     recorded: bool = True
+    write: Write | None = None
 
 
 class Recorder:
@@ -55,8 +58,8 @@ class Recorder:
         self._place: Mapping[str, str] = {}
         self._statements = 0
         self._opened = 0
-        self._staged: int | None = None
-        """What `Ledger.written` wants to know of what is staged; None where nothing is."""
+        self._staged: list[Write] = []
+        """What `Ledger.written` wants to know of what is staged."""
 
     def open(
         self,
@@ -145,10 +148,12 @@ class Recorder:
         several = commands > 1
         form = self._form(facts, several)
         values = (commands, begun.id, text) if several else (begun.id, text)
-        refusal, since = self._ledger.stage(form, values)
-        if refusal is None and self._staged is None:
-            self._staged = since
-        return refusal
+        staged = self._ledger.stage(form, values)
+        if isinstance(staged, Refusal):
+            return staged
+        begun.write = staged
+        self._staged.append(staged)
+        return None
 
     def _form(self, facts: Mapping[str, Any], several: bool) -> Form:
         known = self._forms.get((id(facts), several))
@@ -163,8 +168,10 @@ class Recorder:
 
     def written(self) -> Refusal | None:
         """Write what was staged. A refusal when it isn't there: then none of it may go forward."""
-        since, self._staged = self._staged, None
-        return None if since is None else self._ledger.written(since)
+        if not self._staged:
+            return None
+        staged, self._staged = self._staged, []
+        return self._ledger.written(*staged)
 
     def completed(self, begun: Begun, size: int) -> int:
         """It has completed, and all that there is to say is how many bytes came back. As `end`."""
@@ -175,7 +182,7 @@ class Recorder:
     def end(self, begun: Begun, outcome: str, fields: Mapping[str, Any], kind: str = "statement") -> int:
         """What became of it. The answer is how long it took, in ns."""
         duration = time.monotonic_ns() - begun.sent
-        if begun.recorded:
+        if begun.recorded and (begun.write is None or begun.write.error is None):
             self.note({"type": kind, "phase": "end", "id": begun.id, "outcome": outcome,
                        "duration_us": duration // 1000, **fields})  # fmt: skip
         return duration

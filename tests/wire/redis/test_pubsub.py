@@ -27,6 +27,7 @@ from tests.support.redis_playbook import (
     number,
     push,
     status,
+    whole,
 )
 
 PINGED = array(bulk("pong"), bulk(""))
@@ -485,3 +486,16 @@ def test_hello_3_and_then_a_subscription_by_one_breath(play: Playbook) -> None:
     play.client("HELLO 3", "SUBSCRIBE a", "GET k").to_server("HELLO 3").server(HELLO_3).to_server("SUBSCRIBE a")
     play.server(confirmed("subscribe", "a", 1, push)).to_server("GET k").server(bulk("v"))
     play.to_client(HELLO_3, confirmed("subscribe", "a", 1, push), bulk("v"))
+
+
+def test_nothing_is_sent_for_whom_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered makes room for what waits behind it, and then the connection ends."""
+    monkeypatch.setattr("lockgate.wire.redis.commands.PIPELINE", 4)
+    play = Playbook(split=whole).begun().speaks_3()
+    play.asks("SUBSCRIBE c", confirmed("subscribe", "c", 1, push))
+    play.client(*["GET k"] * 9).to_server(*["GET k"] * 4)
+    play.gate.messages["c"] = NOT_ANY_MORE
+    play.gate.asked.clear()
+    play.server(bulk("v"), message("c", "m", push)).to_client(bulk("v")).to_server()
+    assert play.session.closing
+    assert play.gate.asked == []

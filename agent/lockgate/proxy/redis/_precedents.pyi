@@ -2,11 +2,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lockgate.policy.touches import Matches
+from lockgate.proxy.redis.precedents import Passing
 
 class Precedents:
-    facts: Mapping[str, Any]
-    text: str
-    sent: bytes
     def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None: ...
     def learn(
         self,
@@ -16,4 +14,4 @@ class Precedents:
         same: tuple[int, ...],
         facts: Mapping[str, Any],
     ) -> None: ...
-    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int) -> int: ...
+    def follow(self, commands: Sequence[tuple[bytes, ...]], at: int, room: int, characters: int) -> Passing | None: ...

@@ -6,14 +6,14 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memcpy
 
-from lockgate.proxy.redis.precedents import CHARACTERS, KINDS, WAYS
+from lockgate.proxy.redis.precedents import BYTES, KINDS, WAYS
 from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_BYTES, MAX_CHARACTERS, PLAIN, PLAIN_FIRST, spelt
 
 cdef enum:
     KEEP = 1 << 20  # of a buffer that was needed once, as much is kept
 
 cdef Py_ssize_t _most_arguments = MAX_ARGUMENTS, _most_bytes = MAX_BYTES, _most_characters = MAX_CHARACTERS
-cdef Py_ssize_t _characters = CHARACTERS, _kinds = KINDS, _ways = WAYS
+cdef Py_ssize_t _bytes = BYTES, _kinds = KINDS, _ways = WAYS
 cdef unsigned char _plain[256]
 cdef unsigned char _plain_first[256]
 for _byte in range(256):
@@ -82,6 +82,10 @@ cdef class _Buffer:
         return 0
 
 
+# of all connections: what is in them is taken before anything else can follow
+cdef _Buffer _text = _Buffer(), _sent = _Buffer()
+
+
 cdef class _Kind:
     cdef bytes name
     cdef tuple places, same
@@ -95,11 +99,9 @@ cdef class _Kind:
 
 
 cdef class Precedents:
-    cdef readonly object facts
     cdef object _key, _tried, _classified
     cdef dict _kinds
     cdef Py_ssize_t _count
-    cdef _Buffer _text, _sent
 
     def __init__(self, key, tried, classified):
         self._key = key
@@ -107,17 +109,6 @@ cdef class Precedents:
         self._classified = classified
         self._kinds = {}
         self._count = 0
-        self._text = _Buffer()
-        self._sent = _Buffer()
-        self.facts = None
-
-    @property
-    def text(self):
-        return PyUnicode_DecodeASCII(self._text.at, self._text.size, NULL) if self._text.size else ""
-
-    @property
-    def sent(self):
-        return PyBytes_FromStringAndSize(self._sent.at, self._sent.size)
 
     def learn(self, tuple args, str name, tuple places, tuple same, facts):
         cdef _Kind kind
@@ -136,14 +127,15 @@ cdef class Precedents:
             kind.ways.clear()
         kind.ways[way] = facts
 
-    def follow(self, list commands, Py_ssize_t at, Py_ssize_t room):
+    def follow(self, list commands, Py_ssize_t at, Py_ssize_t room, Py_ssize_t characters):
         cdef Py_ssize_t count = len(commands), taken = 0, text, sent
         cdef tuple args
         cdef _Kind kind
         cdef object facts = None, told, way
-        self._text.begin()
-        self._sent.begin()
-        while at < count and taken < room and self._text.size < _characters:
+        _text.begin()
+        _sent.begin()
+        # of the text all but the ends of lines
+        while at < count and taken < room and _text.size - taken < characters:
             args = <tuple>commands[at]
             kind = self._kind(args)
             if kind is None:
@@ -154,38 +146,43 @@ cdef class Precedents:
             told = kind.ways.get(way)
             if told is None or (taken and told is not facts):
                 break
-            text, sent = self._text.size, self._sent.size
-            if taken:
-                self._text.put(b"\n", 1)
+            text, sent = _text.size, _sent.size
             if not self._write(kind, args):
-                self._text.size, self._sent.size = text, sent
+                _text.size, _sent.size = text, sent
                 break
-            if taken == 0:
-                facts = told
+            _text.put(b"\n", 1)
+            facts = told
             taken += 1
             at += 1
-        self.facts = facts
-        return taken
+        if taken == 0:
+            return None
+        return (
+            taken,
+            facts,
+            PyUnicode_DecodeASCII(_text.at, _text.size - 1, NULL),
+            PyBytes_FromStringAndSize(_sent.at, _sent.size),
+        )
 
     cdef bint _write(self, _Kind kind, tuple args) except -1:
-        """The command, and its line. False where the line gets too long."""
-        cdef Py_ssize_t begun = self._text.size, size, i, count = len(args)
+        """The command, and its line. False where either gets too long."""
+        cdef Py_ssize_t begun = _text.size, size, i, count = len(args)
         cdef bytes arg
         cdef const char *at
-        self._text.put(PyBytes_AS_STRING(kind.name), PyBytes_GET_SIZE(kind.name))
-        self._sent.header(c"*", count)
+        _text.put(PyBytes_AS_STRING(kind.name), PyBytes_GET_SIZE(kind.name))
+        _sent.header(c"*", count)
         for i in range(count):
             arg = <bytes>args[i]
             at = PyBytes_AS_STRING(arg)
             size = PyBytes_GET_SIZE(arg)
-            self._sent.header(c"$", size)
-            self._sent.need(size + 2)
-            self._sent.put(at, size)
-            self._sent.put(b"\r\n", 2)
+            _sent.header(c"$", size)
+            if _sent.size + size + 2 > _bytes:
+                return False
+            _sent.put(at, size)
+            _sent.put(b"\r\n", 2)
             if i:
-                self._text.put(b" ", 1)
+                _text.put(b" ", 1)
                 self._spell(arg, <const unsigned char *>at, size)
-                if self._text.size - begun > _most_characters:
+                if _text.size - begun > _most_characters:
                     return False
         return True
 
@@ -196,9 +193,9 @@ cdef class Precedents:
             while i < size and _plain[at[i]]:
                 i += 1
             if i == size:
-                return self._text.put(<const char *>at, size)
+                return _text.put(<const char *>at, size)
         told = (<str>spelt(arg)).encode("ascii")
-        return self._text.put(PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told))
+        return _text.put(PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told))
 
     cdef _Kind _kind(self, tuple args):
         cdef object counts = self._kinds.get(args[0]), kinds

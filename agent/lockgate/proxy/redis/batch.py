@@ -16,7 +16,7 @@ COMMANDS: Final = 1024
 """Commands of one record: a page that somebody may still read."""
 
 CHARACTERS: Final = 65_536
-"""Of its text, give or take one command's."""
+"""Of its text but for the ends of lines, give or take one command's."""
 
 TOGETHER: Final = 1024
 """Pairs of facts of which is remembered how they read as one. A pipeline has a handful of kinds of commands."""
@@ -60,7 +60,7 @@ class Batch:
     def add(self, text: str, commands: int = 1) -> None:
         """One more command, about to be sent, or as many as `text` has lines."""
         self.texts.append(text)
-        self.characters += len(text)
+        self.characters += len(text) + 1 - commands
         self.commands += commands
         self.owed += commands
 

@@ -18,7 +18,7 @@ from lockgate.proxy.judgement import EvidenceError
 from lockgate.proxy.recorder import Begun
 from lockgate.proxy.redis import databases, functions
 from lockgate.proxy.redis._precedents import Precedents
-from lockgate.proxy.redis.batch import COMMANDS, Batch
+from lockgate.proxy.redis.batch import CHARACTERS, COMMANDS, Batch
 from lockgate.proxy.redis.hearing import Hearing, approved
 from lockgate.proxy.redis.judge import CommandJudge, CommandJudgement, minute_of
 from lockgate.proxy.redis.masking import Later, Masking
@@ -63,6 +63,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         """Commands that are about to be sent."""
         self._passed: CommandJudgement | None = None
         """That of the command that was let pass last, where nothing is done about it but sending it on."""
+        self._minute = 0
+        """When that was about to be judged."""
         self._precedents: Precedents | None = None
         self._grounds: tuple[Asker, Engine, Engine | None, int, CommandJudge, CommandTable] | None = None
         """What those were judged on, beside what they know."""
@@ -133,6 +135,7 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         asked = Asked(request, in_transaction=in_transaction)
         # those before it in the same read have just been asked for: nobody has become another in between
         gone = self.refresh() if self._batch is None else None
+        self._minute = minute_of(self.store.policies.engine, self.store.shadow.engine)
         judgement = self.judge(asked, None)
         if judgement.refusal is not None and self.store.unsettled(request, self.endpoint):
             self.stage()
@@ -163,7 +166,8 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
             known = self._precedents = Precedents(
                 patterns.key, patterns.key if others is None else others.key, judge.classified
             )
-            self._grounds = self.asker, engine, tried, minute_of(engine, tried), judge, self._server.table
+            # it may be another by now, and then the next doesn't find these
+            self._grounds = self.asker, engine, tried, self._minute, judge, self._server.table
         known.learn(call.args, call.name, tuple(place for place, _, _ in plan.keys), same, judgement.facts)
 
     @staticmethod
@@ -194,18 +198,22 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         if self._precedents is None or not self.store.enforced:
             return None
         batch = self._batch
-        # as for `run`
-        if batch is None and self.refresh() is not None:
+        # as for `run`, which renews it
+        if batch is None and (self._identified is None or not self.services.identities.holds(self._identified)):
             return None
         known = self._binding()
         if known is None:
             return None
-        count = known.follow(commands, at, min(room, COMMANDS if batch is None else COMMANDS - batch.commands))
-        if not count:
+        most, characters = COMMANDS, CHARACTERS
+        if batch is not None and not batch.full:
+            most, characters = most - batch.commands, characters - batch.characters
+        found = known.follow(commands, at, min(room, most), characters)
+        if found is None:
             return None
-        batch = self._joined(known.facts)
-        batch.add(known.text, count)
-        return Followed(count, known.sent, batch.ruling)
+        count, facts, text, sent = found
+        batch = self._joined(facts)
+        batch.add(text, count)
+        return Followed(count, sent, batch.ruling)
 
     def settle_followed(self, ruling: Ruling, count: int, size: int) -> None:
         batch = ruling.handle

@@ -24,10 +24,13 @@ forgotten when one is too many."""
 WAYS: Final = 64
 """Ways in which the keys of one of them match."""
 
-CHARACTERS: Final = 65_536
-"""Of the text of commands that are followed at once, give or take one command's."""
+BYTES: Final = 1 << 20
+"""Of what is sent of commands that are followed at once: a longer one costs what its bytes do, however it passes."""
 
 Args = tuple[bytes, ...]
+
+Passing = tuple[int, Mapping[str, Any], str, bytes]
+"""Commands that pass: how many, what their record says of them, their lines in it, and what the server is sent."""
 
 
 @dataclass(slots=True)
@@ -43,9 +46,6 @@ class _Kind:
 class Precedents:
     """`key` tells which patterns match a key, of the policies in force, and `tried` of those that are only tried;
     `classified` which classified names do.
-
-    Of the last commands that were followed, `facts` are what their record says of them, `text` their lines in it and
-    `sent` what the server is sent.
     """
 
     def __init__(self, key: Matches, tried: Matches, classified: Matches) -> None:
@@ -54,9 +54,6 @@ class Precedents:
         self._classified = classified
         self._kinds: dict[tuple[bytes, int], list[_Kind]] = {}
         self._count = 0
-        self.facts: Mapping[str, Any] | None = None
-        self.text = ""
-        self.sent = b""
 
     def learn(
         self, args: Args, name: str, places: tuple[int, ...], same: tuple[int, ...], facts: Mapping[str, Any]
@@ -78,26 +75,28 @@ class Precedents:
             kind.ways.clear()
         kind.ways[way] = facts
 
-    def follow(self, commands: Sequence[Args], at: int, room: int) -> int:
-        """How many of `commands` from `at` on, `room` at most, pass as one like them did before: all with one facts."""
+    def follow(self, commands: Sequence[Args], at: int, room: int, characters: int) -> Passing | None:
+        """Those of `commands` from `at` on that pass as one like them did before, all with one facts; None where the
+        first doesn't. `room` at most, with lines of so many `characters`, give or take one command's."""
         texts: list[str] = []
         sent: list[bytes] = []
-        facts, length = None, 0
+        facts, length, size = None, 0, 0
         for args in commands[at : at + room]:
             kind = self._kind(args)
             way = None if kind is None else self._way(args, kind.places)
             told = None if kind is None or way is None else kind.ways.get(way)
-            if kind is None or told is None or (facts is not None and told is not facts) or length >= CHARACTERS:
+            if kind is None or told is None or (facts is not None and told is not facts) or length >= characters:
                 break
             text = " ".join([kind.name, *map(spelt, args[1:])])
-            if len(text) > MAX_CHARACTERS:
+            encoded = encode_command(args)
+            size += len(encoded)
+            if len(text) > MAX_CHARACTERS or size > BYTES:
                 break
             texts.append(text)
-            sent.append(encode_command(args))
+            sent.append(encoded)
             facts = told
-            length += len(text) + 1
-        self.facts, self.text, self.sent = facts, "\n".join(texts), b"".join(sent)
-        return len(texts)
+            length += len(text)
+        return None if facts is None else (len(texts), facts, "\n".join(texts), b"".join(sent))
 
     def _kind(self, args: Args) -> _Kind | None:
         for kind in self._kinds.get((args[0], len(args)), ()):

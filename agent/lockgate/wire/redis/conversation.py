@@ -215,6 +215,14 @@ class Conversation:
         """Nothing more will be answered."""
         self.barrier, self.said = None, 0
         while self.pending:
+            alike = self.pending[0]
+            if isinstance(alike, Alike):
+                # to understand each of ten thousand would keep everybody else waiting, and nobody asks what it was
+                request, left = alike.first(self.gate).request, alike.left
+                self.passed(alike, left)
+                for _ in range(left):
+                    self.settle(Run(request, alike.ruling), outcome)
+                continue
             awaited = self.answered()
             run = awaited.run if isinstance(awaited, Awaited) else awaited
             if run is not None:

@@ -86,7 +86,7 @@ class Session(WireSession):
             return
         try:
             self._answers.feed(data)
-            if self._commands.waits and not self._commands.blocked:
+            if self._conversation.over is None and self._commands.waits and not self._commands.blocked:
                 self._commands.pump()
         except ProtocolError as error:
             self._fail(error)
