@@ -356,6 +356,7 @@ class _Agent:
 
     def _note(self, event: str, detail: str, **more: str) -> None:
         """Record something the agent did. A spool that can't take it refuses statements too, and says so itself."""
+        self._services.ledger.flush()  # where that fails it says what is lost
         try:
             self._spool.append(
                 {"type": "agent", "event": event, "epoch": self._policies.engine.epoch, "detail": detail, **more}
@@ -372,6 +373,7 @@ class _Agent:
                 if self._settings.spool.fsync == "interval":
                     await asyncio.to_thread(self._spool.sync)
                 if self._spool.seal_due():
+                    self._services.ledger.flush()
                     self._spool.seal()
                 self._services.ledger.own_up()
             except SpoolError as error:

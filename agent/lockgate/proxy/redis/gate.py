@@ -266,9 +266,10 @@ class CommandGate(ConnectionGate[RedisStore, CommandJudgement, None]):
         batch, self._batch = self._batch, None
         if batch is None:
             return
-        self.services.metrics.statement(self.store.name, "allow", batch.commands)
         refusal = self.recorder.stage(batch.begun, "\n".join(batch.texts), batch.facts, batch.commands)
         batch.staged = refusal is None
+        if batch.staged:
+            self.services.metrics.statement(self.store.name, "allow", batch.commands)
         self._lost = self._lost or refusal
 
     def unrecorded(self) -> Refusal | None:
