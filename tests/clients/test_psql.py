@@ -123,8 +123,8 @@ def test_tab_completion(stack: Stack) -> None:
     master, slave = pty.openpty()
     try:
         with subprocess.Popen(
-            argv, stdin=slave, stdout=slave, stderr=slave, env={**environment(), "TERM": "xterm", "LC_ALL": "C.UTF-8"}, cwd="/",
-            start_new_session=True,
+            argv, stdin=slave, stdout=slave, stderr=slave, cwd="/", start_new_session=True,
+            env={**environment(), "TERM": "xterm", "LC_ALL": "C.UTF-8"},
         ) as running:  # fmt: skip
             os.close(slave)
             slave = -1
