@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -441,8 +440,7 @@ def test_no_marker_comes_back_from_any_command_of_a_release(server: Path) -> Non
                 reply = masker.mask(reply, resp3=client.resp3)[0]
             # one field of a profile, which is plain, is a number as those are that are masked
             assert b"s3cret" not in reply, args
-            # when something was read or sent (XINFO, XPENDING) is a number of milliseconds, with any digits in it
-            assert not holds_marker(re.sub(rb"[0-9]{13}", b"", reply)) or b"profile:1" in args, args
+            assert not holds_marker(reply) or b"profile:1" in args, args
             if reply[:1] not in (b"-", b"!"):
                 shown.add(name)
         assert len(swept) > 150
