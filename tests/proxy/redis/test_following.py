@@ -798,3 +798,27 @@ def test_what_was_judged_for_one_is_not_recorded_for_another(
             assert last["connection"]["principal"] == "bob"
 
     play(use())
+
+
+def test_a_server_that_reads_nothing_for_a_while_gets_everything_in_its_order(tmp_path: Path, server: Redis) -> None:
+    """What is sent at the end of a turn, while the way to the server is full."""
+    pushed = [b"%d:" % number + b"x" * 2000 for number in range(8000)]
+
+    async def use() -> None:
+        async with RedisHouse(tmp_path, server) as house:
+            reader, writer = await house.raw()
+            writer.write(encode_command((b"RPUSH", b"l", b"first")))
+            assert await reader.readline() == b":1\r\n"
+            server.ask("CLIENT", "PAUSE", "1000", "ALL")
+            for value in pushed:
+                writer.write(encode_command((b"RPUSH", b"l", value)))
+                await writer.drain()
+            wanted = b"".join(b":%d\r\n" % (number + 2) for number in range(len(pushed)))
+            assert await asyncio.wait_for(reader.readexactly(len(wanted)), 30) == wanted
+            assert server.ask("LRANGE", "l", 0, -1) == [b"first", *pushed]
+            begun = house.records(type="statement", phase="begin")
+            ended = house.records(type="statement", phase="end", outcome="completed")
+            assert sum(record.get("commands", 1) for record in begun) == len(pushed) + 1
+            assert {record["id"] for record in begun} == {record["id"] for record in ended}
+
+    play(use())
