@@ -35,9 +35,8 @@ class Ledger:
     """The spool, as connections write to it. One for an agent, on its event loop.
 
     The end of a statement is written with the next beginning, or after END_SECONDS: one write less for a statement, and
-    none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a
-    write too, also those of different connections in one turn (`together`): `written` comes before any byte of theirs
-    leaves.
+    none that a client waits for. Order stays what it was. Beginnings that are `stage`d share a write too, also those
+    of different connections in one turn (`together`): `written` comes before any byte of theirs leaves.
 
     What is not recorded is counted, and told once until the spool takes records again; one record then says how many
     statements went on without theirs, which only what is observed may.
@@ -54,7 +53,7 @@ class Ledger:
             {"type": "statement", "phase": "end", "outcome": "completed", "rows": 0}, ("bytes", "duration_us", "id")
         )
         self._soon = 0
-        """Records staged that `_flush` is going to write."""
+        """Records staged that `flush` is going to write."""
         self._sending: deque[Sender] = deque()
         self._called = False
         """Whether `_turn` is going to be called, and `_timed` whether `_late` is."""
@@ -184,24 +183,22 @@ class Ledger:
             self._spool.append(fields)
         except (SpoolError, UnicodeEncodeError) as error:
             return error
+        failed = self.flush()
+        if failed is None:
+            self._losing = False
+            if self._missed:
+                self.own_up()
+        return failed
+
+    def flush(self) -> SpoolError | None:
+        """Write what is staged now. Why it could not be; what has happened is then counted as lost."""
         staged, self._soon = self._soon, 0
         try:
             self._spool.commit()
         except SpoolError as error:
             self._lost(staged, error)
             return error
-        self._losing = False
-        if self._missed:
-            self.own_up()
         return None
-
-    def flush(self) -> None:
-        """Write what is staged now."""
-        staged, self._soon = self._soon, 0
-        try:
-            self._spool.commit()
-        except SpoolError as error:
-            self._lost(staged, error)
 
     def _lost(self, records: int, error: Exception) -> None:
         if records and not self._losing:

@@ -16,7 +16,6 @@ from lockgate.wire.redis._resp import ReplyScanner, ordinary
 from lockgate.wire.redis.conversation import Alike, Awaited, Conversation
 from lockgate.wire.redis.gate import Ear, ReplyMask
 from lockgate.wire.redis.pubsub import Subscribing
-from lockgate.wire.redis.replies import COMMON
 from lockgate.wire.session import Bytes
 
 RECONSIDERED: Final = 1024
@@ -119,43 +118,36 @@ class Answers:
         try:
             index = 0
             while index < len(stops):
+                count, due = 0, pending[0] if usual and pending else None
+                if type(due) is Alike:
+                    count, stop = ordinary(data, at, stops, index, due.left)
+                    if count:
+                        conversation.passed(due, count)
+                        conversation.gate.settle_followed(due.ruling, count, stop - at)
+                elif (
+                    type(due) is Run
+                    and due is not barrier
+                    and due.ruling.masking is None
+                    and due.ruling.rehearsal is None
+                ):
+                    count, stop = ordinary(data, at, stops, index, 1)
+                    if count:
+                        pending.popleft()
+                        due.bytes = stop - at
+                        due.outcome = "completed"
+                        due.settled = True
+                        settle(due)
+                if count:
+                    index += count
+                    at = stop
+                    if conversation.said:
+                        to_client.append(data[passed:at])
+                        passed = at
+                        conversation.speak()
+                        if conversation.over is not None:
+                            return
+                    continue
                 stop, first = stops[index] >> 8, stops[index] & 255
-                if usual and pending:
-                    run = pending[0]
-                    if type(run) is Alike:
-                        count, stop = ordinary(data, at, stops, index, run.left)
-                        if count:
-                            index += count
-                            conversation.passed(run, count)
-                            conversation.gate.settle_followed(run.ruling, count, stop - at)
-                            at = stop
-                            if conversation.said:
-                                to_client.append(data[passed:at])
-                                passed = at
-                                conversation.speak()
-                                if conversation.over is not None:
-                                    return
-                            continue
-                        stop = stops[index] >> 8
-                    elif type(run) is Run and first in COMMON and run is not barrier:
-                        ruling = run.ruling
-                        if ruling.masking is None and ruling.rehearsal is None:
-                            if first == _STATUS and data[at:stop] == frames.QUEUED:
-                                raise ProtocolError(_UNQUEUED)
-                            pending.popleft()
-                            run.bytes = stop - at
-                            run.outcome = "completed"
-                            run.settled = True
-                            settle(run)
-                            index += 1
-                            at = stop
-                            if conversation.said:
-                                to_client.append(data[passed:at])
-                                passed = at
-                                conversation.speak()
-                                if conversation.over is not None:
-                                    return
-                            continue
                 index += 1
                 if at > passed:
                     to_client.append(data[passed:at])
