@@ -7,18 +7,15 @@ from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memcpy
 
 from lockgate.proxy.redis.precedents import BYTES, KINDS, WAYS
-from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_BYTES, MAX_CHARACTERS, PLAIN, PLAIN_FIRST, spelt
+from lockgate.understand.redis._plans cimport is_plain
+from lockgate.understand.redis.rendering import MAX_ARGUMENTS, MAX_CHARACTERS, spelt
+from lockgate.wire.redis._framing cimport HEADER, header
 
 cdef enum:
     KEEP = 1 << 20  # of a buffer that was needed once, as much is kept
 
-cdef Py_ssize_t _most_arguments = MAX_ARGUMENTS, _most_bytes = MAX_BYTES, _most_characters = MAX_CHARACTERS
+cdef Py_ssize_t _most_arguments = MAX_ARGUMENTS, _most_characters = MAX_CHARACTERS
 cdef Py_ssize_t _bytes = BYTES, _kinds = KINDS, _ways = WAYS
-cdef unsigned char _plain[256]
-cdef unsigned char _plain_first[256]
-for _byte in range(256):
-    _plain[_byte] = _byte in PLAIN
-    _plain_first[_byte] = _byte in PLAIN_FIRST
 
 
 cdef class _Buffer:
@@ -59,26 +56,8 @@ cdef class _Buffer:
         return 0
 
     cdef int header(self, char kind, Py_ssize_t number) except -1:
-        """`*3` or `$12`, and CR LF."""
-        cdef char digits[24]
-        cdef int count = 0
-        self.need(26)
-        self.at[self.size] = kind
-        self.size += 1
-        if number == 0:
-            digits[0] = c"0"
-            count = 1
-        while number:
-            digits[count] = <char>(c"0" + number % 10)
-            number //= 10
-            count += 1
-        while count:
-            count -= 1
-            self.at[self.size] = digits[count]
-            self.size += 1
-        self.at[self.size] = c"\r"
-        self.at[self.size + 1] = c"\n"
-        self.size += 2
+        self.need(HEADER)
+        self.size = header(self.at + self.size, kind, number) - self.at
         return 0
 
 
@@ -181,21 +160,12 @@ cdef class Precedents:
             _sent.put(b"\r\n", 2)
             if i:
                 _text.put(b" ", 1)
-                self._spell(arg, <const unsigned char *>at, size)
+                if not is_plain(arg):
+                    arg = (<str>spelt(arg)).encode("ascii")
+                _text.put(PyBytes_AS_STRING(arg), PyBytes_GET_SIZE(arg))
                 if _text.size - begun > _most_characters:
                     return False
         return True
-
-    cdef int _spell(self, bytes arg, const unsigned char *at, Py_ssize_t size) except -1:
-        cdef Py_ssize_t i = 1
-        cdef bytes told
-        if 0 < size <= _most_bytes and _plain_first[at[0]]:
-            while i < size and _plain[at[i]]:
-                i += 1
-            if i == size:
-                return _text.put(<const char *>at, size)
-        told = (<str>spelt(arg)).encode("ascii")
-        return _text.put(PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told))
 
     cdef _Kind _kind(self, tuple args):
         cdef object counts = self._kinds.get(args[0]), kinds

@@ -29,16 +29,23 @@ cdef inline object _new(type kind):
     return PyType_GenericNew(kind, (), NULL)
 
 
-cdef str _spelt(bytes argument):
+cdef bint is_plain(bytes argument) noexcept:
+    """Whether it is spelt as it is."""
     cdef const unsigned char *at = <const unsigned char *>PyBytes_AS_STRING(argument)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(argument)
     cdef Py_ssize_t place
     if size == 0 or size > _longest or not _plain_first[at[0]]:
-        return spelt(argument)
+        return False
     for place in range(1, size):
         if not _plain[at[place]]:
-            return spelt(argument)
-    return PyUnicode_DecodeASCII(<const char *>at, size, NULL)
+            return False
+    return True
+
+
+cdef str _spelt(bytes argument):
+    if is_plain(argument):
+        return PyUnicode_DecodeASCII(PyBytes_AS_STRING(argument), PyBytes_GET_SIZE(argument), NULL)
+    return spelt(argument)
 
 
 cdef object _key_use(tuple told, tuple args):

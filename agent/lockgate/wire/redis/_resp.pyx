@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memcpy
 
+from lockgate.wire.redis._framing cimport header
 from lockgate.wire.redis.frames import ARGUMENTS, INLINE_BYTES, QUEUED, split_inline, unexpected
 from lockgate.wire.redis.replies import COMMON
 
@@ -206,37 +207,16 @@ def encode_command(tuple args):
         size += PyBytes_GET_SIZE(arg) + ROOM
     made = PyBytes_FromStringAndSize(NULL, size)
     begin = out = PyBytes_AS_STRING(made)
-    out = _header(out, c"*", len(args))
+    out = header(out, c"*", len(args))
     for arg in args:
         size = PyBytes_GET_SIZE(arg)
-        out = _header(out, c"$", size)
+        out = header(out, c"$", size)
         memcpy(out, PyBytes_AS_STRING(arg), size)
         out += size
         out[0] = c"\r"
         out[1] = c"\n"
         out += 2
     return PyBytes_FromStringAndSize(begin, out - begin)
-
-
-cdef char *_header(char *out, char kind, Py_ssize_t number) noexcept:
-    cdef char digits[24]
-    cdef int count = 0
-    out[0] = kind
-    out += 1
-    if number == 0:
-        digits[0] = c"0"
-        count = 1
-    while number:
-        digits[count] = <char>(c"0" + number % 10)
-        number //= 10
-        count += 1
-    while count:
-        count -= 1
-        out[0] = digits[count]
-        out += 1
-    out[0] = c"\r"
-    out[1] = c"\n"
-    return out + 2
 
 
 cdef unsigned char _common[256]
